@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+# Read by tests/run and the checks.
+
+# run_ctest BUILD [ARGUMENT...]: runs ctest in the build directory BUILD, with its output and its
+# exit status; just before its closing lines stand the reasons of all that was skipped, which ctest
+# itself keeps to its log. No test at all is a failure.
+run_ctest() {
+	local build=$1
+	shift
+	ctest --test-dir "$build" --output-on-failure --no-tests=error --parallel "$(nproc)" "$@" |
+		awk -v log_file="$build/Testing/Temporary/LastTest.log" '
+			/^[0-9]+% tests passed, / { closing = 1 }
+			closing { held = held $0 "\n"; next }
+			{ print; fflush() }
+			END {
+				while (closing && (getline line < log_file) > 0)
+					if (line ~ /^SKIP: /)
+						print line
+				printf "%s", held
+			}'
+}
