@@ -9,12 +9,18 @@ wrapper+=";--trace-children-skip=/bin/*,/usr/bin/*;--log-file=$trees/valgrind/re
 if [ -f "$top/tests/support/valgrind.supp" ]; then
 	wrapper+=";--suppressions=$top/tests/support/valgrind.supp"
 fi
-configure valgrind -DLEASEHOLD_INSTRUMENT=valgrind -DLEASEHOLD_TEST_WRAPPER="$wrapper"
+# Debian 12's valgrind reads gcc's debug information, but not all of clang's.
+configure valgrind -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ \
+	-DLEASEHOLD_INSTRUMENT=valgrind -DLEASEHOLD_TEST_WRAPPER="$wrapper"
 fresh_reports valgrind
 status=0
 run_labels valgrind 'unit|contract' || status=$?
+if [ -z "$(ls "$reports")" ]; then
+	echo "No process ran under valgrind: each would have left a file in $reports"
+	exit 1
+fi
 # What it says of a system call that it does not know is no error.
-sed -i -E '/^(==|--)[0-9]+(==|--) (WARNING: unhandled .* syscall|You may be able to write|Read the file README_MISSING|Nevertheless, it.s)/d' \
-	"$reports"/*
+unknown_call='WARNING: unhandled .* syscall|You may be able to write|Read the file README_MISSING'
+sed -i -E "/^(==|--)[0-9]+(==|--) ($unknown_call|Nevertheless we consider|it at http)/d" "$reports"/*
 refuse_reports
 exit $status

@@ -17,11 +17,12 @@ our_files() {
 		-type f \( "${tests[@]}" \) -print | sort
 }
 
-# configure TREE [CMAKE ARGUMENT...]: with clang, asserts on, below $trees.
+# configure TREE [CMAKE ARGUMENT...]: with clang, asserts on, below $trees; nothing of an earlier
+# configuration stays.
 configure() {
 	local tree=$trees/$1
 	shift
-	cmake -S "$top" -B "$tree" -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
+	cmake --fresh -S "$top" -B "$tree" -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
 		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DLEASEHOLD_CHECKS=OFF -DBUILD_TESTING=ON "$@"
 }
 

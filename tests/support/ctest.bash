@@ -9,12 +9,17 @@ run_ctest() {
 	shift
 	ctest --test-dir "$build" --output-on-failure --no-tests=error --parallel "$(nproc)" "$@" |
 		awk -v log_file="$build/Testing/Temporary/LastTest.log" '
-			/^[0-9]+% tests passed, / { closing = 1 }
+			# A failed check shows closing lines of its own, but tests follow them.
+			/^[0-9]+% tests passed, |^ *Start +[0-9]+: / {
+				printf "%s", held
+				held = ""
+				closing = /passed/
+			}
 			closing { held = held $0 "\n"; next }
 			{ print; fflush() }
 			END {
 				while (closing && (getline line < log_file) > 0)
-					if (line ~ /^SKIP: /)
+					if (line ~ /^SKIP: / && !seen[line]++)
 						print line
 				printf "%s", held
 			}'
