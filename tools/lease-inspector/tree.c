@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tree.c: the verb tree, which shows who waits for whom.
+//
+// Below a lease stands what it holds, below that who waits for it, and so on. So the top level are
+// those who wait for nobody: they decide when the rest goes on. A lease that several others keep
+// waiting is drawn out below the first of them and named below the others. Leases that wait for
+// each other in a cycle have no top; the first of them is put there.
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inspector.h"
+
+// Deeper branches are cut off and continued at the top level.
+#define MAX_DEPTH 24
+
+struct tree {
+	const struct options *options;
+	const struct view *view;
+	struct table table;
+	bool *deadlocked; /* these three per lease of the view */
+	bool *drawn;
+	bool *postponed;
+	size_t *queue; /* the postponed, in the order in which they were */
+	size_t queue_first, queue_end;
+};
+
+// ---- cycles -------------------------------------------------------------------------------------
+// Strongly connected components of the graph waiter → holder, by Tarjan's algorithm ("Depth-first
+// search and linear graph algorithms", SIAM J. Comput. 1972). Lost leases are left out: what they
+// hold is free and what they wait for they do not get.
+struct search {
+	const struct view *view;
+	const bool *waits; /* per lease: follow its edge */
+	bool *deadlocked;  /* per lease: found in a cycle */
+	bool *open;
+	size_t *number; /* in order of discovery; 0: not discovered */
+	size_t *lowest;
+	size_t *stack;
+	size_t depth, discovered;
+	bool any;
+};
+
+static void close_component(struct search *search, size_t lease)
+{
+	const bool single = search->stack[search->depth - 1] == lease;
+	size_t member;
+
+	do {
+		member = search->stack[--search->depth];
+		search->open[member] = false;
+		if (!single)
+			search->deadlocked[member] = true;
+	} while (member != lease);
+	search->any |= !single;
+}
+
+static void visit(struct search *search, size_t lease)
+{
+	const struct view *view = search->view;
+	const struct span holders = search->waits[lease]
+					    ? view_holders(view, view->leases[lease].waits_for)
+					    : (struct span){ 0, 0 };
+
+	search->number[lease] = search->lowest[lease] = ++search->discovered;
+	search->stack[search->depth++] = lease;
+	search->open[lease] = true;
+	for (size_t i = holders.first; i < holders.end; i++) {
+		const struct lh_lease_info *holder = view_lease(view, view->by_object[i]->lease);
+
+		if (!holder || holder->state != LH_LEASE_LIVE || !view_is_held(view->by_object[i]))
+			continue;
+		const size_t next = (size_t)(holder - view->leases);
+
+		if (search->number[next] == 0)
+			visit(search, next);
+		if (search->open[next] && search->lowest[next] < search->lowest[lease])
+			search->lowest[lease] = search->lowest[next];
+	}
+	if (search->lowest[lease] == search->number[lease])
+		close_component(search, lease);
+}
+
+// Marks the leases that wait for each other in cycles, going by the waits in `waits` alone. Returns
+// whether there are any.
+static bool find_cycles(const struct view *view, const bool *waits, bool *deadlocked)
+{
+	const size_t count = view->lease_count + 1;
+	struct search search = { .view = view, .waits = waits, .deadlocked = deadlocked };
+
+	memset(deadlocked, 0, view->lease_count);
+	search.open = (bool *)inspector_need(calloc(count, sizeof(bool)));
+	search.number = (size_t *)inspector_need(calloc(count, sizeof(size_t)));
+	search.lowest = (size_t *)inspector_need(calloc(count, sizeof(size_t)));
+	search.stack = (size_t *)inspector_need(calloc(count, sizeof(size_t)));
+	for (size_t i = 0; i < view->lease_count; i++)
+		if (waits[i] && search.number[i] == 0)
+			visit(&search, i);
+	free(search.open);
+	free(search.number);
+	free(search.lowest);
+	free(search.stack);
+	return search.any;
+}
+
+static bool same_holders(const struct view *view, const struct view *later, uint64_t offset)
+{
+	const struct span a = view_holders(view, offset);
+	const struct span b = view_holders(later, offset);
+
+	if (a.end - a.first != b.end - b.first)
+		return false;
+	for (size_t i = 0; i < a.end - a.first; i++) {
+		const struct lh_hold_info *x = view->by_object[a.first + i];
+		const struct lh_hold_info *y = later->by_object[b.first + i];
+
+		if (x->lease != y->lease || x->mode != y->mode || x->token != y->token)
+			return false;
+	}
+	return true;
+}
+
+// The parts of one picture are not of one moment, so it can show a cycle where there never was one.
+// A second picture settles it: of the waits that did not change in between all were there at once.
+static void find_deadlocks(const struct view *view, bool *deadlocked)
+{
+	bool *waits = (bool *)inspector_need(calloc(view->lease_count + 1, sizeof(bool)));
+	struct view later;
+
+	for (size_t i = 0; i < view->lease_count; i++)
+		waits[i] = view->leases[i].waits_for && view->leases[i].state == LH_LEASE_LIVE;
+	if (find_cycles(view, waits, deadlocked)) {
+		const bool again = view_load(&later, view->arena, view->name) == 0;
+
+		for (size_t i = 0; i < view->lease_count; i++) {
+			const struct lh_lease_info *was = &view->leases[i];
+			const struct lh_lease_info *is = again ? view_lease(&later, was->id) : NULL;
+
+			waits[i] = waits[i] && is && is->state == LH_LEASE_LIVE &&
+				   is->waits_for == was->waits_for &&
+				   is->waits_since_ns == was->waits_since_ns &&
+				   same_holders(view, &later, was->waits_for);
+		}
+		find_cycles(view, waits, deadlocked);
+		if (again)
+			view_forget(&later);
+	}
+	free(waits);
+}
+
+// ---- as a tree ----------------------------------------------------------------------------------
+
+enum { TREE_WHAT, TREE_PID, TREE_STATE, TREE_MODE, TREE_TOKEN, TREE_FOR, TREE_NOTE, TREE_COLUMNS };
+
+static const struct column tree_columns[TREE_COLUMNS] = {
+	[TREE_WHAT] = { "LEASES AND WHAT THEY HOLD", NULL, SCOLS_FL_TREE },
+	[TREE_PID] = { "PID", NULL, SCOLS_FL_RIGHT },
+	[TREE_STATE] = { "STATE", NULL, 0 },
+	[TREE_MODE] = { "MODE", NULL, 0 },
+	[TREE_TOKEN] = { "TOKEN", NULL, SCOLS_FL_RIGHT },
+	[TREE_FOR] = { "FOR", NULL, SCOLS_FL_RIGHT },
+	[TREE_NOTE] = { "NOTE", NULL, 0 },
+};
+
+static void draw_lease(struct tree *tree, const struct row *parent, size_t index, unsigned depth);
+
+static void draw_waiters(struct tree *tree, const struct row *parent, uint64_t offset,
+			 unsigned depth)
+{
+	const struct view *view = tree->view;
+	const struct span waiters = view_waiters(view, offset);
+
+	for (size_t i = waiters.first; i < waiters.end; i++)
+		draw_lease(tree, parent, (size_t)(view->waiters[i] - view->leases), depth);
+}
+
+static void draw_hold(struct tree *tree, const struct row *parent, const struct lh_hold_info *hold,
+		      unsigned depth)
+{
+	const struct row row = table_row(&tree->table, parent);
+	char name[VIEW_OBJECT_NAME];
+
+	row_text(&row, TREE_WHAT, view_object_name(tree->view, hold->offset, name));
+	row_text(&row, TREE_MODE, lh_hold_mode_name(hold->mode));
+	if (hold->token)
+		row_number(&row, TREE_TOKEN, hold->token);
+	if (hold->since_ns)
+		row_duration(&row, TREE_FOR, view_since(tree->view, hold->since_ns));
+	if (hold->damaged)
+		row_text(&row, TREE_NOTE, "damaged");
+	draw_waiters(tree, &row, hold->offset, depth);
+}
+
+// The row of a lease, without what is below it.
+static struct row draw_name(struct tree *tree, const struct row *parent,
+			    const struct lh_lease_info *lease, const char *note)
+{
+	const struct row row = table_row(&tree->table, parent);
+	char text[96];
+
+	snprintf(text, sizeof(text),
+		 lease->label[0] ? "lease %" PRIu64 " %s \"%s\"" : "lease %" PRIu64 " %s",
+		 lease->id, lease->command, lease->label);
+	row_text(&row, TREE_WHAT, text);
+	row_number(&row, TREE_PID, (uint32_t)lease->pid);
+	row_text(&row, TREE_STATE, lh_lease_state_name(lease->state));
+	if (lease->waits_for) {
+		row_text(&row, TREE_MODE, "waits");
+		row_duration(&row, TREE_FOR, view_since(tree->view, lease->waits_since_ns));
+	}
+	row_text(&row, TREE_NOTE, note);
+	return row;
+}
+
+static void draw_lease(struct tree *tree, const struct row *parent, size_t index, unsigned depth)
+{
+	const struct view *view = tree->view;
+	const struct lh_lease_info *lease = &view->leases[index];
+	const struct span holds = view_holds_of(view, lease->id);
+	const bool deadlocked = tree->deadlocked[index];
+
+	if (tree->drawn[index]) {
+		draw_name(tree, parent, lease,
+			  deadlocked ? "DEADLOCK: the cycle closes" : "see above");
+		return;
+	}
+	if (depth >= MAX_DEPTH) {
+		draw_name(tree, parent, lease, "continued below");
+		if (!tree->postponed[index])
+			tree->queue[tree->queue_end++] = index;
+		tree->postponed[index] = true;
+		return;
+	}
+	const struct row row = draw_name(tree, parent, lease,
+					 deadlocked               ? "DEADLOCK"
+					 : tree->postponed[index] ? "continued from above"
+								  : "");
+
+	tree->drawn[index] = true;
+	for (size_t i = holds.first; i < holds.end; i++)
+		if (view_is_held(&view->holds[i]))
+			draw_hold(tree, &row, &view->holds[i], depth + 1);
+}
+
+// What was cut off so far, at the top level.
+static void draw_postponed(struct tree *tree)
+{
+	while (tree->queue_first < tree->queue_end) {
+		const size_t index = tree->queue[tree->queue_first++];
+
+		if (!tree->drawn[index])
+			draw_lease(tree, NULL, index, 0);
+	}
+}
+
+static bool somebody_holds(const struct view *view, uint64_t offset)
+{
+	const struct span holders = view_holders(view, offset);
+
+	for (size_t i = holders.first; i < holders.end; i++)
+		if (view_is_held(view->by_object[i]) && view_lease(view, view->by_object[i]->lease))
+			return true;
+	return false;
+}
+
+static bool holds_something(const struct view *view, const struct lh_lease_info *lease)
+{
+	const struct span holds = view_holds_of(view, lease->id);
+
+	for (size_t i = holds.first; i < holds.end; i++)
+		if (view_is_held(&view->holds[i]))
+			return true;
+	return false;
+}
+
+// Those who wait for what nobody holds: a hand-over is under way.
+static void draw_ownerless(struct tree *tree)
+{
+	const struct view *view = tree->view;
+	char name[VIEW_OBJECT_NAME];
+
+	for (size_t i = 0; i < view->waiter_count;) {
+		const uint64_t offset = view->waiters[i]->waits_for;
+
+		if (!somebody_holds(view, offset)) {
+			const struct row row = table_row(&tree->table, NULL);
+
+			row_text(&row, TREE_WHAT, view_object_name(view, offset, name));
+			row_text(&row, TREE_NOTE, "nobody holds it");
+			draw_waiters(tree, &row, offset, 1);
+			draw_postponed(tree);
+		}
+		i = view_waiters(view, offset).end;
+	}
+}
+
+static void draw_tree(struct tree *tree)
+{
+	enum { FREE_TO_GO_ON, DEADLOCKED, THE_REST, PASSES };
+	const struct view *view = tree->view;
+
+	table_start(&tree->table, tree->options, tree_columns, TREE_COLUMNS);
+	for (int pass = FREE_TO_GO_ON; pass < PASSES; pass++) {
+		for (size_t i = 0; i < view->lease_count; i++) {
+			const bool waits = view->leases[i].waits_for != 0;
+			const bool shown = waits || tree->options->all ||
+					   holds_something(view, &view->leases[i]);
+
+			if (tree->drawn[i] || !shown || (pass == FREE_TO_GO_ON && waits) ||
+			    (pass == DEADLOCKED && !tree->deadlocked[i]))
+				continue;
+			draw_lease(tree, NULL, i, 0);
+			draw_postponed(tree);
+		}
+		if (pass == FREE_TO_GO_ON)
+			draw_ownerless(tree);
+	}
+	table_print(&tree->table, NULL, NULL, "nobody holds or waits for anything");
+}
+
+// ---- as JSON: the same graph, flat --------------------------------------------------------------
+
+static json_t *waiters_value(const struct view *view, uint64_t offset)
+{
+	const struct span waiters = view_waiters(view, offset);
+	json_t *value = (json_t *)inspector_need(json_array());
+
+	for (size_t i = waiters.first; i < waiters.end; i++)
+		value_append(value, value_number(view->waiters[i]->id));
+	return value;
+}
+
+static json_t *holders_value(const struct view *view, uint64_t offset)
+{
+	const struct span holders = view_holders(view, offset);
+	json_t *value = (json_t *)inspector_need(json_array());
+
+	for (size_t i = holders.first; i < holders.end; i++)
+		if (view_is_held(view->by_object[i]))
+			value_append(value, value_number(view->by_object[i]->lease));
+	return value;
+}
+
+static json_t *object_value(const struct view *view, uint64_t offset)
+{
+	json_t *value = (json_t *)inspector_need(json_object());
+	char name[VIEW_OBJECT_NAME];
+
+	value_set(value, "offset", value_number(offset));
+	value_set(value, "object", value_text(view_object_name(view, offset, name)));
+	return value;
+}
+
+static json_t *hold_value(const struct view *view, const struct lh_hold_info *hold)
+{
+	json_t *value = object_value(view, hold->offset);
+
+	value_set(value, "kind", value_text(lh_kind_name(hold->kind)));
+	value_set(value, "mode", value_text(lh_hold_mode_name(hold->mode)));
+	value_set(value, "count", value_number(hold->count));
+	value_set(value, "token", value_number(hold->token));
+	value_set(value, "since_ns", hold->since_ns ? value_number(hold->since_ns) : json_null());
+	value_set(value, "damaged", json_boolean(hold->damaged));
+	value_set(value, "waiters", waiters_value(view, hold->offset));
+	return value;
+}
+
+static json_t *lease_value(const struct tree *tree, size_t index)
+{
+	const struct view *view = tree->view;
+	const struct lh_lease_info *lease = &view->leases[index];
+	const struct span holds = view_holds_of(view, lease->id);
+	json_t *value = (json_t *)inspector_need(json_object());
+	json_t *list = (json_t *)inspector_need(json_array());
+	json_t *wait = json_null();
+
+	for (size_t i = holds.first; i < holds.end; i++)
+		if (view_is_held(&view->holds[i]))
+			value_append(list, hold_value(view, &view->holds[i]));
+	if (lease->waits_for) {
+		wait = object_value(view, lease->waits_for);
+		value_set(wait, "since_ns", value_number(lease->waits_since_ns));
+		value_set(wait, "holders", holders_value(view, lease->waits_for));
+	}
+	value_set(value, "id", value_number(lease->id));
+	value_set(value, "pid", json_integer(lease->pid));
+	value_set(value, "tid", json_integer(lease->tid));
+	value_set(value, "command", value_text(lease->command));
+	value_set(value, "label", value_text(lease->label));
+	value_set(value, "state", value_text(lh_lease_state_name(lease->state)));
+	value_set(value, "deadlock", json_boolean(tree->deadlocked[index]));
+	value_set(value, "holds", list);
+	value_set(value, "waits_for", wait);
+	return value;
+}
+
+static void print_graph(const struct tree *tree)
+{
+	const struct view *view = tree->view;
+	json_t *document = document_start(tree->options, view->name, view->now_ns);
+	json_t *leases = (json_t *)inspector_need(json_array());
+
+	for (size_t i = 0; i < view->lease_count; i++)
+		if (tree->options->all || view->leases[i].waits_for ||
+		    holds_something(view, &view->leases[i]))
+			value_append(leases, lease_value(tree, i));
+	value_set(document, "leases", leases);
+	document_print(tree->options, document);
+}
+
+int verb_tree(const struct options *options, const char *arena)
+{
+	struct view view;
+	const int error = view_open(&view, options, arena);
+
+	if (error)
+		return inspector_complain(arena, error);
+	struct tree tree = { .options = options, .view = &view };
+
+	tree.deadlocked = (bool *)inspector_need(calloc(view.lease_count + 1, sizeof(bool)));
+	tree.drawn = (bool *)inspector_need(calloc(view.lease_count + 1, sizeof(bool)));
+	tree.postponed = (bool *)inspector_need(calloc(view.lease_count + 1, sizeof(bool)));
+	tree.queue = (size_t *)inspector_need(calloc(view.lease_count + 1, sizeof(size_t)));
+	find_deadlocks(&view, tree.deadlocked);
+	if (options->json)
+		print_graph(&tree);
+	else
+		draw_tree(&tree);
+	free(tree.deadlocked);
+	free(tree.drawn);
+	free(tree.postponed);
+	free(tree.queue);
+	view_close(&view);
+	return EXIT_FINE;
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// view.c: a picture of an arena, sorted for the questions that the verbs ask of it.
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inspector.h"
+
+// ---- orders -------------------------------------------------------------------------------------
+
+static int order(uint64_t a, uint64_t b)
+{
+	return (a > b) - (a < b);
+}
+
+static int order_placements(const void *a, const void *b)
+{
+	return order(((const struct lh_placement_info *)a)->offset,
+		     ((const struct lh_placement_info *)b)->offset);
+}
+
+static int order_leases(const void *a, const void *b)
+{
+	return order(((const struct lh_lease_info *)a)->id, ((const struct lh_lease_info *)b)->id);
+}
+
+static int order_holds(const void *a, const void *b)
+{
+	const struct lh_hold_info *x = (const struct lh_hold_info *)a;
+	const struct lh_hold_info *y = (const struct lh_hold_info *)b;
+
+	return x->lease != y->lease ? order(x->lease, y->lease) : order(x->offset, y->offset);
+}
+
+static int order_by_object(const void *a, const void *b)
+{
+	const struct lh_hold_info *x = *(const struct lh_hold_info *const *)a;
+	const struct lh_hold_info *y = *(const struct lh_hold_info *const *)b;
+
+	return x->offset != y->offset ? order(x->offset, y->offset) : order(x->lease, y->lease);
+}
+
+static int order_waiters(const void *a, const void *b)
+{
+	const struct lh_lease_info *x = *(const struct lh_lease_info *const *)a;
+	const struct lh_lease_info *y = *(const struct lh_lease_info *const *)b;
+
+	return x->waits_for != y->waits_for ? order(x->waits_for, y->waits_for)
+					    : order(x->waits_since_ns, y->waits_since_ns);
+}
+
+static void sort(void *items, size_t count, size_t size, int (*compare)(const void *, const void *))
+{
+	if (count > 1)
+		qsort(items, count, size, compare);
+}
+
+// The first of count items whose key is at least `key`.
+static size_t lower_bound(const void *items, size_t count, uint64_t key,
+			  uint64_t (*key_of)(const void *items, size_t index))
+{
+	size_t first = 0;
+	size_t end = count;
+
+	while (first < end) {
+		const size_t middle = first + (end - first) / 2;
+
+		if (key_of(items, middle) < key)
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	return first;
+}
+
+static uint64_t placement_key(const void *items, size_t index)
+{
+	return ((const struct lh_placement_info *)items)[index].offset;
+}
+
+static uint64_t lease_key(const void *items, size_t index)
+{
+	return ((const struct lh_lease_info *)items)[index].id;
+}
+
+static uint64_t hold_key(const void *items, size_t index)
+{
+	return ((const struct lh_hold_info *)items)[index].lease;
+}
+
+static uint64_t object_key(const void *items, size_t index)
+{
+	return ((const struct lh_hold_info *const *)items)[index]->offset;
+}
+
+static uint64_t waiter_key(const void *items, size_t index)
+{
+	return ((const struct lh_lease_info *const *)items)[index]->waits_for;
+}
+
+// ---- taking the picture -------------------------------------------------------------------------
+
+// Room for one more item of that size.
+static void *grown(void *items, size_t count, size_t *capacity, size_t size)
+{
+	if (count < *capacity)
+		return items;
+	*capacity = *capacity ? 2 * *capacity : 64;
+	return inspector_need(reallocarray(items, *capacity, size));
+}
+
+static int load_placements(struct view *view)
+{
+	struct lh_placement_info info;
+	uint64_t cursor = 0;
+	size_t capacity = 0;
+	int error;
+
+	while ((error = lh_next_placement(view->arena, &cursor, &info)) == 0) {
+		view->placements = (struct lh_placement_info *)grown(
+			view->placements, view->placement_count, &capacity, sizeof(info));
+		view->placements[view->placement_count++] = info;
+	}
+	sort(view->placements, view->placement_count, sizeof(info), order_placements);
+	return error;
+}
+
+static int load_leases(struct view *view)
+{
+	struct lh_lease_info info;
+	uint64_t cursor = 0;
+	size_t capacity = 0;
+	int error;
+
+	while ((error = lh_next_lease(view->arena, &cursor, &info)) == 0) {
+		view->leases = (struct lh_lease_info *)grown(view->leases, view->lease_count,
+							     &capacity, sizeof(info));
+		view->leases[view->lease_count++] = info;
+	}
+	sort(view->leases, view->lease_count, sizeof(info), order_leases);
+	return error;
+}
+
+static int load_holds(struct view *view)
+{
+	struct lh_hold_info info;
+	uint64_t cursor = 0;
+	size_t capacity = 0;
+	int error;
+
+	while ((error = lh_next_hold(view->arena, &cursor, &info)) == 0) {
+		view->holds = (struct lh_hold_info *)grown(view->holds, view->hold_count, &capacity,
+							   sizeof(info));
+		view->holds[view->hold_count++] = info;
+	}
+	sort(view->holds, view->hold_count, sizeof(info), order_holds);
+	return error;
+}
+
+static void make_indexes(struct view *view)
+{
+	view->by_object = (const struct lh_hold_info **)inspector_need(
+		calloc(view->hold_count + 1, sizeof(void *)));
+	for (size_t i = 0; i < view->hold_count; i++)
+		view->by_object[i] = &view->holds[i];
+	sort(view->by_object, view->hold_count, sizeof(void *), order_by_object);
+
+	view->waiters = (const struct lh_lease_info **)inspector_need(
+		calloc(view->lease_count + 1, sizeof(void *)));
+	for (size_t i = 0; i < view->lease_count; i++)
+		if (view->leases[i].waits_for)
+			view->waiters[view->waiter_count++] = &view->leases[i];
+	sort(view->waiters, view->waiter_count, sizeof(void *), order_waiters);
+}
+
+int view_load(struct view *view, lh_arena *arena, const char *name)
+{
+	int error;
+
+	*view = (struct view){ .name = name, .arena = arena, .now_ns = lh_now() };
+	error = load_placements(view);
+	if (error == -ENOENT)
+		error = load_holds(view);
+	if (error == -ENOENT)
+		error = load_leases(view);
+	if (error != -ENOENT) {
+		view_forget(view);
+		return error;
+	}
+	make_indexes(view);
+	return 0;
+}
+
+int view_open(struct view *view, const struct options *options, const char *name)
+{
+	lh_arena *arena;
+	int error = lh_arena_open(name, options->open_flags, NULL, &arena);
+
+	if (error)
+		return error;
+	error = view_load(view, arena, name);
+	if (error)
+		lh_arena_close(arena);
+	return error;
+}
+
+void view_forget(struct view *view)
+{
+	free(view->placements);
+	free(view->leases);
+	free(view->holds);
+	free(view->by_object);
+	free(view->waiters);
+	*view = (struct view){ .arena = view->arena };
+}
+
+void view_close(struct view *view)
+{
+	view_forget(view);
+	lh_arena_close(view->arena);
+}
+
+// ---- questions ----------------------------------------------------------------------------------
+
+const struct lh_lease_info *view_lease(const struct view *view, uint64_t id)
+{
+	const size_t index = lower_bound(view->leases, view->lease_count, id, lease_key);
+
+	return index < view->lease_count && view->leases[index].id == id ? &view->leases[index]
+									 : NULL;
+}
+
+struct span view_holds_of(const struct view *view, uint64_t lease)
+{
+	const size_t first = lower_bound(view->holds, view->hold_count, lease, hold_key);
+	size_t end = first;
+
+	while (end < view->hold_count && view->holds[end].lease == lease)
+		end++;
+	return (struct span){ first, end };
+}
+
+struct span view_holders_within(const struct view *view, uint64_t offset, uint64_t end)
+{
+	return (struct span){ lower_bound(view->by_object, view->hold_count, offset, object_key),
+			      lower_bound(view->by_object, view->hold_count, end, object_key) };
+}
+
+struct span view_waiters_within(const struct view *view, uint64_t offset, uint64_t end)
+{
+	return (struct span){ lower_bound(view->waiters, view->waiter_count, offset, waiter_key),
+			      lower_bound(view->waiters, view->waiter_count, end, waiter_key) };
+}
+
+struct span view_holders(const struct view *view, uint64_t offset)
+{
+	return view_holders_within(view, offset, offset + 1);
+}
+
+struct span view_waiters(const struct view *view, uint64_t offset)
+{
+	return view_waiters_within(view, offset, offset + 1);
+}
+
+uint64_t view_remaining(const struct view *view, const struct lh_lease_info *lease)
+{
+	if (lease->expires_ns == UINT64_MAX)
+		return UINT64_MAX;
+	return lease->expires_ns > view->now_ns ? lease->expires_ns - view->now_ns : 0;
+}
+
+uint64_t view_since(const struct view *view, uint64_t moment_ns)
+{
+	return view->now_ns > moment_ns ? view->now_ns - moment_ns : 0;
+}
+
+bool view_is_held(const struct lh_hold_info *hold)
+{
+	return hold->mode != LH_HOLD_INTENT;
+}
+
+// The placement that offset lies in, or NULL.
+static const struct lh_placement_info *placement_around(const struct view *view, uint64_t offset)
+{
+	size_t index = lower_bound(view->placements, view->placement_count, offset, placement_key);
+
+	if (index < view->placement_count && view->placements[index].offset == offset)
+		return &view->placements[index];
+	if (index == 0)
+		return NULL;
+	const struct lh_placement_info *before = &view->placements[index - 1];
+	return offset - before->offset < before->size ? before : NULL;
+}
+
+bool view_is_placed(const struct view *view, uint64_t offset)
+{
+	return placement_around(view, offset) != NULL;
+}
+
+// From one element of an array to the next; 0 if it is none or its kind does not say.
+static uint64_t stride(const struct lh_placement_info *placement)
+{
+	const struct lh_mutex_options options = { .data_size = placement->data_size };
+
+	return placement->kind == LH_KIND_MUTEX && placement->count ? lh_mutex_footprint(&options)
+								    : 0;
+}
+
+const char *view_object_name(const struct view *view, uint64_t offset,
+			     char buffer[VIEW_OBJECT_NAME])
+{
+	const struct lh_placement_info *placement = placement_around(view, offset);
+	char base[64];
+
+	if (!placement) {
+		snprintf(buffer, VIEW_OBJECT_NAME, "@%" PRIu64, offset);
+		return buffer;
+	}
+	if (placement->name[0])
+		snprintf(base, sizeof(base), "%s", placement->name);
+	else
+		snprintf(base, sizeof(base), "%s@%" PRIu64, lh_kind_name(placement->kind),
+			 placement->offset);
+	const uint64_t inside = offset - placement->offset;
+	const uint64_t step = stride(placement);
+	if (step && inside % step == 0)
+		snprintf(buffer, VIEW_OBJECT_NAME, "%s[%" PRIu64 "]", base, inside / step);
+	else if (inside)
+		snprintf(buffer, VIEW_OBJECT_NAME, "%s+%" PRIu64, base, inside);
+	else
+		snprintf(buffer, VIEW_OBJECT_NAME, "%s", base);
+	return buffer;
+}
