@@ -67,9 +67,11 @@
 /* Exported from the shared library, which hides everything else. */
 #define LH_API __attribute__((visibility("default")))
 
-/* On calls whose unread result means working without the lock. Define it empty to be without. */
-#ifndef LH_NODISCARD
+/* On calls whose unread result means working without the lock: warns when LH_CHECK_RESULTS is defined. */
+#ifdef LH_CHECK_RESULTS
 #define LH_NODISCARD __attribute__((warn_unused_result))
+#else
+#define LH_NODISCARD
 #endif
 
 #endif

@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Opening and closing. The process keeps one lh_arena for each object and access, however often it
+// is opened: the registry finds it by device and inode.
+#include "arena/arena.h"
+
+#include "arena/error.h"
+#include "arena/geometry.h"
+#include "arena/keeper.h"
+#include "arena/object.h"
+#include "arena/owner.h"
+#include "arena/process.h"
+#include "arena/sys/fence.h"
+#include "arena/sys/topology.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+// One mutex for the registry; the hash table's readers are its holders.
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct cds_lfht *registry;
+static uint64_t last_serial;
+
+struct registry_key {
+	dev_t device;
+	ino_t inode;
+	bool read_only;
+};
+
+static int matches(struct cds_lfht_node *node, const void *key_pointer)
+{
+	const struct lh_arena *arena = caa_container_of(node, struct lh_arena, node);
+	const struct registry_key *key = key_pointer;
+
+	return arena->device == key->device && arena->inode == key->inode &&
+	       arena->read_only == key->read_only;
+}
+
+static unsigned long key_hash(const struct registry_key *key)
+{
+	return (unsigned long)(key->inode * 2654435761u + key->read_only);
+}
+
+static struct lh_arena *registry_find(const struct registry_key *key)
+{
+	struct cds_lfht_iter position;
+	struct cds_lfht_node *node;
+
+	rcu_read_lock();
+	cds_lfht_lookup(registry, key_hash(key), matches, key, &position);
+	node = cds_lfht_iter_get_node(&position);
+	rcu_read_unlock();
+	return node ? caa_container_of(node, struct lh_arena, node) : NULL;
+}
+
+static void registry_add(struct lh_arena *arena)
+{
+	const struct registry_key key = { arena->device, arena->inode, arena->read_only };
+
+	arena->serial = ++last_serial;
+	rcu_read_lock();
+	cds_lfht_add(registry, key_hash(&key), &arena->node);
+	rcu_read_unlock();
+}
+
+static int start_library(void)
+{
+	int error = process_start();
+
+	if (error)
+		return error;
+	pthread_mutex_lock(&registry_lock);
+	if (!registry)
+		registry = cds_lfht_new(64, 64, 0, 0, NULL);
+	pthread_mutex_unlock(&registry_lock);
+	return registry ? 0 : error_detail(-ENOMEM, "no memory");
+}
+
+// ---------------------------------------------------------------------------------------------
+// Mapping
+
+static int map(struct lh_arena *arena, const struct arena_header *header)
+{
+	const int protection = arena->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+	void *base = mmap(NULL, header->total_size, protection, MAP_SHARED, arena->fd, 0);
+
+	if (base == MAP_FAILED)
+		return error_detail(-errno, "cannot map %llu bytes",
+				    (unsigned long long)header->total_size);
+	arena->base = base;
+	geometry_apply(arena, header);
+	return 0;
+}
+
+// What each process asks for itself; what the kernel refuses is -ENOTSUP.
+static int apply_flags(struct lh_arena *arena, uint32_t flags)
+{
+	if ((flags & LH_ARENA_HUGE_PAGES) && madvise(arena->base, arena->size, MADV_HUGEPAGE) != 0)
+		return error_detail(-ENOTSUP, "no transparent huge pages for shared memory");
+	if ((flags & LH_ARENA_LOCKED) && mlock(arena->base, arena->size) != 0)
+		return error_detail(-ENOTSUP, "cannot lock %llu bytes: raise RLIMIT_MEMLOCK",
+				    (unsigned long long)arena->size);
+	return 0;
+}
+
+static int register_fences(const struct arena_header *header)
+{
+	if (header->flags & LH_ARENA_PLAIN_FENCES)
+		return 0;
+	return fence_register() == 0
+		       ? 0
+		       : error_detail(-ENOTSUP, "membarrier(2) is refused here: the arena must be "
+						"created with LH_ARENA_PLAIN_FENCES");
+}
+
+static void destroy(struct lh_arena *arena)
+{
+	if (arena->base)
+		munmap(arena->base, arena->size);
+	if (arena->fd >= 0)
+		close(arena->fd);
+	free(arena->process_leases);
+	free(arena);
+}
+
+static struct lh_arena *make(int fd, const struct stat *status, bool read_only)
+{
+	struct lh_arena *arena = calloc(1, sizeof(*arena));
+
+	if (!arena)
+		return NULL;
+	arena->fd = fd;
+	arena->read_only = read_only;
+	arena->device = status->st_dev;
+	arena->inode = status->st_ino;
+	arena->references = 1;
+	cds_lfht_node_init(&arena->node);
+	return arena;
+}
+
+// After mapping: what lets this process use it. Closes nothing on failure.
+static int attach(struct lh_arena *arena)
+{
+	int error;
+
+	arena->process_leases = calloc(arena->lease_count, sizeof(*arena->process_leases));
+	if (!arena->process_leases)
+		return error_detail(-ENOMEM, "no memory");
+	error = object_attach(arena->fd, arena->read_only, &arena->attach);
+	if (error)
+		return error;
+	atomic_store(&arena->lease_hint, (uint32_t)getpid() % arena->lease_count);
+	atomic_store(&arena->owner_hint, (uint32_t)getpid() % arena->owner_count);
+	return 0;
+}
+
+static int read_header(int fd, uint64_t size, struct arena_header *ret_header)
+{
+	memset(ret_header, 0, sizeof(*ret_header));
+	if (size < sizeof(*ret_header) ||
+	    pread(fd, ret_header, sizeof(*ret_header), 0) != (ssize_t)sizeof(*ret_header))
+		return error_detail(-EBADMSG, "no arena: the object has %llu bytes",
+				    (unsigned long long)size);
+	return geometry_check(ret_header, size);
+}
+
+// Opens what `path` names. The descriptor is consumed or closed.
+static int open_existing(const char *path, int flags, lh_arena **ret_arena)
+{
+	const bool read_only = (flags & LH_READ_ONLY) != 0;
+	struct arena_header header;
+	struct stat status;
+	struct lh_arena *arena;
+	int fd = object_open(path, flags, &status);
+	int error;
+
+	if (fd < 0)
+		return fd;
+	arena = registry_find(&(struct registry_key){ status.st_dev, status.st_ino, read_only });
+	if (arena) {
+		close(fd);
+		arena->references++;
+		*ret_arena = arena;
+		return 0;
+	}
+	error = read_header(fd, (uint64_t)status.st_size, &header);
+	if (!error && !read_only)
+		error = register_fences(&header);
+	arena = error ? NULL : make(fd, &status, read_only);
+	if (!arena) {
+		close(fd);
+		return error ? error : error_detail(-ENOMEM, "no memory");
+	}
+	error = map(arena, &header);
+	if (!error)
+		error = attach(arena);
+	if (!error && !read_only)
+		error = apply_flags(arena, header.flags);
+	if (error) {
+		destroy(arena);
+		return error;
+	}
+	registry_add(arena);
+	*ret_arena = arena;
+	return 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Creating
+
+static int check_options(const struct lh_arena_options *options)
+{
+	const unsigned known = LH_ARENA_HUGE_PAGES | LH_ARENA_LOCKED | LH_ARENA_NUMA_INTERLEAVE |
+			       LH_ARENA_PLAIN_FENCES;
+
+	for (size_t i = 0; i < 4; i++) {
+		if (options->reserved[i])
+			return error_detail(-EINVAL, "arena options: reserved is not 0");
+	}
+	if (options->flags & ~known)
+		return error_detail(-EINVAL, "arena options: unknown flags 0x%x",
+				    options->flags & ~known);
+	if (options->max_leases > LAYOUT_MAX_LEASES)
+		return error_detail(-EINVAL, "max_leases %u: at most %u", options->max_leases,
+				    LAYOUT_MAX_LEASES);
+	if (options->max_holds > LAYOUT_MAX_HOLDS)
+		return error_detail(-EINVAL, "max_holds %u: at most %u", options->max_holds,
+				    LAYOUT_MAX_HOLDS);
+	if (options->mode & ~(mode_t)0777)
+		return error_detail(-EINVAL, "mode 0%o: permission bits only", options->mode);
+	return 0;
+}
+
+static int initialise(struct lh_arena *arena, const struct arena_header *plan)
+{
+	struct arena_header *header = arena->header;
+
+	*header = *plan;
+	header->creator_uid = geteuid();
+	for (uint32_t i = 0; i < arena->owner_count; i++) {
+		const int error = owner_entry_init(&arena->owners[i]);
+
+		if (error)
+			return error_detail(error, "no robust mutexes here");
+	}
+	return 0;
+}
+
+static int create(const char *path, const struct lh_arena_options *options, lh_arena **ret_arena)
+{
+	struct arena_header plan;
+	struct stat status;
+	struct lh_arena *arena;
+	int error = geometry_plan(options, &plan);
+	int fd;
+
+	if (!error)
+		error = register_fences(&plan);
+	if (error)
+		return error;
+	fd = object_create(path, plan.total_size, options);
+	if (fd < 0)
+		return fd;
+	arena = fstat(fd, &status) == 0 ? make(fd, &status, false) : NULL;
+	if (!arena) {
+		close(fd);
+		return error_detail(-ENOMEM, "no memory");
+	}
+	error = map(arena, &plan);
+	if (!error && (options->flags & LH_ARENA_NUMA_INTERLEAVE)) {
+		error = topology_interleave(arena->base, arena->size);
+		if (error)
+			error_detail(error, "cannot interleave: libhwloc.so.15 or the kernel "
+					    "refuses");
+	}
+	if (!error)
+		error = apply_flags(arena, plan.flags);
+	if (!error)
+		error = initialise(arena, &plan);
+	if (!error)
+		error = attach(arena);
+	if (!error)
+		error = object_link(fd, path);
+	if (error) {
+		destroy(arena);
+		return error;
+	}
+	registry_add(arena);
+	*ret_arena = arena;
+	return 0;
+}
+
+static struct lh_arena_options with_defaults(const struct lh_arena_options *options)
+{
+	struct lh_arena_options full = options ? *options : (struct lh_arena_options){ .size = 0 };
+
+	if (full.size == 0)
+		full.size = 1 << 20;
+	if (full.max_leases == 0)
+		full.max_leases = 512;
+	if (full.max_holds == 0)
+		full.max_holds = 64;
+	return full;
+}
+
+// Opens or creates; another may create or unlink between the two, so it tries again.
+static int open_or_create(const char *path, int flags, const struct lh_arena_options *options,
+			  lh_arena **ret_arena)
+{
+	for (;;) {
+		int error = flags & LH_EXCL ? -ENOENT : open_existing(path, flags, ret_arena);
+
+		if (error != -ENOENT || !(flags & LH_CREATE))
+			return error;
+		if (flags & LH_READ_ONLY)
+			return error_detail(-EROFS, "%s: a read-only opener creates nothing", path);
+		error = create(path, options, ret_arena);
+		if (error != -EEXIST || (flags & LH_EXCL))
+			return error;
+	}
+}
+
+int lh_arena_open(const char *name, int flags, const struct lh_arena_options *options,
+		  lh_arena **ret_arena)
+{
+	const struct lh_arena_options full = with_defaults(options);
+	char path[PATH_MAX];
+	int error;
+
+	if (!ret_arena)
+		return error_detail(-EINVAL, "ret_arena is NULL");
+	if (flags & ~(LH_CREATE | LH_EXCL | LH_READ_ONLY | LH_ANY_OWNER))
+		return error_detail(-EINVAL, "unknown flags 0x%x", (unsigned)flags);
+	if ((flags & LH_EXCL) && !(flags & LH_CREATE))
+		return error_detail(-EINVAL, "LH_EXCL without LH_CREATE");
+	error = object_path(name, path);
+	if (!error)
+		error = check_options(&full);
+	if (!error)
+		error = start_library();
+	if (error)
+		return error;
+	pthread_mutex_lock(&registry_lock);
+	error = open_or_create(path, flags, &full, ret_arena);
+	pthread_mutex_unlock(&registry_lock);
+	return error;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Closing, unlinking
+
+// Leases of this process whose owner still lives. Those of ended threads are left to reapers.
+static bool has_leases(const struct lh_arena *arena)
+{
+	for (uint32_t slot = 0; slot < arena->lease_count; slot++) {
+		const uint64_t owner = atomic_load(&arena->process_leases[slot]);
+
+		if (owner && atomic_load(&arena->leases[slot].owner) == owner &&
+		    !owner_ended(arena, owner))
+			return true;
+	}
+	return false;
+}
+
+int lh_arena_close(lh_arena *arena)
+{
+	int error = 0;
+
+	if (!arena)
+		return error_detail(-EINVAL, "arena is NULL");
+	pthread_mutex_lock(&registry_lock);
+	if (arena->references > 1) {
+		arena->references--;
+	} else if (has_leases(arena)) {
+		error = error_detail(-EBUSY, "this process still has leases on the arena");
+	} else {
+		keeper_forget(arena);
+		rcu_read_lock();
+		cds_lfht_del(registry, &arena->node);
+		rcu_read_unlock();
+		destroy(arena);
+	}
+	pthread_mutex_unlock(&registry_lock);
+	return error;
+}
+
+int lh_arena_unlink(const char *name)
+{
+	char path[PATH_MAX];
+	const int error = object_path(name, path);
+
+	if (error)
+		return error;
+	if (unlink(path) == 0)
+		return 0;
+	return error_detail(errno == EPERM || errno == EISDIR ? -EACCES
+			    : errno == ENOTDIR                ? -ENOENT
+							      : -errno,
+			    "%s: %s", path, strerror(errno));
+}
+
+int arena_check_name(const struct lh_arena *arena)
+{
+	struct stat status;
+
+	if (fstat(arena->fd, &status) != 0)
+		return error_detail(-errno, "the arena's descriptor was closed by somebody");
+	return status.st_nlink ? 0 : error_detail(-ESTALE, "the arena was unlinked: open it anew");
+}
+
+bool arena_attached(const struct lh_arena *arena, uint32_t attach_byte)
+{
+	return attach_byte == arena->attach || object_attached(arena->fd, attach_byte);
+}
+
+bool arena_shared(const struct lh_arena *arena)
+{
+	return object_shared(arena->fd);
+}
+
+// ---------------------------------------------------------------------------------------------
+// What the user's space is
+
+uint64_t lh_arena_first_offset(const lh_arena *arena)
+{
+	return arena ? arena->user_offset : 0;
+}
+
+uint64_t lh_arena_end_offset(const lh_arena *arena)
+{
+	return arena ? arena->user_end : 0;
+}
+
+void *lh_arena_range(const lh_arena *arena, uint64_t offset, size_t size)
+{
+	if (!arena || offset < arena->user_offset || offset > arena->user_end ||
+	    arena->user_end - offset < size)
+		return NULL;
+	return arena->base + offset;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Fork
+
+void arena_before_fork(void)
+{
+	pthread_mutex_lock(&registry_lock);
+}
+
+void arena_after_fork_in_parent(void)
+{
+	pthread_mutex_unlock(&registry_lock);
+}
+
+// The child's own open file, so that its parent's attach lock ends with the parent. Without /proc
+// or descriptors it shares the parent's: then the parent counts as attached for as long as the
+// child lives, and what waits for the parent's end waits for both.
+static void reopen(struct lh_arena *arena)
+{
+	char self[64];
+	int fd;
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", arena->fd);
+	fd = open(self, (arena->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (dup3(fd, arena->fd, O_CLOEXEC) >= 0)
+		object_attach(arena->fd, arena->read_only, &arena->attach);
+	close(fd);
+}
+
+void arena_after_fork(void)
+{
+	struct cds_lfht_iter position;
+	struct lh_arena *arena;
+
+	registry_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+	fence_register();
+	if (!registry)
+		return;
+	rcu_read_lock();
+	cds_lfht_for_each_entry(registry, &position, arena, node) {
+		for (uint32_t slot = 0; slot < arena->lease_count; slot++)
+			atomic_store_explicit(&arena->process_leases[slot], 0,
+					      memory_order_relaxed);
+		reopen(arena);
+	}
+	rcu_read_unlock();
+}

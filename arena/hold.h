@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// hold.h: a lease's hold table. Before a lease touches an object's word it records the intent here,
+// and clears the record when it has let go (and woken whom it had to wake): so whatever a dead
+// lease can have left behind is named by its own table.
+//
+// A record is one per lease and object. Its place is searched from the line that the object's
+// granule hashes to, onwards by lines; `probe_lines` of the slot bounds the search, so that clearing
+// a record breaks none. Only the lease's user inserts.
+#ifndef ARENA_HOLD_H
+#define ARENA_HOLD_H
+
+#include "arena/lease.h"
+
+static inline uint64_t hold_word(uint32_t kind, uint32_t mode, uint32_t count, uint32_t granule)
+{
+	return (uint64_t)kind << HOLD_KIND_SHIFT | (uint64_t)mode << HOLD_MODE_SHIFT |
+	       (uint64_t)count << HOLD_COUNT_SHIFT | granule;
+}
+
+static inline uint32_t hold_word_kind(uint64_t word)
+{
+	return (uint32_t)(word >> HOLD_KIND_SHIFT);
+}
+
+static inline uint32_t hold_word_mode(uint64_t word)
+{
+	return (uint32_t)(word >> HOLD_MODE_SHIFT) & 0xf;
+}
+
+static inline uint32_t hold_word_count(uint64_t word)
+{
+	return (uint32_t)((word >> HOLD_COUNT_SHIFT) & HOLD_COUNT_MASK);
+}
+
+static inline uint32_t hold_word_granule(uint64_t word)
+{
+	return (uint32_t)word;
+}
+
+// Which line a granule's search starts at (Fibonacci hashing).
+static inline uint32_t hold_line(const struct lh_arena *arena, uint32_t granule)
+{
+	const uint64_t hash = (uint32_t)(granule * 2654435769u);
+
+	return (uint32_t)(hash >> (32 - arena->hold_line_bits));
+}
+
+static inline void hold_write(struct lh_lease *lease, struct hold_record *record, uint64_t word)
+{
+	atomic_store_explicit(&record->incarnation, lease->incarnation, memory_order_relaxed);
+	atomic_store_explicit(&record->object, word, memory_order_release);
+	lease->held++;
+}
+
+// Beyond the first line. NULL: the table is full.
+struct hold_record *hold_insert_slow(struct lh_lease *lease, uint64_t word);
+
+// Records `word`; NULL: the lease has max_holds records. The store is ordered before any later
+// read-modify-write of the object (which must be at least release).
+static inline struct hold_record *hold_insert(struct lh_lease *lease, uint64_t word)
+{
+	const uint32_t line = hold_line(lease->arena, hold_word_granule(word));
+	struct hold_record *record = lease->holds + (size_t)line * HOLDS_PER_LINE;
+
+	if (lease->held < lease->arena->max_holds) {
+		for (uint32_t i = 0; i < HOLDS_PER_LINE; i++, record++) {
+			if (atomic_load_explicit(&record->object, memory_order_relaxed) == 0) {
+				hold_write(lease, record, word);
+				return record;
+			}
+		}
+	}
+	return hold_insert_slow(lease, word);
+}
+
+// The record of an object of this kind, or NULL.
+struct hold_record *hold_find_slow(const struct lh_lease *lease, uint32_t kind, uint32_t granule);
+
+static inline bool hold_names(uint64_t word, uint32_t kind, uint32_t granule)
+{
+	return hold_word_granule(word) == granule && hold_word_kind(word) == kind;
+}
+
+static inline struct hold_record *hold_find(const struct lh_lease *lease, uint32_t kind,
+					    uint32_t granule)
+{
+	const uint32_t line = hold_line(lease->arena, granule);
+	struct hold_record *record = lease->holds + (size_t)line * HOLDS_PER_LINE;
+
+	for (uint32_t i = 0; i < HOLDS_PER_LINE; i++, record++) {
+		if (hold_names(atomic_load_explicit(&record->object, memory_order_relaxed), kind,
+			       granule))
+			return record;
+	}
+	return hold_find_slow(lease, kind, granule);
+}
+
+// Ordered after all that its user did to the object.
+static inline void hold_clear(struct lh_lease *lease, struct hold_record *record)
+{
+	atomic_store_explicit(&record->object, 0, memory_order_release);
+	lease->held--;
+}
+
+#endif

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Looking without touching. Every entry is copied, checked and, where it is guarded by a word, taken
+// only if that word has not changed meanwhile.
+#include "arena/hold.h"
+#include "arena/kind.h"
+#include "arena/owner.h"
+#include "arena/placement.h"
+#include "arena/reap.h"
+
+#include <leasehold/inspect.h>
+
+#include <errno.h>
+#include <string.h>
+
+static void copy_text(char *target, const void *source, size_t size)
+{
+	const char *from = source;
+
+	memset(target, 0, size);
+	for (size_t i = 0; i + 1 < size && from[i]; i++)
+		target[i] = from[i] >= ' ' && from[i] <= '~' ? from[i] : '?';
+}
+
+int lh_next_placement(const lh_arena *arena, uint64_t *cursor, struct lh_placement_info *ret_info)
+{
+	struct placement_copy copy;
+
+	if (!arena || !cursor || !ret_info)
+		return -EINVAL;
+	while (*cursor < placement_bound(arena)) {
+		if (!placement_read(arena, (uint32_t)(*cursor)++, &copy))
+			continue;
+		*ret_info = (struct lh_placement_info){
+			.offset = copy.placement.offset,
+			.size = copy.placement.size,
+			.kind = copy.placement.kind,
+			.count = copy.placement.count,
+			.data_size = copy.placement.data_size,
+			.lease = copy.placement.lease,
+			.flags = copy.placement.flags,
+		};
+		if (placement_phase(copy.state) < ENTRY_READY)
+			ret_info->state = placement_abandoned(arena, copy.state) ? 2 : 1;
+		copy_text(ret_info->name, copy.name, sizeof(ret_info->name));
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static uint32_t count_holds(const struct lh_arena *arena, uint32_t slot)
+{
+	const struct hold_record *records = arena_hold_table(arena, slot);
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < arena->holds_per_lease; i++)
+		count += atomic_load_explicit(&records[i].object, memory_order_relaxed) != 0;
+	return count;
+}
+
+static bool read_lease(const struct lh_arena *arena, uint32_t slot, uint64_t now,
+		       struct lh_lease_info *info)
+{
+	const struct lease_slot *lease = &arena->leases[slot];
+	const uint64_t owner = atomic_load_explicit(&lease->owner, memory_order_acquire);
+	const uint64_t word = atomic_load_explicit(&lease->state, memory_order_acquire);
+	const uint32_t state = lease_state_seen(arena, slot, now);
+	struct identity identity = { .pid = 0 };
+	uint64_t edge;
+
+	if (state == 0)
+		return false;
+	owner_identity(arena, owner, &identity);
+	edge = atomic_load(&lease->edge) >> EDGE_WANTED_SHIFT;
+	*info = (struct lh_lease_info){
+		.id = atomic_load_explicit(&lease->id, memory_order_relaxed),
+		.slot = slot,
+		.state = state,
+		.flags = atomic_load_explicit(&lease->flags, memory_order_relaxed),
+		.pid = identity.pid,
+		.tid = identity.tid,
+		.holds = count_holds(arena, slot),
+		.pid_namespace = identity.pid_namespace,
+		.start_time = identity.start_time,
+		.acquired_ns = atomic_load_explicit(&lease->acquired_ns, memory_order_relaxed),
+		.expires_ns = lease_word_expiry(word),
+		.waits_for = arena_user_offset(arena, (uint32_t)edge, LAYOUT_LINE),
+	};
+	if (info->flags & LH_LEASE_PROCESS)
+		info->tid = info->pid;
+	if (info->waits_for)
+		info->waits_since_ns = atomic_load_explicit(&lease->waiting_since,
+							    memory_order_relaxed);
+	copy_text(info->command, identity.command, sizeof(info->command));
+	copy_text(info->label, lease->label, sizeof(info->label));
+	// Still the same tenant? (A renewal or a latch changes the word, not the owner and id.)
+	return atomic_load(&lease->owner) == owner && atomic_load(&lease->id) == info->id;
+}
+
+int lh_next_lease(const lh_arena *arena, uint64_t *cursor, struct lh_lease_info *ret_info)
+{
+	struct lh_lease_info info;
+	uint64_t now;
+
+	if (!arena || !cursor || !ret_info)
+		return -EINVAL;
+	now = clock_now();
+	while (*cursor < arena->lease_count) {
+		if (!read_lease(arena, (uint32_t)(*cursor)++, now, &info))
+			continue;
+		*ret_info = info;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+// The placement that an object belongs to, and its index there.
+static void find_placement(const struct lh_arena *arena, struct lh_hold_info *info)
+{
+	struct placement_copy copy;
+
+	for (uint32_t i = 0; i < placement_bound(arena); i++) {
+		const struct kind_ops *ops;
+
+		if (!placement_read(arena, i, &copy) || info->offset < copy.placement.offset ||
+		    info->offset - copy.placement.offset >= copy.placement.size)
+			continue;
+		ops = kind_ops(copy.placement.kind);
+		info->placement = copy.placement.offset;
+		if (ops && ops->stride && ops->stride(copy.placement.data_size))
+			info->index = (uint32_t)((info->offset - copy.placement.offset) /
+						 ops->stride(copy.placement.data_size));
+		return;
+	}
+}
+
+static bool read_hold(const struct lh_arena *arena, uint64_t position, struct lh_hold_info *info)
+{
+	const uint32_t slot = (uint32_t)(position / arena->holds_per_lease);
+	const struct lease_slot *lease = &arena->leases[slot];
+	const uint64_t id = atomic_load_explicit(&lease->id, memory_order_acquire);
+	const uint64_t word = atomic_load_explicit(&arena->holds[position].object,
+						   memory_order_acquire);
+	const struct kind_ops *ops = kind_ops(hold_word_kind(word));
+	struct hold_view view;
+
+	if (!word || !ops || !arena_user_offset(arena, hold_word_granule(word), LAYOUT_LINE))
+		return false;
+	ops->view(arena, slot, word, &view);
+	*info = (struct lh_hold_info){
+		.lease = id,
+		.slot = slot,
+		.kind = hold_word_kind(word),
+		.mode = view.mode,
+		.count = hold_word_kind(word) == LH_KIND_REGION ? 1 : hold_word_count(word),
+		.offset = (uint64_t)hold_word_granule(word) * LAYOUT_LINE,
+		.token = view.token,
+		.damaged = view.damaged,
+	};
+	find_placement(arena, info);
+	return atomic_load(&lease->id) == id && atomic_load(&arena->holds[position].object) == word;
+}
+
+int lh_next_hold(const lh_arena *arena, uint64_t *cursor, struct lh_hold_info *ret_info)
+{
+	struct lh_hold_info info;
+
+	if (!arena || !cursor || !ret_info)
+		return -EINVAL;
+	while (*cursor < (uint64_t)arena->lease_count * arena->holds_per_lease) {
+		const uint64_t position = *cursor;
+
+		// A slot that is nobody's has no records: on to the next.
+		if (position % arena->holds_per_lease == 0 &&
+		    atomic_load(&arena->leases[position / arena->holds_per_lease].owner) == 0) {
+			*cursor += arena->holds_per_lease;
+			continue;
+		}
+		(*cursor)++;
+		if (!read_hold(arena, position, &info))
+			continue;
+		*ret_info = info;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static bool read_event(const struct lh_arena *arena, uint64_t number, struct lh_event_info *info)
+{
+	const struct event_record *event = &arena->events[number % arena->event_count];
+	uint64_t command[2];
+
+	if (atomic_load_explicit(&event->sequence, memory_order_acquire) != number + 1)
+		return false;
+	*info = (struct lh_event_info){
+		.sequence = number + 1,
+		.time_ns = atomic_load_explicit(&event->time_ns, memory_order_relaxed),
+		.kind = atomic_load_explicit(&event->kind, memory_order_relaxed),
+		.pid = (int32_t)atomic_load_explicit(&event->pid, memory_order_relaxed),
+		.tid = (int32_t)atomic_load_explicit(&event->tid, memory_order_relaxed),
+		.by_pid = (int32_t)atomic_load_explicit(&event->by_pid, memory_order_relaxed),
+		.lease = atomic_load_explicit(&event->lease, memory_order_relaxed),
+		.offset = atomic_load_explicit(&event->offset, memory_order_relaxed),
+		.token = atomic_load_explicit(&event->token, memory_order_relaxed),
+	};
+	for (int i = 0; i < 2; i++)
+		command[i] = atomic_load_explicit(&event->command[i], memory_order_relaxed);
+	copy_text(info->command, command, sizeof(info->command));
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&event->sequence, memory_order_relaxed) == number + 1;
+}
+
+int lh_next_event(const lh_arena *arena, uint64_t *cursor, struct lh_event_info *ret_info)
+{
+	struct lh_event_info info;
+	uint64_t head;
+
+	if (!arena || !cursor || !ret_info)
+		return -EINVAL;
+	head = atomic_load_explicit(&arena->header->event_head, memory_order_acquire);
+	if (head > arena->event_count && *cursor < head - arena->event_count)
+		*cursor = head - arena->event_count;
+	while (*cursor < head) {
+		if (!read_event(arena, (*cursor)++, &info))
+			continue;
+		*ret_info = info;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+#define NAME_OF(names, number)                                                                     \
+	((number) < sizeof(names) / sizeof((names)[0]) && (names)[number] ? (names)[number] : "?")
+
+const char *lh_kind_name(uint32_t kind)
+{
+	static const char *const names[] = { "none",    "region",  "mutex", "rwlock", "semaphore",
+					     "barrier", "condvar", "once",  "watch",  "cell" };
+
+	return NAME_OF(names, kind);
+}
+
+const char *lh_lease_state_name(uint32_t state)
+{
+	static const char *const names[] = { NULL, "live", "expired", "dead", "starting" };
+
+	return NAME_OF(names, state);
+}
+
+const char *lh_hold_mode_name(uint32_t mode)
+{
+	static const char *const names[] = { "intent", "exclusive", "shared", "region" };
+
+	return NAME_OF(names, mode);
+}
+
+const char *lh_event_kind_name(uint32_t kind)
+{
+	static const char *const names[] = { NULL,       "owner-died", "expired", "region-returned",
+					     "deadlock", "killed",     "corrupt" };
+
+	return NAME_OF(names, kind);
+}

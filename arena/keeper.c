@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One thread per process, one mutex. What it has to do stands in a table of duties, one for each
+// lease that asked; a duty refers to the lease's slot and incarnation, never to the handle.
+#include "arena/keeper.h"
+
+#include "arena/error.h"
+#include "arena/owner.h"
+#include "arena/sys/futex.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define DETACHED_POLL_NS CLOCK_NS_PER_MS
+
+struct keeper_duty {
+	struct cds_lfht_node node;
+	struct lh_arena *arena;
+	uint32_t slot;
+	uint64_t incarnation, owner;
+	uint64_t generation; // of the process that made it
+	bool detached;       // the owning thread is ending
+	bool told;           // loss was told
+	uint64_t ttl_ns;
+	uint64_t renew_every_ns; // 0: no renewal
+	uint64_t renew_at_ns;
+	uint32_t renewals_left; // UINT32_MAX: no limit
+	void (*callback)(void *context);
+	void *context;
+	int fd; // -1: none
+};
+
+struct keeper_call {
+	int (*function)(void *argument);
+	void *argument;
+	int result;
+	bool done;
+	struct keeper_call *next;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t progress; // a call is done, a callback has returned
+	bool started;
+	pthread_t thread;
+	struct cds_lfht *duties; // changed and walked under `lock`
+	struct keeper_call *calls;
+	struct keeper_duty *running; // its callback runs, without the lock
+	_Atomic uint32_t kicks;      // the futex that the keeper sleeps on
+} keeper = { .lock = PTHREAD_MUTEX_INITIALIZER, .progress = PTHREAD_COND_INITIALIZER };
+
+void keeper_kick(void)
+{
+	atomic_fetch_add(&keeper.kicks, 1);
+	futex_wake_private(&keeper.kicks, 1);
+}
+
+static bool on_keeper(void)
+{
+	return keeper.started && pthread_equal(keeper.thread, pthread_self());
+}
+
+// ---------------------------------------------------------------------------------------------
+// The thread
+
+// When this duty wants to be looked at next.
+static uint64_t next_look(const struct keeper_duty *duty)
+{
+	const uint64_t word = atomic_load(&duty->arena->leases[duty->slot].state);
+	uint64_t next = duty->told ? UINT64_MAX : lease_word_expiry(word);
+
+	if (duty->told)
+		return next;
+	if (duty->detached)
+		return clock_now() + DETACHED_POLL_NS;
+	if (duty->renew_every_ns && duty->renewals_left && duty->renew_at_ns < next)
+		next = duty->renew_at_ns;
+	return next;
+}
+
+static void renew(struct keeper_duty *duty)
+{
+	if (!duty->renew_every_ns || !duty->renewals_left || clock_now() < duty->renew_at_ns)
+		return;
+	if (lease_slot_renew(&duty->arena->leases[duty->slot], duty->incarnation, duty->ttl_ns))
+		return;
+	if (duty->renewals_left != UINT32_MAX)
+		duty->renewals_left--;
+	duty->renew_at_ns = clock_now() + duty->renew_every_ns;
+}
+
+static bool is_lost(const struct keeper_duty *duty)
+{
+	return lease_slot_remaining(&duty->arena->leases[duty->slot], duty->incarnation) == 0 ||
+	       owner_ended(duty->arena, duty->owner);
+}
+
+// Tells a loss; true if the lock was given up meanwhile, so that the table may have changed.
+static bool tell(struct keeper_duty *duty)
+{
+	void (*callback)(void *) = duty->callback;
+	const uint64_t one = 1;
+
+	duty->told = true;
+	if (duty->fd >= 0 && write(duty->fd, &one, sizeof(one)) != sizeof(one))
+		duty->told = false; // cannot be: the counter is far from full
+	if (!callback)
+		return false;
+	duty->callback = NULL;
+	keeper.running = duty;
+	pthread_mutex_unlock(&keeper.lock);
+	callback(duty->context);
+	pthread_mutex_lock(&keeper.lock);
+	keeper.running = NULL;
+	pthread_cond_broadcast(&keeper.progress);
+	return true;
+}
+
+// Looks at every duty once; when to look again.
+static uint64_t serve(void)
+{
+	struct cds_lfht_iter position;
+	struct keeper_duty *duty;
+	uint64_t next;
+	bool changed;
+
+	do {
+		next = UINT64_MAX;
+		changed = false;
+		rcu_read_lock();
+		cds_lfht_for_each_entry(keeper.duties, &position, duty, node) {
+			if (!duty->told)
+				renew(duty);
+			if ((!duty->told || duty->callback) && is_lost(duty)) {
+				// The walk ends here: outside the lock the node may go.
+				rcu_read_unlock();
+				changed = tell(duty);
+				rcu_read_lock();
+				if (changed)
+					break;
+			}
+			if (next_look(duty) < next)
+				next = next_look(duty);
+		}
+		rcu_read_unlock();
+	} while (changed);
+	return next;
+}
+
+static void run_calls(void)
+{
+	while (keeper.calls) {
+		struct keeper_call *call = keeper.calls;
+
+		keeper.calls = call->next;
+		pthread_mutex_unlock(&keeper.lock);
+		call->result = call->function(call->argument);
+		pthread_mutex_lock(&keeper.lock);
+		call->done = true;
+		pthread_cond_broadcast(&keeper.progress);
+	}
+}
+
+static void *keep(void *unused)
+{
+	(void)unused;
+	pthread_setname_np(pthread_self(), "lh-keeper");
+	pthread_mutex_lock(&keeper.lock);
+	for (;;) {
+		const uint32_t kicks = atomic_load(&keeper.kicks);
+		uint64_t next;
+
+		run_calls();
+		next = serve();
+		if (keeper.calls)
+			continue;
+		pthread_mutex_unlock(&keeper.lock);
+		futex_wait_many(&(struct futex_word){ &keeper.kicks, kicks, true }, 1, next);
+		pthread_mutex_lock(&keeper.lock);
+	}
+	return NULL;
+}
+
+// Called with the lock held.
+static int start(void)
+{
+	sigset_t all, before;
+	int error;
+
+	if (keeper.started)
+		return 0;
+	if (!keeper.duties)
+		keeper.duties = cds_lfht_new(256, 256, 0, 0, NULL);
+	if (!keeper.duties)
+		return error_detail(-ENOMEM, "no memory");
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&keeper.thread, NULL, keep, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error)
+		return error_detail(-error, "the library's thread cannot be started");
+	pthread_detach(keeper.thread);
+	keeper.started = true;
+	return 0;
+}
+
+int keeper_run(int (*function)(void *argument), void *argument)
+{
+	struct keeper_call call = { .function = function, .argument = argument };
+	int error;
+
+	pthread_mutex_lock(&keeper.lock);
+	if (on_keeper()) {
+		pthread_mutex_unlock(&keeper.lock);
+		return function(argument);
+	}
+	error = start();
+	if (!error) {
+		struct keeper_call **last = &keeper.calls;
+
+		while (*last)
+			last = &(*last)->next;
+		*last = &call;
+		keeper_kick();
+		while (!call.done)
+			pthread_cond_wait(&keeper.progress, &keeper.lock);
+		error = call.result;
+	}
+	pthread_mutex_unlock(&keeper.lock);
+	return error;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Duties
+
+static unsigned long hash(const struct keeper_duty *duty)
+{
+	return (unsigned long)((uintptr_t)duty / sizeof(*duty));
+}
+
+// The lease's duty, made if it has none; NULL with *ret_error set. Called with the lock held.
+static struct keeper_duty *duty_of(struct lh_lease *lease, int *ret_error)
+{
+	struct keeper_duty *duty = lease->duty;
+
+	*ret_error = duty ? 0 : start();
+	if (*ret_error || duty)
+		return duty;
+	duty = calloc(1, sizeof(*duty));
+	if (!duty) {
+		*ret_error = error_detail(-ENOMEM, "no memory");
+		return NULL;
+	}
+	*duty = (struct keeper_duty){ .arena = lease->arena,
+				      .slot = lease->index,
+				      .incarnation = lease->incarnation,
+				      .owner = lease->owner,
+				      .generation = process_generation(),
+				      .ttl_ns = lease->ttl_ns,
+				      .fd = -1 };
+	cds_lfht_node_init(&duty->node);
+	rcu_read_lock();
+	cds_lfht_add(keeper.duties, hash(duty), &duty->node);
+	rcu_read_unlock();
+	lease->duty = duty;
+	return duty;
+}
+
+int keeper_renew(struct lh_lease *lease, uint64_t renew_every_ns, uint32_t max_renewals)
+{
+	struct keeper_duty *duty;
+	int error;
+
+	pthread_mutex_lock(&keeper.lock);
+	duty = duty_of(lease, &error);
+	if (duty) {
+		duty->renew_every_ns = renew_every_ns ? renew_every_ns : lease->ttl_ns / 3;
+		if (!duty->renew_every_ns)
+			duty->renew_every_ns = 1;
+		duty->renew_at_ns = clock_now() + duty->renew_every_ns;
+		duty->renewals_left = max_renewals ? max_renewals : UINT32_MAX;
+	}
+	pthread_mutex_unlock(&keeper.lock);
+	keeper_kick();
+	return error;
+}
+
+int keeper_on_loss(struct lh_lease *lease, void (*callback)(void *context), void *context)
+{
+	struct keeper_duty *duty;
+	int error = 0;
+
+	pthread_mutex_lock(&keeper.lock);
+	duty = callback ? duty_of(lease, &error) : lease->duty;
+	if (duty) {
+		duty->callback = callback;
+		duty->context = context;
+	}
+	pthread_mutex_unlock(&keeper.lock);
+	keeper_kick();
+	return error;
+}
+
+int keeper_loss_fd(struct lh_lease *lease)
+{
+	struct keeper_duty *duty;
+	int result;
+
+	pthread_mutex_lock(&keeper.lock);
+	duty = duty_of(lease, &result);
+	if (duty && duty->fd < 0) {
+		// One that was told already begins readable.
+		duty->fd = eventfd(duty->told, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (duty->fd < 0)
+			result = error_detail(-errno, "eventfd");
+	}
+	if (duty && duty->fd >= 0)
+		result = duty->fd;
+	pthread_mutex_unlock(&keeper.lock);
+	keeper_kick();
+	return result;
+}
+
+// Called with the lock held, which excludes every walker: the node may be freed at once.
+static void free_duty(struct keeper_duty *duty)
+{
+	rcu_read_lock();
+	cds_lfht_del(keeper.duties, &duty->node);
+	rcu_read_unlock();
+	if (duty->fd >= 0)
+		close(duty->fd);
+	free(duty);
+}
+
+int keeper_drop(struct lh_lease *lease)
+{
+	struct keeper_duty *duty = lease->duty;
+	int error = 0;
+
+	if (!duty)
+		return 0;
+	pthread_mutex_lock(&keeper.lock);
+	if (keeper.running == duty && on_keeper())
+		error = error_detail(-EDEADLK, "released in its own on_loss callback");
+	while (!error && keeper.running == duty)
+		pthread_cond_wait(&keeper.progress, &keeper.lock);
+	if (!error) {
+		free_duty(duty);
+		lease->duty = NULL;
+	}
+	pthread_mutex_unlock(&keeper.lock);
+	return error;
+}
+
+void keeper_detach(struct lh_lease *lease)
+{
+	struct keeper_duty *duty = lease->duty;
+
+	if (!duty)
+		return;
+	pthread_mutex_lock(&keeper.lock);
+	duty->detached = true;
+	duty->renew_every_ns = 0;
+	pthread_mutex_unlock(&keeper.lock);
+	keeper_kick();
+}
+
+void keeper_free_inherited(struct lh_lease *lease)
+{
+	struct keeper_duty *duty = lease->duty;
+
+	if (!duty)
+		return;
+	if (duty->generation == process_generation()) { // its thread ended, the handle remained
+		keeper_drop(lease);
+		return;
+	}
+	if (duty->fd >= 0)
+		close(duty->fd);
+	free(duty);
+}
+
+void keeper_forget(struct lh_arena *arena)
+{
+	struct cds_lfht_iter position;
+	struct keeper_duty *duty;
+
+	pthread_mutex_lock(&keeper.lock);
+	if (keeper.duties) {
+		rcu_read_lock();
+		cds_lfht_for_each_entry(keeper.duties, &position, duty, node) {
+			// What the end of a thread left. Its handle may still be released: the duty
+			// stays allocated, with nothing left to look at.
+			if (duty->arena == arena) {
+				duty->told = true;
+				duty->callback = NULL;
+				duty->detached = true;
+			}
+		}
+		rcu_read_unlock();
+	}
+	pthread_mutex_unlock(&keeper.lock);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Fork
+
+void keeper_before_fork(void)
+{
+	pthread_mutex_lock(&keeper.lock);
+}
+
+void keeper_after_fork_in_parent(void)
+{
+	pthread_mutex_unlock(&keeper.lock);
+}
+
+// The child has no keeper; its parent's duties are the parent's. The table is left behind, as its
+// nodes belong to leases that the child may still release (keeper_free_inherited).
+void keeper_after_fork(void)
+{
+	keeper.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+	keeper.progress = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+	keeper.started = false;
+	keeper.duties = NULL;
+	keeper.calls = NULL;
+	keeper.running = NULL;
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// keeper.h: the library's own thread, started when first needed: it renews leases, tells their
+// loss, and is the owner of process leases.
+#ifndef ARENA_KEEPER_H
+#define ARENA_KEEPER_H
+
+#include "arena/lease.h"
+
+// Renews the lease every renew_every_ns, at most max_renewals times (0: no limit).
+int keeper_renew(struct lh_lease *lease, uint64_t renew_every_ns, uint32_t max_renewals);
+int keeper_on_loss(struct lh_lease *lease, void (*callback)(void *context), void *context);
+// The lease's eventfd, or a negative errno.
+int keeper_loss_fd(struct lh_lease *lease);
+// Ends all that, waiting for a callback that runs. -EDEADLK inside it.
+int keeper_drop(struct lh_lease *lease);
+// The lease's thread ends: tell its loss as soon as the kernel does.
+void keeper_detach(struct lh_lease *lease);
+// Frees what a lease inherited over fork has, in the child.
+void keeper_free_inherited(struct lh_lease *lease);
+// Before an arena is unmapped.
+void keeper_forget(struct lh_arena *arena);
+
+// A lease's expiry was changed. Async-signal-safe.
+void keeper_kick(void);
+
+// Runs function(argument) on the keeper and returns its result.
+int keeper_run(int (*function)(void *argument), void *argument);
+
+void keeper_before_fork(void);
+void keeper_after_fork_in_parent(void);
+void keeper_after_fork(void);
+
+#endif

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// kind.h: what the arena must be able to do with an object that a lease's hold table names, without
+// knowing what it is. Each primitive has one such table; src/kinds.c lists them.
+#ifndef ARENA_KIND_H
+#define ARENA_KIND_H
+
+#include "arena/arena.h"
+#include "arena/lease.h"
+
+struct hold_view {
+	uint64_t token;
+	uint32_t mode; // enum lh_hold_mode
+	bool damaged;
+};
+
+// A lost lease, for those who clear up behind it.
+struct lost_lease {
+	uint32_t slot;
+	uint64_t state; // the exact word, EXPIRED or DEAD, under which `id` was read
+	uint64_t id;
+	uint64_t owner;
+};
+
+struct kind_ops {
+	// Frees the object from the lost lease if it names it, and wakes whom the lost one may have
+	// left asleep. Only by CAS from values read before lease_still_lost() said true.
+	void (*reap)(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
+	// Unlocks it for its user's lh_lease_release and clears the record. 0; -ESTALE; -EBADMSG.
+	int (*release)(struct lh_lease *lease, struct hold_record *record);
+	// Slot of the lease that must let go of it before others get it, or -1.
+	int64_t (*owner)(const struct lh_arena *arena, uint32_t granule);
+	// What the record means now.
+	void (*view)(const struct lh_arena *arena, uint32_t slot, uint64_t record,
+		     struct hold_view *ret_view);
+	// Whether anybody holds it or waits for it.
+	bool (*busy)(const struct lh_arena *arena, uint32_t granule);
+	// Bytes from one element of an array to the next.
+	uint64_t (*stride)(uint64_t data_size);
+};
+
+extern const struct kind_ops region_ops; // region.c
+
+// NULL: no such kind.
+const struct kind_ops *kind_ops(uint32_t kind);
+
+#endif

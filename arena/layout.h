@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// layout.h: every byte that stands in shared memory.
+//
+// An arena is one object:
+//
+//	header | owner entries | lease slots | hold tables | directory | event ring | user's space
+//
+// Nothing here is a pointer that the library follows. Places are *granules* (64 bytes): a 32-bit
+// granule number names an offset, 0 names none (granule 0 is the header). Whoever opens the arena
+// checks the header once and keeps a private copy of its geometry; every index or granule read
+// later is checked against that copy before it is used. The one exception is the list link inside
+// a live liveness mutex, which libc follows (see owner.c).
+//
+// Each field says who writes it, who reads it and what protects it.
+#ifndef ARENA_LAYOUT_H
+#define ARENA_LAYOUT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LAYOUT_MAGIC 0x646c6f686573656cULL /* "leasehld" in a little-endian dump */
+#define LAYOUT_VERSION 1u
+#define LAYOUT_LINE 64u /* cache line and granule */
+#define LAYOUT_PAGE 4096u
+#define LAYOUT_MAX_LEASES 8192u
+#define LAYOUT_EXTRA_OWNERS 256u /* for threads that place and have no lease */
+#define LAYOUT_MAX_HOLDS 1024u
+#define LAYOUT_MAX_ENTRIES 65536u
+#define LAYOUT_NAME_SIZE 48u
+#define LAYOUT_LABEL_SIZE 32u
+#define LAYOUT_COMMAND_SIZE 16u
+#define LAYOUT_EVENTS 256u
+#define LAYOUT_MAX_SIZE (UINT64_C(1) << 38) /* what 32-bit granules reach */
+
+typedef _Atomic uint64_t shared_u64;
+typedef _Atomic uint32_t shared_u32;
+
+// ---------------------------------------------------------------------------------------------
+// Header. Written by the creator before the object has a name; constant afterwards, save the
+// last two fields.
+struct arena_header {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t shape;       /* hash of word size, byte order, line and struct sizes */
+	uint64_t total_size;  /* of the object */
+	uint64_t user_offset; /* the user's space: [user_offset, user_offset + user_size) */
+	uint64_t user_size;
+	uint32_t max_leases; /* lease slots */
+	uint32_t max_holds;  /* records of each hold table, a multiple of HOLDS_PER_LINE */
+	uint32_t owners;     /* owner entries */
+	uint32_t entries;    /* directory entries */
+	uint32_t flags;      /* LH_ARENA_… as created */
+	uint32_t events;     /* records of the event ring */
+	uint64_t owners_offset;
+	uint64_t leases_offset;
+	uint64_t holds_offset;
+	uint64_t entries_offset;
+	uint64_t events_offset;
+	uint8_t boot_id[16]; /* CLOCK_MONOTONIC starts again at boot */
+	uint64_t
+		time_namespace; /* inode of /proc/self/ns/time: its offset shifts CLOCK_MONOTONIC */
+	uint64_t created_ns;
+	uint32_t creator_uid;
+	uint32_t pad;
+	// directory entries from here on were never used; grows only, before an entry beyond it is used
+	_Alignas(64) shared_u32 entry_bound;
+	_Alignas(64) shared_u64 event_head; /* number of event records ever claimed; fetch_add */
+};
+
+// ---------------------------------------------------------------------------------------------
+// Owner entry: a thread (or a process, through its keeper thread) that has leases here.
+//
+// Alive means: the generation is the one asked for and `liveness` is locked by a living thread.
+// The kernel writes FUTEX_OWNER_DIED into the mutex's futex word when its holder ends (robust
+// futexes, Documentation/locking/robust-futexes.rst); whoever finds the word unlocked or so marked
+// may claim the entry, after reaping what its generation left (owner.c).
+struct owner_entry {
+	pthread_mutex_t
+		liveness; /* locked by the owner, freed by the kernel; process-shared, robust */
+	_Alignas(64) shared_u64 generation; /* written by who has locked `liveness`, read by all */
+	shared_u32 pid; /* of the owner, in its own pid namespace; these fields are written */
+	shared_u32 tid; /* after the generation and before any lease names the owner */
+	shared_u64 start_time;        /* of the process, clock ticks since boot */
+	shared_u64 thread_start_time; /* of the thread */
+	shared_u64 pid_namespace;     /* inode of /proc/self/ns/pid */
+	shared_u32 attach;            /* which byte of the attach range its process has locked */
+	shared_u32 kind;              /* enum owner_kind */
+	uint8_t command
+		[LAYOUT_COMMAND_SIZE]; /* written like pid; bytes, so a torn one does no harm */
+};
+
+enum owner_kind { OWNER_THREAD = 0, OWNER_PROCESS = 1 };
+
+// {entry index, generation}: names one owner for ever. 0 names none: generations start at 1.
+#define OWNER_INDEX_BITS 16
+static inline uint64_t owner_ref(uint32_t index, uint64_t generation)
+{
+	return generation << OWNER_INDEX_BITS | index;
+}
+static inline uint32_t owner_ref_index(uint64_t ref)
+{
+	return (uint32_t)(ref & ((1u << OWNER_INDEX_BITS) - 1));
+}
+static inline uint64_t owner_ref_generation(uint64_t ref)
+{
+	return ref >> OWNER_INDEX_BITS;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Lease slot.
+//
+// A slot belongs to whoever CASed its reference into `owner` (0 → ref); `state` then goes
+// FREE → LIVE → (EXPIRED →) (DEAD →) FREE and `owner` back to 0, each by CAS of an exact value.
+//
+//	63..62  state
+//	61      TTL: the lease has an expiry
+//	        without it:  60..0   incarnation
+//	        with it:     60..21  expiry, ms of CLOCK_MONOTONIC, rounded up;  20..0 incarnation
+//
+// A wrong state would be fatal (a living owner's locks are taken, or a dead one's never), a wrong
+// incarnation too (a stalled reaper would take the next tenant for the lost one).
+struct lease_slot {
+	shared_u64 state;
+	shared_u64 owner; /* owner_ref; 0: the slot is nobody's */
+	shared_u64 id;    /* incarnation << 14 | slot; written by the claimer before LIVE */
+	shared_u64 edge; /* what it waits for: EDGE_…; the low half is the futex it is poked by */
+	shared_u64 waiting_since; /* ns; written by the owner before `edge` */
+	shared_u32 turn;        /* counts what it queued for and left: who waits behind it sleeps on
+				 * this; never reset, whoever has the slot (src/mutex_wait.c) */
+	shared_u32 probe_lines; /* lines of the hold table that an insertion may have needed */
+	shared_u32 departures;  /* counts what it let go, for those who wait for it */
+	shared_u32 flags;       /* LH_LEASE_…; written like id */
+	shared_u64 acquired_ns; /* written like id */
+	// second line: seldom read
+	shared_u64 ttl_ns;
+	uint8_t label[LAYOUT_LABEL_SIZE]; /* written like id */
+	uint64_t reserved[3];
+};
+
+enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD = 3 };
+
+#define LEASE_STATE_SHIFT 62
+#define LEASE_TTL_BIT (UINT64_C(1) << 61)
+#define LEASE_EXPIRY_SHIFT 21
+#define LEASE_EXPIRY_MAX ((UINT64_C(1) << 40) - 1)
+#define LEASE_SHORT_MASK ((UINT64_C(1) << LEASE_EXPIRY_SHIFT) - 1)
+#define LEASE_LONG_MASK (LEASE_TTL_BIT - 1)
+#define LEASE_SLOT_BITS 14
+
+// {poked, sequence, wanted granule}: the low half changes with every publication and every poke.
+#define EDGE_POKED UINT64_C(1)
+#define EDGE_SEQUENCE_STEP UINT64_C(2)
+#define EDGE_SEQUENCE_MASK UINT64_C(0xfffffffe)
+#define EDGE_WANTED_SHIFT 32
+
+// ---------------------------------------------------------------------------------------------
+// Hold table: what one lease holds or is about to acquire. Written by the lease's user; cleared by
+// it, or by a reaper (by CAS of the exact words) once the lease is DEAD.
+struct hold_record {
+	shared_u64 object;      /* HOLD_…; 0: empty */
+	shared_u64 incarnation; /* of the lease, as in its id; written before `object` */
+};
+#define HOLDS_PER_LINE (LAYOUT_LINE / sizeof(struct hold_record))
+
+//	63..60 kind (enum lh_kind)   59..56 mode (enum lh_hold_mode)
+//	55..32 count or, of a region, its directory entry            31..0 granule
+#define HOLD_KIND_SHIFT 60
+#define HOLD_MODE_SHIFT 56
+#define HOLD_COUNT_SHIFT 32
+#define HOLD_COUNT_MASK UINT64_C(0xffffff)
+
+// ---------------------------------------------------------------------------------------------
+// Directory entry: what stands where in the user's space (placement.c has the protocol).
+//
+//	63..61  phase   60..46  owner entry of who is placing   45..32  low bits of its generation
+//	31..0   sequence, + 1 whenever the entry becomes FREE
+struct directory_entry {
+	shared_u64 state;
+	shared_u64
+		offset; /* these are written in DRAFT by the placer alone and read from CLAIM on */
+	shared_u64 size;
+	shared_u64 lease;     /* id of the lease that a leased region belongs to, else 0 */
+	shared_u64 data_size; /* geometry: data bytes, or an option of that rank */
+	shared_u32 kind;      /* enum lh_kind */
+	shared_u32 count;     /* elements of an array, 0: a single one */
+	shared_u32 flags;     /* of the options */
+	shared_u32 parameter; /* geometry: slots, permits, parties */
+	shared_u64 reserved;
+	_Atomic uint8_t name[LAYOUT_NAME_SIZE];
+	uint64_t pad[2];
+};
+
+enum entry_phase {
+	ENTRY_FREE = 0,
+	ENTRY_DRAFT = 1, /* its placer writes the fields; nobody else reads them */
+	ENTRY_CLAIM = 2, /* fields valid; a rival for the same bytes or name may revoke it */
+	ENTRY_INIT = 3,  /* the bytes are the placer's alone, being made ready (or cleared) */
+	ENTRY_READY = 4,
+};
+#define ENTRY_PHASE_SHIFT 61
+#define ENTRY_OWNER_SHIFT 46
+#define ENTRY_OWNER_MASK UINT64_C(0x7fff)
+#define ENTRY_GENERATION_SHIFT 32
+#define ENTRY_GENERATION_MASK UINT64_C(0x3fff)
+#define ENTRY_SEQUENCE_MASK UINT64_C(0xffffffff)
+
+// ---------------------------------------------------------------------------------------------
+// Event ring: recoveries, for the inspector. A record is written by whoever claimed its number
+// with event_head; `sequence` is 0 while it is being written, number + 1 when it is whole. A
+// writer that dies half-way leaves 0: the reader skips it.
+struct event_record {
+	shared_u64 sequence;
+	shared_u64 time_ns;
+	shared_u64 lease;
+	shared_u64 offset;
+	shared_u64 token;
+	shared_u32 kind;
+	shared_u32 pid, tid;
+	shared_u32 by_pid;
+	shared_u64 command[2];
+	shared_u64 reserved[7];
+};
+
+// ---------------------------------------------------------------------------------------------
+// Every primitive starts with this line. `word` is the primitive's truth (who holds it); the rest
+// serves those who wait. src/word.h says what the bits of these words mean.
+struct object_header {
+	shared_u64 word;
+	shared_u32 waiters; /* WAITERS_…; set by waiters, cleared by who acquired with a mark */
+	shared_u32
+		last_waiter; /* QUEUE_…: who queued last and its turn then; exchanged by waiters */
+	shared_u64 lost_lease;  /* id of the last lost owner; CASed by who reaps it */
+	shared_u64 reserved_ns; /* when an heir was last named; written by who names it */
+	uint32_t kind;          /* enum lh_kind; constant while placed */
+	uint32_t index;         /* of the element in its array; constant while placed */
+	uint64_t data_size;     /* constant while placed */
+	uint32_t flags;         /* constant while placed */
+	uint32_t pad[3];
+};
+
+_Static_assert(sizeof(struct object_header) == LAYOUT_LINE, "a header takes one cache line");
+_Static_assert(sizeof(struct lease_slot) == 2 * LAYOUT_LINE, "lease slots take two lines");
+_Static_assert(offsetof(struct lease_slot, ttl_ns) == LAYOUT_LINE, "the hot fields fill a line");
+_Static_assert(sizeof(struct owner_entry) % LAYOUT_LINE == 0, "owner entries are lines");
+_Static_assert(offsetof(struct owner_entry, generation) == LAYOUT_LINE, "liveness has a line");
+_Static_assert(sizeof(struct hold_record) * HOLDS_PER_LINE == LAYOUT_LINE, "records fill lines");
+_Static_assert(sizeof(struct directory_entry) == 2 * LAYOUT_LINE, "entries take two lines");
+_Static_assert(sizeof(struct event_record) % LAYOUT_LINE == 0, "events are lines");
+_Static_assert(sizeof(struct arena_header) <= LAYOUT_PAGE, "the header takes one page");
+_Static_assert(LAYOUT_MAX_LEASES + LAYOUT_EXTRA_OWNERS < (1u << LEASE_SLOT_BITS), "slots fit");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "atomics are words");
+
+#endif

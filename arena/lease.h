@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// lease.h: a lease as its user's process knows it, and the words of its slot.
+#ifndef ARENA_LEASE_H
+#define ARENA_LEASE_H
+
+#include "arena/arena.h"
+#include "arena/process.h"
+
+#include <leasehold/lease.h>
+#include <leasehold/time.h>
+
+struct lh_lease {
+	// read by hot paths
+	uintptr_t thread; // process_thread_name() of its owner if its calls may take the fast
+			  // paths: a thread lease without TTL or cancel token; else 0
+	uint64_t fork_generation; // 0 once released or lost by thread exit
+	struct lh_arena *arena;
+	struct lease_slot *slot;
+	struct hold_record *holds;
+	uint64_t incarnation; // the long one, as in the id
+	uint32_t index;       // of the slot
+	uint32_t held;        // records in use
+	// the rest
+	uintptr_t owner_thread; // 0: a process lease
+	uint64_t owner;         // owner_ref
+	uint64_t ttl_ns;        // as acquired; 0: none
+	unsigned flags;
+	struct lh_cancel *cancel;
+	struct thread_arena *share; // of the owning thread; not of a process lease
+	struct lh_lease *thread_next;
+	struct lh_lease **thread_link;
+	bool is_thread_lease; // made by lh_thread_lease
+	// keeper.c
+	struct keeper_duty *duty;
+};
+
+// -ESTALE, -EPERM or 0: may the calling thread use it, as far as private memory tells.
+int lease_check_caller(const struct lh_lease *lease);
+// The same and -ESTALE if it has been lost, latching an expiry that has passed.
+int lease_check(const struct lh_lease *lease);
+// Latched state alone: reads no clock.
+bool lease_is_live(const struct lh_lease *lease);
+// -ECANCELED if its token has fired.
+int lease_check_cancel(const struct lh_lease *lease);
+// ns; FUTEX_NEVER without TTL.
+uint64_t lease_expiry(const struct lh_lease *lease);
+
+// The time left of this incarnation, after latching an expiry that has passed: 0 once lost.
+uint64_t lease_slot_remaining(struct lease_slot *slot, uint64_t incarnation);
+// 0, -ESTALE, or -EINVAL for a TTL beyond what the word can say. Async-signal-safe.
+int lease_slot_renew(struct lease_slot *slot, uint64_t incarnation, uint64_t ttl_ns);
+
+// ---- the state word
+
+static inline enum lease_state lease_word_state(uint64_t word)
+{
+	return (enum lease_state)(word >> LEASE_STATE_SHIFT);
+}
+
+static inline uint64_t lease_word_with(uint64_t word, enum lease_state state)
+{
+	return (word & ~(UINT64_C(3) << LEASE_STATE_SHIFT)) | (uint64_t)state << LEASE_STATE_SHIFT;
+}
+
+// Whether the word is of this incarnation, as far as it has bits for it.
+static inline bool lease_word_is(uint64_t word, uint64_t incarnation)
+{
+	if (word & LEASE_TTL_BIT)
+		return ((word ^ incarnation) & LEASE_SHORT_MASK) == 0;
+	return (word & LEASE_LONG_MASK) == incarnation;
+}
+
+// When it expires, in ns; UINT64_MAX without TTL.
+static inline uint64_t lease_word_expiry(uint64_t word)
+{
+	if (!(word & LEASE_TTL_BIT))
+		return UINT64_MAX;
+	return ((word >> LEASE_EXPIRY_SHIFT) & LEASE_EXPIRY_MAX) * CLOCK_NS_PER_MS;
+}
+
+static inline uint64_t lease_word_live(uint64_t incarnation)
+{
+	return (uint64_t)LEASE_LIVE << LEASE_STATE_SHIFT | incarnation;
+}
+
+// expiry_ms at most LEASE_EXPIRY_MAX
+static inline uint64_t lease_word_live_until(uint64_t incarnation, uint64_t expiry_ms)
+{
+	return (uint64_t)LEASE_LIVE << LEASE_STATE_SHIFT | LEASE_TTL_BIT |
+	       expiry_ms << LEASE_EXPIRY_SHIFT | (incarnation & LEASE_SHORT_MASK);
+}
+
+static inline uint64_t lease_id(uint64_t incarnation, uint32_t slot)
+{
+	return incarnation << LEASE_SLOT_BITS | slot;
+}
+
+static inline uint64_t lease_id_incarnation(uint64_t id)
+{
+	return id >> LEASE_SLOT_BITS;
+}
+
+void lease_thread_exits(struct thread_state *thread);
+void lease_thread_forked(struct thread_state *thread);
+
+#endif

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// object.h: the file that an arena is: its name, its creation, its attach locks.
+#ifndef ARENA_OBJECT_H
+#define ARENA_OBJECT_H
+
+#include "arena/layout.h"
+
+#include <leasehold/arena.h>
+
+#include <limits.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+
+// The path of an arena's name; 0 or -EINVAL.
+int object_path(const char *name, char path[PATH_MAX]);
+
+// Opens what is there. A descriptor, or a negative errno.
+int object_open(const char *path, int flags, struct stat *ret_status);
+
+// An unnamed file beside `path` with `size` bytes reserved. A descriptor, or a negative errno.
+int object_create(const char *path, uint64_t size, const struct lh_arena_options *options);
+// Gives it its name. 0 or -EEXIST or another negative errno.
+int object_link(int fd, const char *path);
+
+// Locks a byte of the attach range for this open file: any, or (read-only) the readers' one.
+// 0 with its number; -EUSERS.
+int object_attach(int fd, bool read_only, uint32_t *ret_attach);
+// Whether another open file has this byte, or any byte, locked.
+bool object_attached(int fd, uint32_t attach);
+bool object_shared(int fd);
+
+#endif

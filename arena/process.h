@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// process.h: what the library knows of its own process and threads. Nothing here is shared.
+#ifndef ARENA_PROCESS_H
+#define ARENA_PROCESS_H
+
+#include "arena/sys/clock.h"
+#include "arena/sys/identity.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct lh_arena;
+struct lh_lease;
+
+// One arena's share of a thread: its owner entry there and its own lease.
+struct thread_arena {
+	struct lh_arena *arena;
+	uint64_t serial; // of that arena: a later one may have its address
+	struct thread_arena *next;
+	uint32_t owner;      // entry index, valid while references > 0
+	uint32_t references; // leases, and placements under way
+	uint64_t generation;
+	struct lh_lease *thread_lease;
+	// copy of the liveness mutex as it was left by locking it, compared before unlocking (G9)
+	uint8_t liveness_copy[64];
+};
+
+struct thread_state {
+	uint64_t fork_generation; // of the process that filled this in; 0: never
+	struct identity identity;
+	struct thread_arena *arenas;
+	struct lh_lease *leases; // of this thread, linked by thread_next
+	bool exiting;
+};
+
+// Fills the process's state on first use; 0 or a negative errno.
+int process_start(void);
+
+// Counts forks in this process's ancestry; never 0 once process_start has succeeded. A child, by
+// whatever call it was made, sees 0 on a page wiped by fork and counts on.
+uint64_t process_generation(void);
+// The page itself, for the check on hot paths: equals process_generation() or is 0.
+extern const _Atomic uint64_t *process_mark;
+
+const struct clock_identity *process_clock(void);
+unsigned process_cpus(void);
+
+// The calling thread's state with its identity read; NULL when /proc cannot be read (detail set).
+struct thread_state *process_thread(void);
+
+// What names the calling thread on hot paths: an address, different in each living thread.
+extern __thread struct thread_state process_thread_state;
+static inline uintptr_t process_thread_name(void)
+{
+	return (uintptr_t)&process_thread_state;
+}
+
+#endif

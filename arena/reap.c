@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The order that everything here keeps: the object's word, then the lease's state, then the
+// owner's liveness; then the exact state by CAS. What is read later never makes a value that was
+// read earlier more lost than it was.
+#include "arena/reap.h"
+
+#include "arena/event.h"
+#include "arena/hold.h"
+#include "arena/owner.h"
+#include "arena/sys/futex.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+bool lease_still_lost(const struct lh_arena *arena, const struct lost_lease *lost)
+{
+	return atomic_load_explicit(&arena->leases[lost->slot].state, memory_order_acquire) ==
+	       lost->state;
+}
+
+// Fills *ret_lost for the exact state word; false if the slot has moved on meanwhile.
+static bool read_lost(const struct lh_arena *arena, uint32_t slot, uint64_t state,
+		      struct lost_lease *ret_lost)
+{
+	const struct lease_slot *lease = &arena->leases[slot];
+	struct lost_lease lost = {
+		.slot = slot,
+		.state = state,
+		.id = atomic_load_explicit(&lease->id, memory_order_acquire),
+		.owner = atomic_load_explicit(&lease->owner, memory_order_acquire),
+	};
+
+	if (!lease_still_lost(arena, &lost))
+		return false;
+	*ret_lost = lost;
+	return true;
+}
+
+// The owner consented to be killed once its lease has expired. Whether it has ended.
+static bool kill_owner(struct lh_arena *arena, uint32_t slot, uint64_t owner)
+{
+	struct identity identity;
+	struct lost_lease lost;
+	int pidfd;
+
+	if (owner_ended(arena, owner))
+		return true;
+	if (!owner_identity(arena, owner, &identity))
+		return owner_ended(arena, owner);
+	pidfd = identity_open(&identity);
+	if (pidfd < 0)
+		return owner_ended(arena, owner); // not ours to signal: its end is waited for
+	if (!identity_gone(pidfd) && !owner_ended(arena, owner) && identity_kill(pidfd) == 0 &&
+	    read_lost(arena, slot, atomic_load(&arena->leases[slot].state), &lost) &&
+	    lost.owner == owner)
+		event_record(arena, LH_EVENT_KILLED, &lost, 0, 0);
+	close(pidfd);
+	return owner_ended(arena, owner);
+}
+
+static bool kills_on_expiry(const struct lease_slot *lease)
+{
+	return atomic_load_explicit(&lease->flags, memory_order_relaxed) & LH_LEASE_KILL_ON_EXPIRY;
+}
+
+// CAS of the exact word; true if this call made the change.
+static bool latch(struct lh_arena *arena, uint32_t slot, uint64_t from, enum lease_state to)
+{
+	return atomic_compare_exchange_strong(&arena->leases[slot].state, &from,
+					      lease_word_with(from, to));
+}
+
+static enum verdict judge_once(struct lh_arena *arena, uint32_t slot, struct lost_lease *ret_lost)
+{
+	struct lease_slot *lease = &arena->leases[slot];
+	const uint64_t state = atomic_load_explicit(&lease->state, memory_order_acquire);
+	const uint64_t owner = atomic_load_explicit(&lease->owner, memory_order_acquire);
+	struct lost_lease lost;
+
+	if (lease_word_state(state) == LEASE_FREE)
+		return VERDICT_GONE;
+	if (lease_word_state(state) != LEASE_DEAD && owner_ended(arena, owner)) {
+		if (latch(arena, slot, state, LEASE_DEAD) &&
+		    read_lost(arena, slot, lease_word_with(state, LEASE_DEAD), &lost))
+			event_record(arena, LH_EVENT_OWNER_DIED, &lost, 0, 0);
+		return VERDICT_GONE;
+	}
+	if (lease_word_state(state) == LEASE_LIVE) {
+		if (lease_word_expiry(state) == UINT64_MAX ||
+		    clock_now() < lease_word_expiry(state))
+			return owner_ending(arena, owner) ? VERDICT_DYING : VERDICT_HELD;
+		if (latch(arena, slot, state, LEASE_EXPIRED) &&
+		    read_lost(arena, slot, lease_word_with(state, LEASE_EXPIRED), &lost))
+			event_record(arena, LH_EVENT_EXPIRED, &lost, 0, 0);
+		return VERDICT_GONE;
+	}
+	if (lease_word_state(state) == LEASE_EXPIRED && kills_on_expiry(lease) &&
+	    !kill_owner(arena, slot, owner))
+		return VERDICT_DYING;
+	if (lease_word_state(state) == LEASE_EXPIRED && kills_on_expiry(lease))
+		return VERDICT_GONE; // it has ended: latch DEAD next time
+	return read_lost(arena, slot, state, ret_lost) ? VERDICT_LOST : VERDICT_GONE;
+}
+
+// A latch changes the word; then it is judged anew, at most FREE → LIVE → EXPIRED → DEAD.
+enum verdict lease_judge(struct lh_arena *arena, uint32_t slot, struct lost_lease *ret_lost)
+{
+	enum verdict verdict = VERDICT_GONE;
+
+	for (int round = 0; round < 4 && verdict == VERDICT_GONE; round++)
+		verdict = judge_once(arena, slot, ret_lost);
+	return verdict;
+}
+
+uint32_t lease_state_seen(const struct lh_arena *arena, uint32_t slot, uint64_t now)
+{
+	const struct lease_slot *lease = &arena->leases[slot];
+	const uint64_t state = atomic_load_explicit(&lease->state, memory_order_acquire);
+	const uint64_t owner = atomic_load_explicit(&lease->owner, memory_order_acquire);
+
+	if (lease_word_state(state) == LEASE_FREE) {
+		if (owner == 0)
+			return 0;
+		return owner_ended(arena, owner) ? LH_LEASE_DEAD : LH_LEASE_STARTING;
+	}
+	if (lease_word_state(state) == LEASE_DEAD || owner_ended(arena, owner))
+		return LH_LEASE_DEAD;
+	if (lease_word_state(state) == LEASE_EXPIRED || now >= lease_word_expiry(state))
+		return LH_LEASE_EXPIRED;
+	return LH_LEASE_LIVE;
+}
+
+// ---------------------------------------------------------------------------------------------
+
+// DEAD → FREE once no record is left, then owner → 0. Both by CAS of what was read of this tenant.
+static void free_slot(struct lh_arena *arena, const struct lost_lease *lost)
+{
+	struct lease_slot *lease = &arena->leases[lost->slot];
+	struct hold_record *records = arena_hold_table(arena, lost->slot);
+	uint64_t state = lost->state, owner = lost->owner;
+
+	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
+		if (atomic_load_explicit(&records[i].object, memory_order_acquire) != 0)
+			return;
+	}
+	if (atomic_compare_exchange_strong(&lease->state, &state, lease_id_incarnation(lost->id)))
+		atomic_compare_exchange_strong(&lease->owner, &owner, 0);
+}
+
+static void reap_record(struct lh_arena *arena, const struct lost_lease *lost,
+			struct hold_record *record)
+{
+	uint64_t word = atomic_load_explicit(&record->object, memory_order_acquire);
+	const struct kind_ops *ops;
+
+	if (word == 0)
+		return;
+	// A record's incarnation is written before its word, so a record of an earlier tenant cannot
+	// be: its slot would not have been used again. Damage, then; the word is cleared below.
+	ops = kind_ops(hold_word_kind(word));
+	if (ops && arena_user_offset(arena, hold_word_granule(word), LAYOUT_LINE))
+		ops->reap(arena, lost, word);
+	else
+		event_record(arena, LH_EVENT_CORRUPT, lost, 0, word);
+	// Of an EXPIRED lease the record stays: its owner may still be about to take the object.
+	if (lease_word_state(lost->state) == LEASE_DEAD && lease_still_lost(arena, lost))
+		atomic_compare_exchange_strong(&record->object, &word, 0);
+}
+
+void reap_lease(struct lh_arena *arena, const struct lost_lease *lost)
+{
+	struct hold_record *records = arena_hold_table(arena, lost->slot);
+
+	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
+		if (!lease_still_lost(arena, lost))
+			return; // overtaken by another reaper, or by its owner's end
+		reap_record(arena, lost, &records[i]);
+	}
+	// Those who queued behind it look for themselves from now on.
+	atomic_fetch_add(&arena->leases[lost->slot].turn, 1);
+	futex_wake(&arena->leases[lost->slot].turn, FUTEX_ALL);
+	if (lease_word_state(lost->state) == LEASE_DEAD)
+		free_slot(arena, lost);
+}
+
+void reap_owner(struct lh_arena *arena, uint64_t ref)
+{
+	for (uint32_t slot = 0; slot < arena->lease_count; slot++) {
+		if (atomic_load_explicit(&arena->leases[slot].owner, memory_order_acquire) == ref)
+			reap_slot(arena, slot);
+	}
+}
+
+bool reap_slot(struct lh_arena *arena, uint32_t slot)
+{
+	struct lease_slot *lease = &arena->leases[slot];
+	uint64_t owner = atomic_load_explicit(&lease->owner, memory_order_acquire);
+	struct lost_lease lost;
+
+	if (owner == 0)
+		return true;
+	if (lease_word_state(atomic_load(&lease->state)) == LEASE_FREE) {
+		// Being set up or torn down; by the dead: the slot is nobody's.
+		return owner_ended(arena, owner) &&
+		       lease_word_state(atomic_load(&lease->state)) == LEASE_FREE &&
+		       atomic_compare_exchange_strong(&lease->owner, &owner, 0);
+	}
+	if (lease_judge(arena, slot, &lost) == VERDICT_LOST)
+		reap_lease(arena, &lost);
+	return atomic_load(&lease->owner) == 0;
+}
+
+uint32_t reap_all(struct lh_arena *arena)
+{
+	uint32_t left = 0;
+
+	for (uint32_t slot = 0; slot < arena->lease_count; slot++) {
+		if (!reap_slot(arena, slot) &&
+		    lease_state_seen(arena, slot, clock_now()) != LH_LEASE_LIVE)
+			left++;
+	}
+	return left;
+}

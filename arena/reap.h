@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// reap.h: judging a lease, latching its loss, and clearing up behind it.
+#ifndef ARENA_REAP_H
+#define ARENA_REAP_H
+
+#include "arena/kind.h"
+
+enum verdict {
+	VERDICT_HELD,  // its owner has it, and it has not expired
+	VERDICT_LOST,  // latched EXPIRED or DEAD: what it names may be taken
+	VERDICT_DYING, // lost, but what it holds may be taken only at its owner's end, which is sure
+		       // (killed on expiry; a process that is ending): ask again soon
+	VERDICT_GONE,  // the slot is free or another's by now: look at the object again
+};
+
+// Judges the lease in a slot that an object's word names, latching a loss. The word must have been
+// read before.
+enum verdict lease_judge(struct lh_arena *arena, uint32_t slot, struct lost_lease *ret_lost);
+
+// The same without writing anything: what lh_next_lease shows (enum lh_lease_state); 0: free.
+uint32_t lease_state_seen(const struct lh_arena *arena, uint32_t slot, uint64_t now);
+
+// Whether the lost lease still has the word that it was judged by.
+bool lease_still_lost(const struct lh_arena *arena, const struct lost_lease *lost);
+
+// Frees all it holds; if it is DEAD, clears its records and its slot too. Idempotent; any number of
+// reapers may run, die and be overtaken.
+void reap_lease(struct lh_arena *arena, const struct lost_lease *lost);
+
+// Judges and reaps every lease of an owner that has ended.
+void reap_owner(struct lh_arena *arena, uint64_t ref);
+
+// Judges and reaps whatever occupies a slot; whether the slot is free afterwards.
+bool reap_slot(struct lh_arena *arena, uint32_t slot);
+
+// Judges and reaps every slot; how many are still occupied by lost leases (of owners that run).
+uint32_t reap_all(struct lh_arena *arena);
+
+#endif

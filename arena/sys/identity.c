@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arena/sys/identity.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// Reads a whole small file of /proc; 0 or a negative errno.
+static int read_small(const char *path, char *buffer, size_t capacity)
+{
+	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t size;
+	int error;
+
+	if (fd < 0)
+		return -errno;
+	size = read(fd, buffer, capacity - 1);
+	error = size < 0 ? -errno : 0;
+	close(fd);
+	if (error)
+		return error;
+	buffer[size] = '\0';
+	return 0;
+}
+
+// Field 22 of a stat file, counted after the command's last parenthesis, which may contain anything.
+static int parse_start_time(const char *text, uint64_t *ret_start_time)
+{
+	const char *field = strrchr(text, ')');
+
+	if (!field)
+		return -EIO;
+	field++; // now before field 3
+	for (int number = 3; number <= 22; number++) {
+		field = strchr(field, ' ');
+		if (!field)
+			return -EIO;
+		field++;
+	}
+	*ret_start_time = strtoull(field, NULL, 10);
+	return 0;
+}
+
+static int start_time_at(const char *path, uint64_t *ret_start_time)
+{
+	char text[1024];
+	const int error = read_small(path, text, sizeof(text));
+
+	return error ? error : parse_start_time(text, ret_start_time);
+}
+
+int identity_start_time(pid_t pid, uint64_t *ret_start_time)
+{
+	char path[64];
+	int error;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	error = start_time_at(path, ret_start_time);
+	return error == -ENOENT ? -ESRCH : error;
+}
+
+int identity_of_self(struct identity *ret_identity)
+{
+	struct identity self = { .pid = getpid(), .tid = (pid_t)syscall(SYS_gettid) };
+	struct stat status;
+	char command[32];
+	int error = start_time_at("/proc/self/stat", &self.start_time);
+
+	if (!error)
+		error = start_time_at("/proc/thread-self/stat", &self.thread_start_time);
+	if (!error && stat("/proc/self/ns/pid", &status) != 0)
+		error = -errno;
+	if (!error)
+		error = read_small("/proc/thread-self/comm", command, sizeof(command));
+	if (error)
+		return error;
+	self.pid_namespace = status.st_ino;
+	command[strcspn(command, "\n")] = '\0';
+	snprintf(self.command, sizeof(self.command), "%.15s", command);
+	*ret_identity = self;
+	return 0;
+}
+
+int identity_open(const struct identity *identity)
+{
+	struct stat status;
+	uint64_t start_time;
+	int pidfd, error;
+
+	if (stat("/proc/self/ns/pid", &status) != 0)
+		return -errno;
+	if (status.st_ino != identity->pid_namespace)
+		return -EXDEV;
+	if (identity->pid <= 0) // a group, to kill(2): whatever the bytes say, never that
+		return -ESRCH;
+	pidfd = (int)syscall(SYS_pidfd_open, identity->pid, 0);
+	if (pidfd < 0)
+		return -errno;
+	// The descriptor is open: from here the number cannot pass to another process unnoticed.
+	error = identity_start_time(identity->pid, &start_time);
+	if (!error && start_time != identity->start_time)
+		error = -ESRCH;
+	if (error) {
+		close(pidfd);
+		return error;
+	}
+	return pidfd;
+}
+
+int identity_kill(int pidfd)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0 ? 0 : -errno;
+}
+
+bool identity_gone(int pidfd)
+{
+	struct pollfd entry = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&entry, 1, 0) == 1;
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// identity.h: who a thread or process is, so that a later one with the same numbers is not taken
+// for it; and what can be done to it from outside.
+#ifndef ARENA_SYS_IDENTITY_H
+#define ARENA_SYS_IDENTITY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct identity {
+	pid_t pid, tid;
+	uint64_t start_time;        // of the process, clock ticks since boot (proc(5), field 22)
+	uint64_t thread_start_time; // of the thread
+	uint64_t pid_namespace;     // inode of /proc/self/ns/pid
+	char command[16];
+};
+
+// The calling thread's. Reads /proc; 0 or a negative errno.
+int identity_of_self(struct identity *ret_identity);
+
+// Start time of process `pid` in this namespace; 0 or a negative errno (-ESRCH: no such process).
+int identity_start_time(pid_t pid, uint64_t *ret_start_time);
+
+// A descriptor of exactly the process that `identity` names, or -ESRCH when it is gone, -EXDEV when
+// it lives in another pid namespace, or another negative errno.
+int identity_open(const struct identity *identity);
+// 0, -EPERM, or -ESRCH when it is dead already.
+int identity_kill(int pidfd);
+// Whether the whole process is gone.
+bool identity_gone(int pidfd);
+
+#endif

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arena/wait.h"
+
+#include "arena/cancel.h"
+#include "arena/owner.h"
+
+#include <errno.h>
+
+void wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *lease,
+		lh_deadline deadline)
+{
+	wait->arena = arena;
+	wait->lease = lease;
+	wait->deadline = deadline;
+	wait->backstop_ns = WAIT_BACKSTOP_FIRST_NS;
+	wait_round(wait);
+}
+
+void wait_round(struct wait *wait)
+{
+	wait->count = 0;
+	wait->owner_count = 0;
+	wait->until_ns = FUTEX_NEVER;
+	wait->edge = wait->lease
+			     ? atomic_load_explicit(&wait->lease->slot->edge, memory_order_relaxed)
+			     : 0;
+}
+
+void wait_on(struct wait *wait, const _Atomic uint32_t *address, uint32_t expected)
+{
+	// One too many is left to the backstop; callers have at most three beside the two own ones.
+	if (wait->count < FUTEX_WORDS - 2)
+		wait->words[wait->count++] = (struct futex_word){ address, expected, false };
+}
+
+void wait_not_after(struct wait *wait, uint64_t ns)
+{
+	if (ns < wait->until_ns)
+		wait->until_ns = ns;
+}
+
+void wait_on_owner(struct wait *wait, uint64_t ref)
+{
+	uint32_t expected;
+	const _Atomic uint32_t *word = owner_word(wait->arena, ref, &expected);
+
+	if (word) {
+		wait_on(wait, word, expected);
+		wait->owners[wait->owner_count++] = ref;
+	} else {
+		wait_not_after(wait, clock_now() + WAIT_POLL_NS);
+	}
+}
+
+static void add_own_words(struct wait *wait)
+{
+	struct lh_lease *lease = wait->lease;
+
+	if (!lease)
+		return;
+	wait->words[wait->count++] = (struct futex_word){ futex_low_half(&lease->slot->edge),
+							  (uint32_t)wait->edge, false };
+	if (lease->cancel)
+		wait->words[wait->count++] = (struct futex_word){ &lease->cancel->fired, 0, true };
+	wait_not_after(wait, lease_expiry(lease));
+}
+
+static int outcome(const struct wait *wait, int slept)
+{
+	int error = 0;
+
+	if (slept == -EFAULT)
+		return -EBADMSG;
+	if (wait->lease) {
+		error = lease_check_cancel(wait->lease);
+		if (!error)
+			error = lease_check(wait->lease);
+	}
+	if (error)
+		return error;
+	if (slept == -EINTR && wait->lease && (wait->lease->flags & LH_LEASE_INTERRUPTIBLE))
+		return -EINTR;
+	if (wait->deadline.ns != UINT64_MAX && clock_now() >= wait->deadline.ns)
+		return -ETIMEDOUT;
+	return 0;
+}
+
+int wait_sleep(struct wait *wait)
+{
+	const uint64_t backstop = clock_now() + wait->backstop_ns;
+	int slept;
+
+	add_own_words(wait);
+	wait_not_after(wait, wait->deadline.ns);
+	wait_not_after(wait, backstop);
+	slept = futex_wait_many(wait->words, wait->count, wait->until_ns);
+	if (slept == -ETIMEDOUT && wait->until_ns == backstop &&
+	    wait->backstop_ns < WAIT_BACKSTOP_LAST_NS) {
+		wait->backstop_ns *= 2;
+		if (wait->backstop_ns > WAIT_BACKSTOP_LAST_NS)
+			wait->backstop_ns = WAIT_BACKSTOP_LAST_NS;
+	}
+	for (size_t i = 0; i < wait->owner_count; i++)
+		owner_wake_if_ended(wait->arena, wait->owners[i]);
+	return outcome(wait, slept);
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// wait.h: the one way to sleep.
+//
+// A round: wait_round, then wait_on and wait_on_owner for whatever may make the caller look again,
+// then wait_sleep. The wait adds by itself the lease's poke word, its cancel token and its expiry,
+// the caller's deadline, and a backstop that starts short and doubles: should a wake be lost with
+// those who died, the sleeper looks again all the same.
+#ifndef ARENA_WAIT_H
+#define ARENA_WAIT_H
+
+#include "arena/lease.h"
+#include "arena/sys/futex.h"
+
+#define WAIT_BACKSTOP_FIRST_NS (4 * CLOCK_NS_PER_MS)
+#define WAIT_BACKSTOP_LAST_NS (250 * CLOCK_NS_PER_MS)
+#define WAIT_POLL_NS CLOCK_NS_PER_MS /* for what has no word to sleep on */
+
+struct wait {
+	struct lh_arena *arena;
+	struct lh_lease *lease; // NULL: a wait without one
+	lh_deadline deadline;
+	uint64_t backstop_ns;
+	uint64_t until_ns;
+	uint64_t edge; // the lease's edge as published: its poke word
+	size_t count;
+	struct futex_word words[FUTEX_WORDS];
+	size_t owner_count;
+	uint64_t owners[FUTEX_WORDS]; // whose liveness words are among them
+};
+
+void wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *lease,
+		lh_deadline deadline);
+void wait_round(struct wait *wait);
+void wait_on(struct wait *wait, const _Atomic uint32_t *address, uint32_t expected);
+// Sleep on an owner's life. A process that is ending has no word: the wait polls.
+void wait_on_owner(struct wait *wait, uint64_t ref);
+void wait_not_after(struct wait *wait, uint64_t ns);
+
+// Sleeps. 0: look again; -ETIMEDOUT: the deadline; -ECANCELED; -EINTR (interruptible leases only);
+// -ESTALE: the lease was lost meanwhile; -EBADMSG: the object was truncated. If an owner slept on
+// has ended, all others who sleep on it have been woken: the kernel woke one.
+int wait_sleep(struct wait *wait);
+
+#endif

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// lh_arena_check: the audit of a whole arena. Read-only; judges by the same functions as everybody.
+#include "arena/hold.h"
+#include "arena/kind.h"
+#include "arena/owner.h"
+#include "arena/placement.h"
+#include "arena/reap.h"
+#include "src/deadlock.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+struct audit {
+	const struct lh_arena *arena;
+	void (*report)(void *context, int severity, uint64_t offset, const char *text);
+	void *context;
+	int worst;
+};
+
+static void find(struct audit *audit, int severity, uint64_t offset, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static void find(struct audit *audit, int severity, uint64_t offset, const char *format, ...)
+{
+	char text[200];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	if (severity > audit->worst)
+		audit->worst = severity;
+	if (audit->report)
+		audit->report(audit->context, severity, offset, text);
+}
+
+static uint64_t place(const struct audit *audit, const void *address)
+{
+	return (uint64_t)((const uint8_t *)address - audit->arena->base);
+}
+
+// Two looks at the same word, so that what is changing is not taken for damaged.
+static bool settled(const shared_u64 *word, uint64_t value)
+{
+	return atomic_load_explicit(word, memory_order_acquire) == value;
+}
+
+static void audit_entry(struct audit *audit, uint32_t index)
+{
+	const struct directory_entry *entry = &audit->arena->entries[index];
+	const uint64_t state = atomic_load_explicit(&entry->state, memory_order_acquire);
+	const enum entry_phase phase = placement_phase(state);
+	struct placement_copy copy;
+
+	if (phase == ENTRY_FREE)
+		return;
+	if (phase > ENTRY_READY) {
+		find(audit, LH_CHECK_CORRUPT, place(audit, entry), "directory entry %u: phase %u",
+		     index, phase);
+		return;
+	}
+	if (phase < ENTRY_READY && placement_abandoned(audit->arena, state) &&
+	    settled(&entry->state, state))
+		find(audit, LH_CHECK_STALE, place(audit, entry),
+		     "directory entry %u: left half-placed by the dead", index);
+	if (phase == ENTRY_DRAFT)
+		return;
+	if (!placement_read(audit->arena, index, &copy) && settled(&entry->state, state))
+		find(audit, LH_CHECK_CORRUPT, place(audit, entry),
+		     "directory entry %u: outside of the user's space", index);
+	else if (settled(&entry->state, state) &&
+		 (copy.placement.kind == LH_KIND_NONE || copy.placement.kind > LH_KIND_CELL))
+		find(audit, LH_CHECK_CORRUPT, place(audit, entry), "directory entry %u: kind %u",
+		     index, copy.placement.kind);
+}
+
+static void audit_overlaps(struct audit *audit, uint32_t index)
+{
+	struct placement_copy one, other;
+
+	if (!placement_read(audit->arena, index, &one) || placement_phase(one.state) < ENTRY_READY)
+		return;
+	for (uint32_t i = 0; i < index; i++) {
+		if (!placement_read(audit->arena, i, &other) ||
+		    placement_phase(other.state) < ENTRY_READY)
+			continue;
+		if (one.placement.offset < other.placement.offset + other.placement.size &&
+		    other.placement.offset < one.placement.offset + one.placement.size &&
+		    settled(&audit->arena->entries[index].state, one.state) &&
+		    settled(&audit->arena->entries[i].state, other.state))
+			find(audit, LH_CHECK_CORRUPT, one.placement.offset,
+			     "directory entries %u and %u overlap", i, index);
+	}
+}
+
+// An object's owner must be a lease that records it.
+static void audit_object(struct audit *audit, const struct kind_ops *ops, uint32_t kind,
+			 uint32_t granule)
+{
+	const struct lh_arena *arena = audit->arena;
+	const struct object_header *header = arena_object(arena, granule);
+	const uint64_t offset = (uint64_t)granule * LAYOUT_LINE;
+	int64_t owner;
+	bool recorded = false;
+
+	if (!header)
+		return;
+	if (header->kind != kind) {
+		find(audit, LH_CHECK_CORRUPT, offset, "%s: its header says kind %u",
+		     lh_kind_name(kind), header->kind);
+		return;
+	}
+	owner = ops->owner ? ops->owner(arena, granule) : -1;
+	if (owner < 0)
+		return;
+	if (owner >= (int64_t)arena->lease_count) {
+		find(audit, LH_CHECK_CORRUPT, offset, "%s: owned by lease slot %lld of %u",
+		     lh_kind_name(kind), (long long)owner, arena->lease_count);
+		return;
+	}
+	for (uint32_t i = 0; i < arena->holds_per_lease && !recorded; i++)
+		recorded = hold_names(
+			atomic_load(&arena_hold_table(arena, (uint32_t)owner)[i].object), kind,
+			granule);
+	if (!recorded && ops->owner(arena, granule) == owner)
+		find(audit, LH_CHECK_CORRUPT, offset,
+		     "%s: owned by slot %lld, which does not record it", lh_kind_name(kind),
+		     (long long)owner);
+}
+
+static void audit_placement(struct audit *audit, uint32_t index)
+{
+	const struct kind_ops *ops;
+	struct placement_copy copy;
+	uint64_t stride;
+
+	if (!placement_read(audit->arena, index, &copy) ||
+	    placement_phase(copy.state) < ENTRY_READY)
+		return;
+	ops = kind_ops(copy.placement.kind);
+	if (!ops || !ops->stride)
+		return;
+	stride = ops->stride(copy.placement.data_size);
+	for (uint64_t at = 0; stride && at + LAYOUT_LINE <= copy.placement.size; at += stride)
+		audit_object(audit, ops, copy.placement.kind,
+			     arena_granule(copy.placement.offset + at));
+}
+
+static void audit_holds(struct audit *audit, uint32_t slot)
+{
+	const struct hold_record *records = arena_hold_table(audit->arena, slot);
+
+	for (uint32_t i = 0; i < audit->arena->holds_per_lease; i++) {
+		const uint64_t word = atomic_load(&records[i].object);
+
+		if (!word ||
+		    (kind_ops(hold_word_kind(word)) &&
+		     arena_user_offset(audit->arena, hold_word_granule(word), LAYOUT_LINE)))
+			continue;
+		if (settled(&records[i].object, word))
+			find(audit, LH_CHECK_CORRUPT, place(audit, &records[i]),
+			     "hold record %u of lease slot %u names nothing", i, slot);
+	}
+}
+
+static void audit_lease(struct audit *audit, uint32_t slot)
+{
+	const struct lh_arena *arena = audit->arena;
+	const struct lease_slot *lease = &arena->leases[slot];
+	const uint64_t owner = atomic_load(&lease->owner);
+	const uint64_t word = atomic_load(&lease->state);
+	const uint32_t state = lease_state_seen(arena, slot, clock_now());
+
+	if (state == 0) {
+		const struct hold_record *records = arena_hold_table(arena, slot);
+
+		if ((word & LEASE_TTL_BIT) && settled(&lease->state, word))
+			find(audit, LH_CHECK_CORRUPT, place(audit, lease),
+			     "lease slot %u: free with a TTL", slot);
+		for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
+			if (atomic_load(&records[i].object) && settled(&lease->state, word) &&
+			    settled(&lease->owner, owner))
+				find(audit, LH_CHECK_CORRUPT, place(audit, &records[i]),
+				     "lease slot %u is free and has a hold record", slot);
+		}
+		return;
+	}
+	if (owner_ref_index(owner) >= arena->owner_count)
+		find(audit, LH_CHECK_CORRUPT, place(audit, lease), "lease slot %u: owner entry %u",
+		     slot, owner_ref_index(owner));
+	else if ((state == LH_LEASE_EXPIRED || state == LH_LEASE_DEAD) &&
+		 settled(&lease->owner, owner) && settled(&lease->state, word))
+		find(audit, LH_CHECK_STALE, place(audit, lease),
+		     "lease slot %u: %s, not yet cleared", slot, lh_lease_state_name(state));
+	audit_holds(audit, slot);
+	if (deadlock_seen(arena, slot))
+		find(audit, LH_CHECK_DEADLOCK, place(audit, lease),
+		     "lease slot %u waits in a cycle", slot);
+}
+
+int lh_arena_check(const lh_arena *arena,
+		   void (*report)(void *context, int severity, uint64_t offset, const char *text),
+		   void *context)
+{
+	struct audit audit = { arena, report, context, LH_CHECK_CLEAN };
+	uint32_t bound;
+
+	if (!arena)
+		return -EINVAL;
+	bound = atomic_load(&arena->header->entry_bound);
+	if (bound > arena->entry_count)
+		find(&audit, LH_CHECK_CORRUPT, offsetof(struct arena_header, entry_bound),
+		     "%u directory entries in use of %u", bound, arena->entry_count);
+	for (uint32_t i = 0; i < placement_bound(arena); i++) {
+		audit_entry(&audit, i);
+		audit_overlaps(&audit, i);
+		audit_placement(&audit, i);
+	}
+	for (uint32_t slot = 0; slot < arena->lease_count; slot++)
+		audit_lease(&audit, slot);
+	return audit.worst;
+}

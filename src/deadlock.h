@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// deadlock.h: who waits for whom, and breaking a cycle of it.
+#ifndef SRC_DEADLOCK_H
+#define SRC_DEADLOCK_H
+
+#include "arena/lease.h"
+
+// Publishes that the lease waits for the object: a fresh edge. From now on others walk over it.
+void deadlock_publish(struct lh_lease *lease, uint32_t granule);
+// It waits no more.
+void deadlock_clear(struct lh_lease *lease);
+
+// Looks for a cycle through the lease's published edge. -EDEADLK: the lease is the one to give up,
+// by its own finding or another's; 0: wait (on the edge too: a poke means look again).
+int deadlock_check(struct lh_lease *lease);
+
+// Read-only: whether the lease in a slot waits in a cycle (for the inspector).
+bool deadlock_seen(const struct lh_arena *arena, uint32_t slot);
+
+#endif

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one list of what can stand in an arena.
+#include "src/kinds.h"
+
+static const struct kind_ops *const table[] = {
+	[LH_KIND_REGION] = &region_ops,
+	[LH_KIND_MUTEX] = &mutex_ops,
+};
+
+const struct kind_ops *kind_ops(uint32_t kind)
+{
+	return kind < sizeof(table) / sizeof(table[0]) ? table[kind] : NULL;
+}

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/mutex.h"
+
+#include "arena/error.h"
+#include "arena/event.h"
+#include "arena/placement.h"
+#include "arena/sys/fence.h"
+#include "arena/sys/futex.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define likely(condition) __builtin_expect(!!(condition), 1)
+
+// ---------------------------------------------------------------------------------------------
+// The handle: [0] arena, [1] header, [2] first granule << 32 | granule,
+// [3] no-repair bit | count << 32 | granules from one element to the next
+
+#define HANDLE_NO_REPAIR (UINT64_C(1) << 63)
+#define HANDLE_COUNT_MASK UINT64_C(0x7fffffff)
+
+static uint64_t stride_of(uint64_t data_size)
+{
+	return LAYOUT_LINE + (data_size + LAYOUT_LINE - 1) / LAYOUT_LINE * LAYOUT_LINE;
+}
+
+static uint32_t count_of(const lh_mutex *mutex)
+{
+	return (uint32_t)((mutex->private_[3] >> 32) & HANDLE_COUNT_MASK);
+}
+
+static uint32_t stride_granules(const lh_mutex *mutex)
+{
+	return (uint32_t)mutex->private_[3];
+}
+
+static bool is_no_repair(const lh_mutex *mutex)
+{
+	return (mutex->private_[3] & HANDLE_NO_REPAIR) != 0;
+}
+
+static int check_options(const struct lh_mutex_options *options, uint64_t *ret_size)
+{
+	const uint64_t count = options->count ? options->count : 1;
+
+	for (size_t i = 0; i < 4; i++) {
+		if (options->reserved[i])
+			return error_detail(-EINVAL, "mutex options: reserved is not 0");
+	}
+	if (options->flags & ~(unsigned)LH_NO_REPAIR)
+		return error_detail(-EINVAL, "mutex options: unknown flags 0x%x", options->flags);
+	if (count > HANDLE_COUNT_MASK || options->data_size > LAYOUT_MAX_SIZE ||
+	    stride_of(options->data_size) > UINT64_MAX / count ||
+	    stride_of(options->data_size) * count > SIZE_MAX)
+		return error_detail(-EINVAL, "mutex options: %llu elements of %zu bytes",
+				    (unsigned long long)count, options->data_size);
+	*ret_size = stride_of(options->data_size) * count;
+	return 0;
+}
+
+size_t lh_mutex_footprint(const struct lh_mutex_options *options)
+{
+	static const struct lh_mutex_options defaults;
+	uint64_t size;
+
+	return check_options(options ? options : &defaults, &size) ? 0 : (size_t)size;
+}
+
+static void prepare(void *bytes, const struct placement *placement)
+{
+	const uint64_t stride = stride_of(placement->data_size);
+	const uint32_t count = placement->count ? placement->count : 1;
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct object_header *header = (struct object_header *)((uint8_t *)bytes +
+									i * stride);
+
+		header->kind = placement->kind;
+		header->index = i;
+		header->data_size = placement->data_size;
+		header->flags = placement->flags;
+	}
+}
+
+int lh_mutex_at(lh_arena *arena, uint64_t offset, const struct lh_mutex_options *options,
+		lh_mutex *ret_mutex)
+{
+	static const struct lh_mutex_options defaults;
+	const struct lh_mutex_options *chosen = options ? options : &defaults;
+	struct placement wanted = { .offset = offset,
+				    .data_size = chosen->data_size,
+				    .kind = LH_KIND_MUTEX,
+				    .count = chosen->count,
+				    .flags = chosen->flags,
+				    .name = chosen->name };
+	uint32_t granule;
+	uint64_t at;
+	int error;
+
+	if (!arena || !ret_mutex)
+		return error_detail(-EINVAL, "arena or ret_mutex is NULL");
+	error = check_options(chosen, &wanted.size);
+	if (!error)
+		error = placement_at(arena, &wanted, prepare, &at, NULL);
+	if (error)
+		return error;
+	granule = arena_granule(at);
+	if (arena_object(arena, granule)->kind != LH_KIND_MUTEX)
+		return error_detail(-EBADMSG,
+				    "at %llu stands no mutex, though the directory says so",
+				    (unsigned long long)at);
+	*ret_mutex = (lh_mutex){ {
+		(uintptr_t)arena,
+		(uintptr_t)arena_object(arena, granule),
+		(uint64_t)granule << 32 | granule,
+		(chosen->flags & LH_NO_REPAIR ? HANDLE_NO_REPAIR : 0) |
+			(uint64_t)(chosen->count ? chosen->count : 1) << 32 |
+			stride_of(chosen->data_size) / LAYOUT_LINE,
+	} };
+	return 0;
+}
+
+int lh_mutex_element(const lh_mutex *array, uint32_t index, lh_mutex *ret_mutex)
+{
+	uint32_t first, granule;
+
+	if (!array || !ret_mutex || !array->private_[0])
+		return -EINVAL;
+	if (index >= count_of(array))
+		return -EINVAL;
+	first = (uint32_t)(array->private_[2] >> 32);
+	granule = first + index * stride_granules(array);
+	*ret_mutex = (lh_mutex){ { array->private_[0],
+				   (uintptr_t)arena_object(mutex_arena(array), granule),
+				   (uint64_t)first << 32 | granule, array->private_[3] } };
+	return 0;
+}
+
+uint64_t lh_mutex_offset(const lh_mutex *mutex)
+{
+	return mutex ? (uint64_t)mutex_granule(mutex) * LAYOUT_LINE : 0;
+}
+
+void *lh_mutex_data(const lh_mutex *mutex)
+{
+	if (!mutex || stride_granules(mutex) < 2)
+		return NULL;
+	return mutex_header(mutex) + 1;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Lock
+
+// Whether the lease's calls may go the short way: the calling thread's, of this process, without
+// TTL and cancel token, on the mutex's arena.
+static inline bool is_simple(const lh_mutex *mutex, const lh_lease *lease)
+{
+	return lease->thread == process_thread_name() &&
+	       lease->fork_generation == atomic_load_explicit(process_mark, memory_order_relaxed) &&
+	       (uintptr_t)lease->arena == mutex->private_[0];
+}
+
+static int check_call(const lh_mutex *mutex, const lh_lease *lease)
+{
+	int error;
+
+	if (!mutex || !mutex->private_[0] || !lease)
+		return -EINVAL;
+	error = lease_check_caller(lease);
+	if (error)
+		return error;
+	if ((uintptr_t)lease->arena != mutex->private_[0])
+		return -EINVAL;
+	return mutex_header(mutex)->kind == LH_KIND_MUTEX ? 0 : -EBADMSG;
+}
+
+static __attribute__((noinline)) int lock_slow(const lh_mutex *mutex, lh_lease *lease,
+					       lh_deadline deadline, lh_grant *grant,
+					       struct hold_record *record)
+{
+	struct mutex_attempt attempt;
+	uint64_t word;
+	int error = check_call(mutex, lease);
+
+	if (error)
+		return error;
+	if (!record) {
+		error = lease_is_live(lease) ? lease_check_cancel(lease) : -ESTALE;
+		if (error)
+			return error;
+		word = atomic_load_explicit(&mutex_header(mutex)->word, memory_order_relaxed);
+		if (word_owner(word) == lease->index + 1)
+			return -EDEADLK;
+		record = hold_insert(lease, hold_word(LH_KIND_MUTEX, LH_HOLD_EXCLUSIVE, 1,
+						      mutex_granule(mutex)));
+		if (!record)
+			return -ENOLCK;
+	}
+	attempt = (struct mutex_attempt){ .arena = mutex_arena(mutex),
+					  .header = mutex_header(mutex),
+					  .granule = mutex_granule(mutex),
+					  .no_repair = is_no_repair(mutex),
+					  .lease = lease,
+					  .record = record,
+					  .deadline = deadline,
+					  .grant = grant };
+	return mutex_acquire(&attempt);
+}
+
+int lh_mutex_lock(const lh_mutex *mutex, lh_lease *lease, lh_deadline deadline, lh_grant *ret_grant)
+{
+	struct hold_record *record = NULL;
+
+	if (likely(mutex && lease && is_simple(mutex, lease))) {
+		struct object_header *header = mutex_header(mutex);
+		uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
+
+		if (likely(!(word & (WORD_OWNER_MASK | WORD_MARK | WORD_DIED)) &&
+			   !atomic_load_explicit(&header->waiters, memory_order_relaxed) &&
+			   word_token(word) != WORD_TOKEN_MAX)) {
+			const uint64_t taken = word + WORD_TOKEN_ONE + WORD_PLAIN + lease->index +
+					       1;
+
+			record = hold_insert(lease, hold_word(LH_KIND_MUTEX, LH_HOLD_EXCLUSIVE, 1,
+							      mutex_granule(mutex)));
+			// free → ours (PLAIN), token + 1. A crash before: our record is an intent;
+			// after: we held it. Acquire pairs with the release of whoever freed it.
+			if (likely(record && atomic_compare_exchange_strong_explicit(
+						     &header->word, &word, taken,
+						     memory_order_acq_rel, memory_order_relaxed))) {
+				mutex_fill_grant(ret_grant, header, taken);
+				return 0;
+			}
+		}
+	}
+	return lock_slow(mutex, lease, deadline, ret_grant, record);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Unlock
+
+void mutex_pass_turn(struct lh_arena *arena, struct object_header *header, uint32_t slot)
+{
+	shared_u32 *turn = &arena->leases[slot].turn;
+	const uint32_t before = atomic_fetch_add(turn, 1);
+
+	// Who exchanges itself in from here on finds the turn passed; who did before is there.
+	if (atomic_load(&header->last_waiter) != queue_entry(slot, before))
+		futex_wake(turn, FUTEX_ALL);
+}
+
+int mutex_free(struct lh_arena *arena, struct object_header *header, struct lh_lease *lease)
+{
+	uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
+
+	// ours → free, the token and damage kept. Others only add MARK, or reap us.
+	do {
+		if (word_owner(word) != lease->index + 1)
+			return -ESTALE;
+	} while (!atomic_compare_exchange_weak_explicit(&header->word, &word, word_freed(word),
+							memory_order_acq_rel,
+							memory_order_relaxed));
+	if ((word & WORD_MARK) || atomic_load(&header->waiters))
+		futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+	if (word & WORD_QUEUED)
+		mutex_pass_turn(arena, header, lease->index);
+	return 0;
+}
+
+// A PLAIN owner, not lost: nobody else writes the word.
+static inline void free_plain(const struct lh_arena *arena, struct object_header *header,
+			      uint64_t word)
+{
+	atomic_store_explicit(&header->word, word_freed(word), memory_order_release);
+	fence_light(arena->plain_fences); // pairs with fence_heavy in mutex_wait.c
+	if (__builtin_expect(atomic_load_explicit(&header->waiters, memory_order_relaxed) != 0, 0))
+		futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+}
+
+// Why a lease does not hold what it says: lost (latched by now, if its lock was taken), or never.
+static int not_held(const lh_lease *lease)
+{
+	return lease_is_live(lease) ? -EPERM : -ESTALE;
+}
+
+static int unlock(struct lh_lease *lease, struct object_header *header, struct hold_record *record)
+{
+	const uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
+	int error = 0;
+
+	if (word_owner(word) != lease->index + 1)
+		return not_held(lease);
+	if (!record)
+		return -EBADMSG;
+	if (word & WORD_PLAIN)
+		free_plain(lease->arena, header, word);
+	else
+		error = lease_is_live(lease) ? mutex_free(lease->arena, header, lease) : -ESTALE;
+	if (!error)
+		hold_clear(lease, record);
+	return error;
+}
+
+int lh_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
+{
+	int error;
+
+	if (likely(mutex && lease && is_simple(mutex, lease)))
+		return unlock(lease, mutex_header(mutex),
+			      hold_find(lease, LH_KIND_MUTEX, mutex_granule(mutex)));
+	error = check_call(mutex, lease);
+	if (error)
+		return error;
+	return unlock(lease, mutex_header(mutex),
+		      hold_find(lease, LH_KIND_MUTEX, mutex_granule(mutex)));
+}
+
+int lh_mutex_consistent(const lh_mutex *mutex, lh_lease *lease)
+{
+	const int error = check_call(mutex, lease);
+	uint64_t word;
+
+	if (error)
+		return error;
+	word = atomic_load_explicit(&mutex_header(mutex)->word, memory_order_relaxed);
+	// ours{DIED} → ours. Before it a crash leaves the damage told; after it, the crash is told.
+	do {
+		if (word_owner(word) != lease->index + 1 || !lease_is_live(lease))
+			return not_held(lease);
+	} while ((word & WORD_DIED) && !atomic_compare_exchange_weak_explicit(
+					       &mutex_header(mutex)->word, &word, word & ~WORD_DIED,
+					       memory_order_acq_rel, memory_order_relaxed));
+	return 0;
+}
+
+bool lh_mutex_held(const lh_mutex *mutex, const lh_lease *lease)
+{
+	if (check_call(mutex, lease))
+		return false;
+	return word_owner(atomic_load_explicit(&mutex_header(mutex)->word, memory_order_relaxed)) ==
+		       lease->index + 1 &&
+	       lease_is_live(lease);
+}
+
+// ---------------------------------------------------------------------------------------------
+// What the arena asks (kind.h)
+
+void mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
+{
+	const uint32_t granule = hold_word_granule(record);
+	struct object_header *header = arena_object(arena, granule);
+	uint64_t previous, word, freed;
+
+	if (!header || header->kind != LH_KIND_MUTEX) {
+		event_record(arena, LH_EVENT_CORRUPT, lost, (uint64_t)granule * LAYOUT_LINE,
+			     record);
+		return;
+	}
+	do {
+		// Order: lost_lease, the word, that the lease is still lost; then both by CAS of
+		// what was read. So lost_lease never goes back to an earlier loss.
+		previous = atomic_load(&header->lost_lease);
+		word = atomic_load(&header->word);
+		if (word_owner(word) != lost->slot + 1 || !lease_still_lost(arena, lost))
+			break;
+		atomic_compare_exchange_strong(&header->lost_lease, &previous, lost->id);
+		freed = word_freed(word) | (header->flags & LH_NO_REPAIR ? 0 : WORD_DIED);
+		// theirs → free, DIED. A reaper that dies here leaves the waking to the next: the
+		// record is still there.
+		if (atomic_compare_exchange_strong(&header->word, &word, freed)) {
+			event_record(arena,
+				     lease_word_state(lost->state) == LEASE_DEAD
+					     ? LH_EVENT_OWNER_DIED
+					     : LH_EVENT_EXPIRED,
+				     lost, (uint64_t)granule * LAYOUT_LINE, word_token(word));
+			break;
+		}
+	} while (true);
+	futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+}
+
+// For lh_lease_release: what the record names is unlocked as by its user; an intent is forgotten.
+static int release(struct lh_lease *lease, struct hold_record *record)
+{
+	const uint64_t word = atomic_load_explicit(&record->object, memory_order_relaxed);
+	struct object_header *header = arena_object(lease->arena, hold_word_granule(word));
+	int error;
+
+	if (!header || header->kind != LH_KIND_MUTEX)
+		return -EBADMSG;
+	error = unlock(lease, header, record);
+	if (error == -EPERM) {
+		hold_clear(lease, record);
+		return 0;
+	}
+	return error;
+}
+
+static int64_t owner(const struct lh_arena *arena, uint32_t granule)
+{
+	const struct object_header *header = arena_object(arena, granule);
+
+	return header ? (int64_t)word_owner(atomic_load(&header->word)) - 1 : -1;
+}
+
+static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
+		 struct hold_view *ret_view)
+{
+	const struct object_header *header = arena_object(arena, hold_word_granule(record));
+	const uint64_t word = header ? atomic_load(&header->word) : 0;
+
+	*ret_view = (struct hold_view){
+		.token = word_token(word),
+		.mode = word_owner(word) == slot + 1 ? LH_HOLD_EXCLUSIVE : LH_HOLD_INTENT,
+		.damaged = (word & WORD_DIED) != 0,
+	};
+}
+
+static bool busy(const struct lh_arena *arena, uint32_t granule)
+{
+	return owner(arena, granule) >= 0;
+}
+
+const struct kind_ops mutex_ops = {
+	.reap = mutex_reap,
+	.release = release,
+	.owner = owner,
+	.view = view,
+	.busy = busy,
+	.stride = stride_of,
+};

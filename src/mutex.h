@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// mutex.h: what mutex.c (the handle, the fast paths, release and reaping) and mutex_wait.c (how a
+// lock call waits) know of each other.
+#ifndef SRC_MUTEX_H
+#define SRC_MUTEX_H
+
+#include "arena/hold.h"
+#include "arena/reap.h"
+#include "src/word.h"
+
+#include <leasehold/mutex.h>
+
+// A lock call under way.
+struct mutex_attempt {
+	struct lh_arena *arena;
+	struct object_header *header;
+	uint32_t granule;
+	bool no_repair;
+	struct lh_lease *lease;
+	struct hold_record *record;
+	lh_deadline deadline;
+	lh_grant *grant; // NULL: who wants no news of damage is not granted it
+};
+
+static inline struct lh_arena *mutex_arena(const lh_mutex *mutex)
+{
+	return (struct lh_arena *)(uintptr_t)mutex->private_[0];
+}
+
+static inline struct object_header *mutex_header(const lh_mutex *mutex)
+{
+	return (struct object_header *)(uintptr_t)mutex->private_[1];
+}
+
+static inline uint32_t mutex_granule(const lh_mutex *mutex)
+{
+	return (uint32_t)mutex->private_[2];
+}
+
+// The lock call whose record is written: waits as its deadline allows. 0: granted. On any error the
+// record is cleared and nothing is left behind.
+int mutex_acquire(const struct mutex_attempt *attempt);
+
+// Frees the word of a lock that the lease holds by other than a plain store, and wakes who is to be
+// woken. 0; -ESTALE if the word is not its own any more.
+int mutex_free(struct lh_arena *arena, struct object_header *header, struct lh_lease *lease);
+
+// Frees the object from a lost lease if it names it; wakes its sleepers.
+void mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
+
+// Counts the lease's turn up and wakes who queued behind it.
+void mutex_pass_turn(struct lh_arena *arena, struct object_header *header, uint32_t slot);
+
+static inline void mutex_fill_grant(lh_grant *grant, const struct object_header *header,
+				    uint64_t word)
+{
+	const bool died = (word & WORD_DIED) != 0;
+
+	if (!grant)
+		return;
+	*grant = (lh_grant){
+		.token = word_token(word),
+		.previous = died ? atomic_load_explicit(&header->lost_lease, memory_order_relaxed)
+				 : 0,
+		.flags = died ? LH_GRANT_OWNER_DIED : 0,
+	};
+}
+
+#endif

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a lock call waits. docs/protocol.md has the table of steps with the outcome of a crash at
+// each; tests/model/mutex.pml is the model.
+//
+// Waiters stand in a chain: each exchanges itself into last_waiter once and sleeps behind the one
+// that was there, on {its turn, its owner's life}; a holder or waiter that had queued counts its
+// turn up when it lets go. Who finds nobody before it is a head: it sleeps on {the word, the
+// owner's life}, after marking the word. So whoever must act next, someone is armed on its life,
+// and a release wakes only heads (all of them, normally one or none) and one successor. (Waking
+// one on the word and arming on predecessors, the simpler plan, strands the others when the last
+// of the chain is woken and dies: docs/decisions/0002.)
+//
+// A follower whose predecessor stands still for a backstop becomes a head itself, so that a stopped
+// waiter holds up nobody for longer.
+#include "src/mutex.h"
+
+#include "arena/owner.h"
+#include "arena/reap.h"
+#include "arena/sys/fence.h"
+#include "arena/wait.h"
+#include "src/deadlock.h"
+
+#include <errno.h>
+
+#define SPINS 100
+#define MAX_ROUNDS_UNCHANGED 10000 // a word that names a free slot and stays: damage
+
+struct waiter {
+	const struct mutex_attempt *attempt;
+	struct wait wait;
+	bool queued;
+	bool is_head;
+	uint32_t pred;     // queue entry of the one before
+	uint64_t began_ns; // of the wait; 0: has not slept yet
+	int spins;
+	uint64_t stuck_word; // with stuck_rounds: see MAX_ROUNDS_UNCHANGED
+	int stuck_rounds;
+};
+
+static inline void pause_cpu(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static uint32_t my_name(const struct mutex_attempt *attempt)
+{
+	return attempt->lease->index + 1;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Reservation for a head that was passed over
+
+static void clear_heir(struct object_header *header, uint32_t heir)
+{
+	uint32_t waiters = atomic_load_explicit(&header->waiters, memory_order_relaxed);
+
+	while (waiters_heir(waiters) == heir &&
+	       !atomic_compare_exchange_weak(&header->waiters, &waiters,
+					     waiters & WAITERS_SLEEPERS))
+		;
+}
+
+// Whether a free lock is to be left to another; then its lease's slot + 1, else 0.
+static uint32_t reserved_for(const struct mutex_attempt *attempt, uint64_t *ret_until)
+{
+	struct object_header *header = attempt->header;
+	const uint32_t heir = waiters_heir(
+		atomic_load_explicit(&header->waiters, memory_order_acquire));
+	const uint64_t since = atomic_load_explicit(&header->reserved_ns, memory_order_relaxed);
+	const uint64_t now = heir ? clock_now() : 0;
+
+	if (!heir || heir == my_name(attempt))
+		return 0;
+	*ret_until = since + WORD_RESERVATION_NS;
+	// It must be waiting here, alive, and not for longer than it takes to come.
+	if (heir <= attempt->arena->lease_count && now < *ret_until && since <= now &&
+	    atomic_load(&attempt->arena->leases[heir - 1].edge) >> EDGE_WANTED_SHIFT ==
+		    attempt->granule &&
+	    lease_state_seen(attempt->arena, heir - 1, now) == LH_LEASE_LIVE)
+		return heir;
+	clear_heir(header, heir);
+	return 0;
+}
+
+// At most one reservation a millisecond, or all locking would go at the pace of sleepers.
+static void claim_reservation(const struct waiter *waiter)
+{
+	const struct mutex_attempt *attempt = waiter->attempt;
+	struct object_header *header = attempt->header;
+	const uint64_t now = clock_now();
+	const uint64_t last = atomic_load_explicit(&header->reserved_ns, memory_order_relaxed);
+	uint32_t waiters = atomic_load_explicit(&header->waiters, memory_order_relaxed);
+
+	if (now - waiter->began_ns < WORD_PASSED_OVER_NS ||
+	    (last <= now && now - last < WORD_PASSED_OVER_NS) || waiters_heir(waiters))
+		return;
+	atomic_store_explicit(&header->reserved_ns, now, memory_order_relaxed);
+	atomic_compare_exchange_strong(&header->waiters, &waiters,
+				       waiters | my_name(attempt) << WAITERS_HEIR_SHIFT);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Granted, or not
+
+// From a free word to the one that says it is ours.
+static uint64_t taken_word(const struct waiter *waiter, uint64_t word, uint32_t waiters)
+{
+	const struct mutex_attempt *attempt = waiter->attempt;
+	uint64_t taken = word + WORD_TOKEN_ONE + my_name(attempt);
+
+	if (waiters)
+		taken |= WORD_MARK;
+	if (waiter->queued)
+		taken |= WORD_QUEUED;
+	if (!waiter->queued && !(taken & WORD_MARK) && !attempt->lease->ttl_ns)
+		taken |= WORD_PLAIN;
+	return taken;
+}
+
+// The word is ours. What others see of the wait goes; the lease is looked at once more: if it was
+// lost meanwhile, reapers may have passed over the object, so this call frees it itself.
+static int granted(const struct waiter *waiter, uint64_t word, uint32_t waiters)
+{
+	const struct mutex_attempt *attempt = waiter->attempt;
+	struct object_header *header = attempt->header;
+	const bool waited = waiter->began_ns != 0;
+
+	if (waited)
+		deadlock_clear(attempt->lease);
+	// Seen set, so MARK is: whoever sleeps is woken by that. Before the release, so a later
+	// sleeper's is not lost: it sets it for an owner that comes after us.
+	if (waiters & WAITERS_SLEEPERS)
+		atomic_fetch_and(&header->waiters, ~WAITERS_SLEEPERS);
+	if (waiters_heir(waiters) == my_name(attempt))
+		clear_heir(header, my_name(attempt));
+	if (waited ? lease_check(attempt->lease) != 0 : !lease_is_live(attempt->lease)) {
+		mutex_free(attempt->arena, header, attempt->lease);
+		return -ESTALE;
+	}
+	mutex_fill_grant(attempt->grant, header, word);
+	return 0;
+}
+
+static void give_up(const struct waiter *waiter)
+{
+	const struct mutex_attempt *attempt = waiter->attempt;
+
+	if (waiter->began_ns)
+		deadlock_clear(attempt->lease);
+	if (waiters_heir(atomic_load(&attempt->header->waiters)) == my_name(attempt)) {
+		clear_heir(attempt->header, my_name(attempt));
+		futex_wake(futex_low_half(&attempt->header->word), FUTEX_ALL);
+	}
+	if (waiter->queued)
+		mutex_pass_turn(attempt->arena, attempt->header, attempt->lease->index);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Sleeping
+
+static void enqueue(struct waiter *waiter)
+{
+	const struct mutex_attempt *attempt = waiter->attempt;
+	const uint32_t turn = atomic_load(&attempt->lease->slot->turn);
+
+	waiter->pred = atomic_exchange(&attempt->header->last_waiter,
+				       queue_entry(attempt->lease->index, turn));
+	waiter->queued = true;
+	waiter->is_head = (waiter->pred & QUEUE_SLOT_MASK) == my_name(attempt);
+}
+
+// Arms on the one before. False: it has passed its turn or ended (then it has been reaped).
+static bool sleep_behind(struct waiter *waiter)
+{
+	struct lh_arena *arena = waiter->attempt->arena;
+	const uint32_t name = waiter->pred & QUEUE_SLOT_MASK;
+	struct lease_slot *slot;
+	uint32_t turn;
+	uint64_t owner;
+
+	if (name == 0 || name > arena->lease_count)
+		return false;
+	slot = &arena->leases[name - 1];
+	owner = atomic_load_explicit(&slot->owner, memory_order_acquire);
+	turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
+	if (queue_entry(name - 1, turn) != waiter->pred)
+		return false;
+	if (owner_ended(arena, owner)) {
+		reap_slot(arena, name - 1);
+		return false;
+	}
+	wait_on(&waiter->wait, &slot->turn, turn);
+	wait_on_owner(&waiter->wait, owner);
+	return true;
+}
+
+// Makes the word wake us: by MARK, or past a PLAIN owner by `waiters`. False: the word has changed.
+static bool mark(const struct mutex_attempt *attempt, uint64_t *word)
+{
+	struct object_header *header = attempt->header;
+
+	if (*word & WORD_PLAIN) {
+		atomic_fetch_or(&header->waiters, WAITERS_SLEEPERS);
+		fence_heavy(attempt->arena->plain_fences); // pairs with fence_light in unlock
+		return atomic_load_explicit(&header->word, memory_order_relaxed) == *word;
+	}
+	if (*word & WORD_MARK)
+		return true;
+	if (!atomic_compare_exchange_strong(&header->word, word, *word | WORD_MARK))
+		return false;
+	*word |= WORD_MARK;
+	return true;
+}
+
+// As a head: on the word and on the life of `blocker` (slot + 1), who owns it or is its heir.
+static bool sleep_at_head(struct waiter *waiter, uint64_t word, uint32_t blocker)
+{
+	const struct mutex_attempt *attempt = waiter->attempt;
+	const struct lease_slot *slot = &attempt->arena->leases[blocker - 1];
+
+	waiter->is_head = true;
+	if (!mark(attempt, &word))
+		return false;
+	claim_reservation(waiter);
+	wait_on(&waiter->wait, futex_low_half(&attempt->header->word), (uint32_t)word);
+	wait_on_owner(&waiter->wait, atomic_load_explicit(&slot->owner, memory_order_acquire));
+	wait_not_after(&waiter->wait,
+		       lease_word_expiry(atomic_load_explicit(&slot->state, memory_order_acquire)));
+	return true;
+}
+
+// Sleeps until something has changed. 0: look again.
+static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint64_t until_ns)
+{
+	struct lh_lease *lease = waiter->attempt->lease;
+	const uint64_t backstop = waiter->wait.backstop_ns;
+	int error;
+
+	if (!waiter->began_ns) {
+		waiter->began_ns = clock_now();
+		deadlock_publish(lease, waiter->attempt->granule);
+	}
+	if (!waiter->queued)
+		enqueue(waiter);
+	wait_round(&waiter->wait);
+	wait_not_after(&waiter->wait, until_ns);
+	if (waiter->is_head || !sleep_behind(waiter)) {
+		if (!sleep_at_head(waiter, word, blocker))
+			return 0;
+	}
+	error = deadlock_check(lease);
+	if (!error)
+		error = wait_sleep(&waiter->wait);
+	if (waiter->wait.backstop_ns != backstop)
+		waiter->is_head = true; // nothing moved for so long: look for oneself
+	waiter->spins = 0;
+	return error;
+}
+
+// ---------------------------------------------------------------------------------------------
+
+// The word is free and nobody else's heir waits. 0: granted; -EAGAIN: it has changed.
+static int try_take(const struct waiter *waiter, uint64_t word)
+{
+	const struct mutex_attempt *attempt = waiter->attempt;
+	const uint32_t waiters = atomic_load_explicit(&attempt->header->waiters,
+						      memory_order_relaxed);
+	const uint64_t taken = taken_word(waiter, word, waiters);
+
+	if ((word & WORD_DIED) && !attempt->grant && !attempt->no_repair)
+		return -EOWNERDEAD;
+	if (word_token(word) == WORD_TOKEN_MAX)
+		return -EOVERFLOW;
+	// free → ours, token + 1. A crash before: our record is an intent; after: we held it.
+	if (!atomic_compare_exchange_strong_explicit(&attempt->header->word, &word, taken,
+						     memory_order_acq_rel, memory_order_relaxed))
+		return -EAGAIN;
+	return granted(waiter, taken, waiters);
+}
+
+// Judges the owner. 0: held, wait; -EAGAIN: it was lost and its lock freed, or the word has
+// changed; -EBADMSG: the word names nobody.
+static int judge_owner(struct waiter *waiter, uint64_t word, uint64_t *ret_until)
+{
+	struct lh_arena *arena = waiter->attempt->arena;
+	const uint32_t slot = word_owner(word) - 1;
+	struct lost_lease lost;
+
+	if (slot >= arena->lease_count)
+		return -EBADMSG;
+	switch (lease_judge(arena, slot, &lost)) {
+	case VERDICT_LOST:
+		owner_wake_if_ended(arena, lost.owner);
+		mutex_reap(
+			arena, &lost,
+			hold_word(LH_KIND_MUTEX, LH_HOLD_EXCLUSIVE, 1, waiter->attempt->granule));
+		reap_lease(arena, &lost);
+		return -EAGAIN;
+	case VERDICT_GONE:
+		if (word != waiter->stuck_word)
+			waiter->stuck_rounds = 0;
+		waiter->stuck_word = word;
+		return ++waiter->stuck_rounds < MAX_ROUNDS_UNCHANGED ? -EAGAIN : -EBADMSG;
+	case VERDICT_DYING:
+		*ret_until = clock_now() + WAIT_POLL_NS;
+		return 0;
+	case VERDICT_HELD:
+		break;
+	}
+	return 0;
+}
+
+// One look at the word. 0: granted; -EAGAIN: look again; else the call's error.
+static int look(struct waiter *waiter)
+{
+	const struct mutex_attempt *attempt = waiter->attempt;
+	const uint64_t word = atomic_load_explicit(&attempt->header->word, memory_order_acquire);
+	uint64_t until = UINT64_MAX;
+	uint32_t blocker = word_owner(word);
+	int error;
+
+	if (!blocker) {
+		blocker = reserved_for(attempt, &until);
+		if (!blocker)
+			return try_take(waiter, word);
+	} else {
+		error = judge_owner(waiter, word, &until);
+		if (error)
+			return error;
+	}
+	if (attempt->deadline.ns == 0)
+		return -EBUSY;
+	if (waiter->spins < SPINS && process_cpus() > 1) {
+		while (waiter->spins++ < SPINS &&
+		       atomic_load_explicit(&attempt->header->word, memory_order_relaxed) == word)
+			pause_cpu();
+		return -EAGAIN;
+	}
+	error = sleep_on(waiter, word, blocker, until);
+	return error ? error : -EAGAIN;
+}
+
+int mutex_acquire(const struct mutex_attempt *attempt)
+{
+	struct waiter waiter = { .attempt = attempt };
+	int error;
+
+	wait_begin(&waiter.wait, attempt->arena, attempt->lease, attempt->deadline);
+	do {
+		error = look(&waiter);
+	} while (error == -EAGAIN);
+	if (error) {
+		give_up(&waiter);
+		hold_clear(attempt->lease, attempt->record);
+	}
+	return error;
+}
