@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// bench.h: what a benchmark run is made of, and why its figures are fair.
+//
+// A run takes the cases of one sub-command. Each case yields rows; each row compares one peer with
+// a reference. Nothing is compared over time or between machines:
+//
+//  - Every round measures all peers of a case once, in an order drawn anew, in slices so short that
+//    what else the machine does hits all of them alike. What is reported is the median of the
+//    rounds' ratios, with the 95 % interval that the order statistics of those ratios give.
+//  - All peers run the same loop (peer_loops.h), compiled once for each with its calls in place, and
+//    call a shared library as a program would. The data that a lock protects lies in the cache line
+//    after it. A peer that can tell of damage is asked for it and its answer is looked at.
+//  - Nothing is pinned, no priority is raised and no process is warmed up longer than another.
+//  - Whatever is the measuring's own (clock reading, loops, counters) is part of both sides, which
+//    draws a ratio towards 1 and never away from it.
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct report;
+
+struct run {
+	bool quick;     // a few rounds of everything, to see that it works
+	double seconds; // for all cases together
+	uint64_t seed;
+	struct report *report;
+	bool failed; // an exclusion was violated, or a grant did not tell of a death
+};
+
+struct bench_case {
+	const char *name;
+	const char *summary;
+	double weight; // its share of the seconds, against the other cases'
+	void (*measure)(struct run *run, const struct bench_case *self, double seconds);
+};
+
+struct subcommand {
+	const char *name;
+	const char *summary;
+	const struct bench_case *cases; // ends with a name of NULL
+};
+
+extern const struct subcommand mutex_subcommand;
+
+#endif

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// mutex.h: the cases of `lease-bench mutex`, each in the file named.
+#ifndef BENCH_MUTEX_H
+#define BENCH_MUTEX_H
+
+#include "bench.h"
+
+// mutex.c
+void mutex_uncontended(struct run *run, const struct bench_case *self, double seconds);
+void mutex_header(struct run *run, const struct bench_case *self, double seconds);
+// mutex_contended.c
+void mutex_contended(struct run *run, const struct bench_case *self, double seconds);
+void mutex_fairness(struct run *run, const struct bench_case *self, double seconds);
+// mutex_kill.c
+void mutex_kill(struct run *run, const struct bench_case *self, double seconds);
+// mutex_setup.c
+void mutex_lease(struct run *run, const struct bench_case *self, double seconds);
+void mutex_arena(struct run *run, const struct bench_case *self, double seconds);
+void mutex_growth(struct run *run, const struct bench_case *self, double seconds);
+
+#endif

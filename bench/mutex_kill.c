@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// mutex_kill.c: from SIGKILL to the next grant.
+//
+// A crew is a set of processes that share one lock and do what the program orders, one step at a
+// time, so that every peer is killed in the same situation:
+//
+//	first holder	one holds, n sleep in the lock call; the holder is killed.
+//	heir		one holds, n + 1 sleep; it unlocks and stays; whoever was granted the lock then
+//			holds it; once the others sleep again, that heir is killed.
+//	woken waiter	one holds, n + 1 sleep; it unlocks and at once kills the one that slept first,
+//			whom the unlock has woken. A trial in which another was granted the lock before
+//			the kill does not count, and is reported.
+//
+// Measured is from just before kill(2) to the first return of a lock call in another process, read
+// there; both clocks are CLOCK_MONOTONIC. "Asleep" is what the kernel says of the process while it
+// is in the lock call. The killed one is blocked, not running, when it holds. Every wait is checked
+// to end, and the grant after a dead holder to say so.
+#include "mutex.h"
+
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+#include "peer.h"
+#include "report.h"
+
+#define MOST_WAITERS 16
+#define MOST_SEATS (MOST_WAITERS + 2)
+#define SETTLE_NS UINT64_C(1500000)
+#define TRIALS 8 // of each kind with one crew
+
+enum order {
+	ORDER_NONE,
+	ORDER_LOCK_AND_HOLD,
+	ORDER_LOCK_AND_PASS, // unlock at once, unless the crew wants an heir: then hold
+	ORDER_UNLOCK,
+	ORDER_UNLOCK_AND_KILL, // then SIGKILL to crew->target
+	ORDER_QUIT,
+};
+
+enum state { STATE_IDLE = 1, STATE_LOCKING, STATE_HOLDING };
+
+struct member {
+	gate orders; // counts them; `order` is the present one
+	gate state;
+	enum order order;
+	bool told;        // the last grant said that the holder had died
+	uint64_t granted; // when
+} __attribute__((aligned(64)));
+
+struct crew_shared {
+	struct member members[MOST_SEATS];
+	_Atomic uint32_t heirs_wanted;
+	gate heir; // member + 1 that became one
+	pid_t target;
+	uint64_t killed; // when ORDER_UNLOCK_AND_KILL was about to kill
+};
+
+struct crew {
+	struct lock lock;
+	struct crew_shared *shared;
+	uint32_t size, next; // members; the one that is being forked
+	pid_t pids[MOST_SEATS];
+};
+
+// ---- in a member ---------------------------------------------------------------------------------
+static void lock_as_ordered(struct crew *crew, struct member *self)
+{
+	struct crew_shared *shared = crew->shared;
+
+	gate_set(&self->state, STATE_LOCKING);
+	const int told = crew->lock.peer->lock(&crew->lock);
+	self->granted = measure_now();
+	self->told = told == PEER_OWNER_DIED;
+	if (self->order == ORDER_LOCK_AND_HOLD) {
+		gate_set(&self->state, STATE_HOLDING);
+		return;
+	}
+	uint32_t wanted = 1;
+	if (atomic_compare_exchange_strong(&shared->heirs_wanted, &wanted, 0)) {
+		gate_set(&self->state, STATE_HOLDING);
+		gate_set(&shared->heir, crew->next + 1);
+		return;
+	}
+	crew->lock.peer->unlock(&crew->lock);
+	gate_set(&self->state, STATE_IDLE);
+}
+
+static void obey(void *context)
+{
+	struct crew *crew = context;
+	struct member *self = &crew->shared->members[crew->next];
+	uint32_t orders = atomic_load(&self->orders);
+
+	crew->lock.peer->attach(&crew->lock);
+	gate_set(&self->state, STATE_IDLE);
+	for (;;) {
+		orders = gate_await_order(&self->orders, orders);
+		switch (self->order) {
+		case ORDER_LOCK_AND_HOLD:
+		case ORDER_LOCK_AND_PASS:
+			lock_as_ordered(crew, self);
+			break;
+		case ORDER_UNLOCK_AND_KILL:
+			crew->lock.peer->unlock(&crew->lock);
+			crew->shared->killed = measure_now();
+			if (kill(crew->shared->target, SIGKILL) != 0)
+				process_die_errno(errno, "kill");
+			gate_set(&self->state, STATE_IDLE);
+			break;
+		case ORDER_UNLOCK:
+			crew->lock.peer->unlock(&crew->lock);
+			gate_set(&self->state, STATE_IDLE);
+			break;
+		case ORDER_NONE:
+			break;
+		case ORDER_QUIT:
+			crew->lock.peer->detach(&crew->lock);
+			return;
+		}
+	}
+}
+
+// ---- in the program ------------------------------------------------------------------------------
+static void crew_hire(struct crew *crew, uint32_t member)
+{
+	struct member *shared = &crew->shared->members[member];
+
+	crew->next = member;
+	atomic_store(&shared->state, 0);
+	crew->pids[member] = process_start(obey, crew);
+	gate_await(&shared->state, STATE_IDLE);
+}
+
+static void crew_start(struct crew *crew, const struct peer *peer, uint32_t size)
+{
+	peer_create(&crew->lock, peer);
+	crew->shared = process_shared_memory(sizeof(*crew->shared));
+	crew->size = size;
+	for (uint32_t i = 0; i < size; i++)
+		crew_hire(crew, i);
+}
+
+static void crew_order(struct crew *crew, uint32_t member, enum order order)
+{
+	struct member *shared = &crew->shared->members[member];
+
+	shared->order = order;
+	gate_add(&shared->orders, 1);
+}
+
+static void crew_end(struct crew *crew)
+{
+	for (uint32_t i = 0; i < crew->size; i++) {
+		crew_order(crew, i, ORDER_QUIT);
+		process_finish(crew->pids[i]);
+	}
+	munmap(crew->shared, sizeof(*crew->shared));
+	crew->lock.peer->destroy(&crew->lock);
+}
+
+static void await_asleep(struct crew *crew, uint32_t member)
+{
+	gate *state = &crew->shared->members[member].state;
+	const uint64_t give_up = measure_now() + UINT64_C(30000000000);
+
+	gate_await(state, STATE_LOCKING);
+	while (!process_asleep(crew->pids[member])) {
+		sched_yield();
+		if (measure_now() > give_up)
+			process_die("%s: a waiter does not fall asleep", crew->lock.peer->name);
+	}
+}
+
+// Member 0 holds, the others sleep in the lock call, in the order of their numbers.
+static void crew_queue_up(struct crew *crew, uint32_t members, enum order second)
+{
+	crew_order(crew, 0, ORDER_LOCK_AND_HOLD);
+	gate_await(&crew->shared->members[0].state, STATE_HOLDING);
+	for (uint32_t i = 1; i < members; i++) {
+		crew_order(crew, i, i == 1 ? second : ORDER_LOCK_AND_PASS);
+		await_asleep(crew, i);
+	}
+}
+
+struct kill_case {
+	struct run *run;
+	const struct bench_case *self;
+	uint32_t waiters;
+	struct random random;
+};
+
+// A death comes when it comes. Right after a waiter fell asleep its CPU is still warm, which favours
+// whoever falls asleep last or lightest (two equal peers differed by half); milliseconds later all
+// are asleep alike. This orders nothing: the waiters were seen asleep already.
+static void settle(struct kill_case *case_)
+{
+	measure_sleep_until(measure_now() + SETTLE_NS + random_below(&case_->random, SETTLE_NS));
+}
+
+struct outcome {
+	uint64_t granted; // earliest
+	bool told;        // that grant said that the holder had died
+};
+
+// Waits until each of the members 1 to members - 1, but the dead one, was granted the lock.
+static struct outcome crew_first_grant(struct crew *crew, uint32_t members, uint32_t dead)
+{
+	struct outcome first = { .granted = UINT64_MAX };
+
+	for (uint32_t i = 1; i < members; i++) {
+		const struct member *member = &crew->shared->members[i];
+
+		if (i == dead)
+			continue;
+		gate_await(&crew->shared->members[i].state, STATE_IDLE);
+		if (member->granted < first.granted)
+			first = (struct outcome){ member->granted, member->told };
+	}
+	return first;
+}
+
+static void expect_told(struct kill_case *case_, const struct crew *crew, bool told)
+{
+	if (told)
+		return;
+	fprintf(stderr, "lease-bench: %s: the grant after a dead holder did not say so\n",
+		crew->lock.peer->name);
+	case_->run->failed = true;
+}
+
+static double kill_and_time(struct kill_case *case_, struct crew *crew, uint32_t members,
+			    uint32_t victim)
+{
+	settle(case_);
+	const uint64_t start = measure_now();
+	if (kill(crew->pids[victim], SIGKILL) != 0)
+		process_die_errno(errno, "kill");
+	const struct outcome first = crew_first_grant(crew, members, victim);
+	process_bury(crew->pids[victim]);
+	expect_told(case_, crew, first.told);
+	return (double)(first.granted - start);
+}
+
+static double trial_first_holder(struct kill_case *case_, struct crew *crew)
+{
+	const uint32_t members = case_->waiters + 1;
+
+	crew_queue_up(crew, members, ORDER_LOCK_AND_PASS);
+	const double ns = kill_and_time(case_, crew, members, 0);
+	crew_hire(crew, 0);
+	return ns;
+}
+
+static double trial_heir(struct kill_case *case_, struct crew *crew)
+{
+	const uint32_t members = case_->waiters + 2;
+
+	atomic_store(&crew->shared->heir, 0);
+	crew_queue_up(crew, members, ORDER_LOCK_AND_PASS);
+	atomic_store(&crew->shared->heirs_wanted, 1);
+	crew_order(crew, 0, ORDER_UNLOCK);
+	const uint32_t heir = gate_await_change(&crew->shared->heir, 0) - 1;
+
+	for (uint32_t i = 1; i < members; i++) {
+		if (i != heir)
+			await_asleep(crew, i);
+	}
+	const double ns = kill_and_time(case_, crew, members, heir);
+	gate_await(&crew->shared->members[0].state, STATE_IDLE);
+	crew_hire(crew, heir);
+	return ns;
+}
+
+// Returns 0 for a trial that does not count.
+static double trial_woken(struct kill_case *case_, struct crew *crew)
+{
+	const uint32_t members = case_->waiters + 2;
+
+	crew_queue_up(crew, members, ORDER_LOCK_AND_HOLD);
+	crew->shared->target = crew->pids[1];
+	settle(case_);
+	crew_order(crew, 0, ORDER_UNLOCK_AND_KILL);
+	gate_await(&crew->shared->members[0].state, STATE_IDLE);
+	const struct outcome first = crew_first_grant(crew, members, 1);
+	process_bury(crew->pids[1]);
+	crew_hire(crew, 1);
+	return first.granted > crew->shared->killed ? (double)(first.granted - crew->shared->killed)
+						    : 0;
+}
+
+// ---- the case ------------------------------------------------------------------------------------
+enum { ROBUST, LEASE, LEASE_TTL, COLUMNS };
+
+static const struct peer *const peers[COLUMNS] = {
+	[ROBUST] = &peer_pthread_robust,
+	[LEASE] = &peer_lease,
+	[LEASE_TTL] = &peer_lease_ttl,
+};
+
+static const struct {
+	const char *name;
+	double (*trial)(struct kill_case *case_, struct crew *crew);
+} victims[] = {
+	{ "first holder", trial_first_holder },
+	{ "heir", trial_heir },
+	{ "woken waiter", trial_woken },
+};
+
+#define VICTIMS (sizeof(victims) / sizeof(victims[0]))
+
+static void report_kill(struct kill_case *case_, size_t victim, const struct samples *samples,
+			const size_t early[COLUMNS])
+{
+	char what[64];
+
+	snprintf(what, sizeof(what), "%s, %u waiter%s", victims[victim].name, case_->waiters,
+		 case_->waiters == 1 ? "" : "s");
+	for (size_t column = 0; column < COLUMNS; column++) {
+		const struct comparison comparison = {
+			.case_name = case_->self->name,
+			.what = what,
+			.peer = peers[column]->name,
+			.reference = peers[ROBUST]->name,
+			.unit = "ns",
+			.group = TRIALS,
+			.target = { TARGET_RATIO_AT_MOST, 1.2 },
+		};
+
+		if (early[column])
+			report_note(case_->run->report,
+				    "kill: %s, %s: %zu of %zu trials do not count: another was "
+				    "granted the lock before the kill.",
+				    what, peers[column]->name, early[column],
+				    samples_rounds(samples));
+		if (column != ROBUST)
+			report_compare(case_->run->report, &comparison, samples, column, ROBUST);
+	}
+}
+
+// A crew of fresh processes for each peer and round; see mutex_contended.c for the reason.
+static void measure_crew(struct kill_case *case_, size_t column, size_t round,
+			 struct samples *samples[VICTIMS], size_t early[VICTIMS][COLUMNS])
+{
+	struct crew crew;
+
+	crew_start(&crew, peers[column], case_->waiters + 2);
+	for (size_t victim = 0; victim < VICTIMS; victim++) {
+		for (size_t trial = 0; trial < TRIALS; trial++) {
+			const double ns = victims[victim].trial(case_, &crew);
+
+			samples_set(samples[victim], round * TRIALS + trial, column,
+				    ns > 0 ? ns : NAN);
+			early[victim][column] += !(ns > 0);
+		}
+	}
+	crew_end(&crew);
+}
+
+static void compare(struct kill_case *case_, double seconds)
+{
+	struct samples *samples[VICTIMS];
+	size_t early[VICTIMS][COLUMNS] = { 0 };
+	char purpose[64];
+
+	snprintf(purpose, sizeof(purpose), "%s %u", case_->self->name, case_->waiters);
+	for (size_t victim = 0; victim < VICTIMS; victim++)
+		samples[victim] = samples_create(COLUMNS);
+	struct rounds rounds = rounds_begin(case_->run, purpose, COLUMNS, seconds);
+	while (rounds_next(&rounds) && (rounds.round + 1) * TRIALS <= MEASURE_ROUNDS) {
+		for (size_t i = 0; i < COLUMNS; i++)
+			measure_crew(case_, rounds.order[i], rounds.round, samples, early);
+	}
+	for (size_t victim = 0; victim < VICTIMS; victim++) {
+		report_kill(case_, victim, samples[victim], early[victim]);
+		samples_destroy(samples[victim]);
+	}
+}
+
+void mutex_kill(struct run *run, const struct bench_case *self, double seconds)
+{
+	static const uint32_t waiters[] = { 1, 4, MOST_WAITERS };
+	const size_t count = sizeof(waiters) / sizeof(waiters[0]);
+
+	for (size_t i = 0; i < count; i++) {
+		struct kill_case case_ = { .run = run, .self = self, .waiters = waiters[i] };
+
+		case_.random = random_stream(run->seed, "settle");
+		compare(&case_, seconds / (double)count);
+	}
+	report_note(
+		run->report,
+		"kill: a round's figure is the median of %d kills; extremes are of single ones.",
+		TRIALS);
+}
