@@ -152,7 +152,7 @@ void geometry_apply(struct lh_arena *arena, const struct arena_header *header)
 	arena->lease_count = header->max_leases;
 	arena->max_holds = header->max_holds;
 	arena->holds_per_lease = (uint32_t)(lines * HOLDS_PER_LINE);
-	arena->hold_line_bits = (uint32_t)__builtin_ctz(lines);
+	arena->hold_lines = lines;
 	arena->entry_count = header->entries;
 	arena->event_count = header->events;
 	arena->plain_fences = (header->flags & LH_ARENA_PLAIN_FENCES) != 0;

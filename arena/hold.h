@@ -38,69 +38,44 @@ static inline uint32_t hold_word_granule(uint64_t word)
 	return (uint32_t)word;
 }
 
-// Which line a granule's search starts at (Fibonacci hashing).
-static inline uint32_t hold_line(const struct lh_arena *arena, uint32_t granule)
+// The line that a granule's search starts at, as a byte offset in a table of (mask + 64) bytes: high
+// bits of a multiplicative hash (Knuth, TAOCP 3, 6.4).
+static inline uint32_t hold_line(uint32_t granule, uint32_t line_mask)
 {
-	const uint64_t hash = (uint32_t)(granule * 2654435769u);
-
-	return (uint32_t)(hash >> (32 - arena->hold_line_bits));
+	return ((granule * 2654435769u) >> 18) & line_mask;
 }
 
+// The first record there: where hot paths look, and nowhere else.
+static inline struct hold_record *hold_first(const struct lh_lease *lease, uint32_t granule)
+{
+	return (struct hold_record *)((uintptr_t)lease->holds +
+				      hold_line(granule, lease->line_mask));
+}
+
+// Writes an empty record. The store is ordered before any later read-modify-write of the object
+// (which must be at least release).
 static inline void hold_write(struct lh_lease *lease, struct hold_record *record, uint64_t word)
 {
-	atomic_store_explicit(&record->incarnation, lease->incarnation, memory_order_relaxed);
 	atomic_store_explicit(&record->object, word, memory_order_release);
-	lease->held++;
+	lease->room--;
 }
 
-// Beyond the first line. NULL: the table is full.
-struct hold_record *hold_insert_slow(struct lh_lease *lease, uint64_t word);
-
-// Records `word`; NULL: the lease has max_holds records. The store is ordered before any later
-// read-modify-write of the object (which must be at least release).
-static inline struct hold_record *hold_insert(struct lh_lease *lease, uint64_t word)
-{
-	const uint32_t line = hold_line(lease->arena, hold_word_granule(word));
-	struct hold_record *record = lease->holds + (size_t)line * HOLDS_PER_LINE;
-
-	if (lease->held < lease->arena->max_holds) {
-		for (uint32_t i = 0; i < HOLDS_PER_LINE; i++, record++) {
-			if (atomic_load_explicit(&record->object, memory_order_relaxed) == 0) {
-				hold_write(lease, record, word);
-				return record;
-			}
-		}
-	}
-	return hold_insert_slow(lease, word);
-}
-
-// The record of an object of this kind, or NULL.
-struct hold_record *hold_find_slow(const struct lh_lease *lease, uint32_t kind, uint32_t granule);
+// Records `word` in an empty record; NULL: the lease has max_holds.
+struct hold_record *hold_insert(struct lh_lease *lease, uint64_t word);
 
 static inline bool hold_names(uint64_t word, uint32_t kind, uint32_t granule)
 {
 	return hold_word_granule(word) == granule && hold_word_kind(word) == kind;
 }
 
-static inline struct hold_record *hold_find(const struct lh_lease *lease, uint32_t kind,
-					    uint32_t granule)
-{
-	const uint32_t line = hold_line(lease->arena, granule);
-	struct hold_record *record = lease->holds + (size_t)line * HOLDS_PER_LINE;
-
-	for (uint32_t i = 0; i < HOLDS_PER_LINE; i++, record++) {
-		if (hold_names(atomic_load_explicit(&record->object, memory_order_relaxed), kind,
-			       granule))
-			return record;
-	}
-	return hold_find_slow(lease, kind, granule);
-}
+// The record of an object of this kind, or NULL.
+struct hold_record *hold_find(const struct lh_lease *lease, uint32_t kind, uint32_t granule);
 
 // Ordered after all that its user did to the object.
 static inline void hold_clear(struct lh_lease *lease, struct hold_record *record)
 {
 	atomic_store_explicit(&record->object, 0, memory_order_release);
-	lease->held--;
+	lease->room++;
 }
 
 #endif

@@ -161,8 +161,7 @@ enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD
 // Hold table: what one lease holds or is about to acquire. Written by the lease's user; cleared by
 // it, or by a reaper (by CAS of the exact words) once the lease is DEAD.
 struct hold_record {
-	shared_u64 object;      /* HOLD_…; 0: empty */
-	shared_u64 incarnation; /* of the lease, as in its id; written before `object` */
+	shared_u64 object; /* HOLD_…; 0: empty */
 };
 #define HOLDS_PER_LINE (LAYOUT_LINE / sizeof(struct hold_record))
 

@@ -211,6 +211,8 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	}
 	lease->slot = slot;
 	lease->holds = arena_hold_table(arena, lease->index);
+	lease->line_mask = (arena->hold_lines - 1) * LAYOUT_LINE;
+	lease->room = arena->max_holds;
 	atomic_store_explicit(&slot->id, lease_id(lease->incarnation, lease->index),
 			      memory_order_relaxed);
 	atomic_store_explicit(&slot->edge,
@@ -282,7 +284,9 @@ static void unlink_from_thread(struct lh_lease *lease)
 // Hot paths ask for nothing else than this.
 static void choose_path(struct lh_lease *lease)
 {
-	lease->thread = lease->ttl_ns || lease->cancel ? 0 : lease->owner_thread;
+	const bool simple = !lease->ttl_ns && !lease->cancel && !lease->arena->plain_fences;
+
+	lease->thread = simple ? lease->owner_thread : 0;
 }
 
 static int check_arena_for_lease(const struct lh_arena *arena)
@@ -414,7 +418,7 @@ static int release_holds(struct lh_lease *lease)
 {
 	int result = 0;
 
-	for (uint32_t i = 0; i < lease->arena->holds_per_lease && lease->held; i++) {
+	for (uint32_t i = 0; i < lease->arena->holds_per_lease; i++) {
 		struct hold_record *record = &lease->holds[i];
 		const uint64_t word = atomic_load_explicit(&record->object, memory_order_acquire);
 		const struct kind_ops *ops;

@@ -11,28 +11,29 @@
 #include <leasehold/time.h>
 
 struct lh_lease {
-	// read by hot paths
-	uintptr_t thread; // process_thread_name() of its owner if its calls may take the fast
-			  // paths: a thread lease without TTL or cancel token; else 0
-	uint64_t fork_generation; // 0 once released or lost by thread exit
+	// Read by hot paths.
+	uintptr_t
+		thread; // process_thread_name() of its owner if its calls may take the fast paths: a
+			// thread lease without TTL or cancel token, membarrier to be had; else 0
+	uint64_t fork_generation; // 0 once its thread has ended
 	struct lh_arena *arena;
-	struct lease_slot *slot;
 	struct hold_record *holds;
-	uint64_t incarnation; // the long one, as in the id
-	uint32_t index;       // of the slot
-	uint32_t held;        // records in use
-	// the rest
+	uint32_t index;     // of the slot
+	uint32_t line_mask; // hold_line
+	uint32_t room;      // records that may still be made
+	// The rest.
+	struct lease_slot *slot;
+	uint64_t incarnation;   // as in the id
 	uintptr_t owner_thread; // 0: a process lease
 	uint64_t owner;         // owner_ref
 	uint64_t ttl_ns;        // as acquired; 0: none
 	unsigned flags;
 	struct lh_cancel *cancel;
-	struct thread_arena *share; // of the owning thread; not of a process lease
+	struct thread_arena *share; // whose entry it counts in: its thread's, or the keeper's
 	struct lh_lease *thread_next;
 	struct lh_lease **thread_link;
-	bool is_thread_lease; // made by lh_thread_lease
-	// keeper.c
-	struct keeper_duty *duty;
+	bool is_thread_lease;     // made by lh_thread_lease
+	struct keeper_duty *duty; // keeper.c
 };
 
 // -ESTALE, -EPERM or 0: may the calling thread use it, as far as private memory tells.

@@ -41,7 +41,7 @@ int process_start(void);
 // whatever call it was made, sees 0 on a page wiped by fork and counts on.
 uint64_t process_generation(void);
 // The page itself, for the check on hot paths: equals process_generation() or is 0.
-extern const _Atomic uint64_t *process_mark;
+extern const _Atomic uint64_t *process_mark __attribute__((visibility("hidden")));
 
 const struct clock_identity *process_clock(void);
 unsigned process_cpus(void);
@@ -49,11 +49,15 @@ unsigned process_cpus(void);
 // The calling thread's state with its identity read; NULL when /proc cannot be read (detail set).
 struct thread_state *process_thread(void);
 
+#pragma GCC visibility push(hidden)
+
 // What names the calling thread on hot paths: an address, different in each living thread.
 extern __thread struct thread_state process_thread_state;
 static inline uintptr_t process_thread_name(void)
 {
 	return (uintptr_t)&process_thread_state;
 }
+
+#pragma GCC visibility pop
 
 #endif

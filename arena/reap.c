@@ -156,8 +156,8 @@ static void reap_record(struct lh_arena *arena, const struct lost_lease *lost,
 
 	if (word == 0)
 		return;
-	// A record's incarnation is written before its word, so a record of an earlier tenant cannot
-	// be: its slot would not have been used again. Damage, then; the word is cleared below.
+	// It is this tenant's: a slot is used again only when its table is empty. What names nothing
+	// is damage; it is cleared like the others.
 	ops = kind_ops(hold_word_kind(word));
 	if (ops && arena_user_offset(arena, hold_word_granule(word), LAYOUT_LINE))
 		ops->reap(arena, lost, word);

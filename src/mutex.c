@@ -13,7 +13,7 @@
 #define likely(condition) __builtin_expect(!!(condition), 1)
 
 // ---------------------------------------------------------------------------------------------
-// The handle: [0] arena, [1] header, [2] first granule << 32 | granule,
+// The handle: [0] arena, [1] header, [2] its hold record,
 // [3] no-repair bit | count << 32 | granules from one element to the next
 
 #define HANDLE_NO_REPAIR (UINT64_C(1) << 63)
@@ -37,6 +37,12 @@ static uint32_t stride_granules(const lh_mutex *mutex)
 static bool is_no_repair(const lh_mutex *mutex)
 {
 	return (mutex->private_[3] & HANDLE_NO_REPAIR) != 0;
+}
+
+static lh_mutex handle(const struct lh_arena *arena, uint32_t granule, uint64_t geometry)
+{
+	return (lh_mutex){ { (uintptr_t)arena, (uintptr_t)arena_object(arena, granule),
+			     hold_word(LH_KIND_MUTEX, LH_HOLD_EXCLUSIVE, 1, granule), geometry } };
 }
 
 static int check_options(const struct lh_mutex_options *options, uint64_t *ret_size)
@@ -93,7 +99,6 @@ int lh_mutex_at(lh_arena *arena, uint64_t offset, const struct lh_mutex_options 
 				    .count = chosen->count,
 				    .flags = chosen->flags,
 				    .name = chosen->name };
-	uint32_t granule;
 	uint64_t at;
 	int error;
 
@@ -104,35 +109,33 @@ int lh_mutex_at(lh_arena *arena, uint64_t offset, const struct lh_mutex_options 
 		error = placement_at(arena, &wanted, prepare, &at, NULL);
 	if (error)
 		return error;
-	granule = arena_granule(at);
-	if (arena_object(arena, granule)->kind != LH_KIND_MUTEX)
+	if (arena_object(arena, arena_granule(at))->kind != LH_KIND_MUTEX)
 		return error_detail(-EBADMSG,
 				    "at %llu stands no mutex, though the directory says so",
 				    (unsigned long long)at);
-	*ret_mutex = (lh_mutex){ {
-		(uintptr_t)arena,
-		(uintptr_t)arena_object(arena, granule),
-		(uint64_t)granule << 32 | granule,
-		(chosen->flags & LH_NO_REPAIR ? HANDLE_NO_REPAIR : 0) |
-			(uint64_t)(chosen->count ? chosen->count : 1) << 32 |
-			stride_of(chosen->data_size) / LAYOUT_LINE,
-	} };
+	*ret_mutex = handle(arena, arena_granule(at),
+			    (chosen->flags & LH_NO_REPAIR ? HANDLE_NO_REPAIR : 0) |
+				    (uint64_t)(chosen->count ? chosen->count : 1) << 32 |
+				    stride_of(chosen->data_size) / LAYOUT_LINE);
 	return 0;
 }
 
 int lh_mutex_element(const lh_mutex *array, uint32_t index, lh_mutex *ret_mutex)
 {
-	uint32_t first, granule;
+	const struct lh_arena *arena;
+	uint64_t granule;
+	uint32_t own;
 
-	if (!array || !ret_mutex || !array->private_[0])
+	if (!array || !ret_mutex || !array->private_[0] || index >= count_of(array))
 		return -EINVAL;
-	if (index >= count_of(array))
-		return -EINVAL;
-	first = (uint32_t)(array->private_[2] >> 32);
-	granule = first + index * stride_granules(array);
-	*ret_mutex = (lh_mutex){ { array->private_[0],
-				   (uintptr_t)arena_object(mutex_arena(array), granule),
-				   (uint64_t)first << 32 | granule, array->private_[3] } };
+	arena = mutex_arena(array);
+	own = mutex_header(array)->index;
+	if (own >= count_of(array))
+		return -EBADMSG;
+	granule = mutex_granule(array) + ((uint64_t)index - own) * stride_granules(array);
+	if (granule > UINT32_MAX || !arena_object(arena, (uint32_t)granule))
+		return -EBADMSG;
+	*ret_mutex = handle(arena, (uint32_t)granule, array->private_[3]);
 	return 0;
 }
 
@@ -191,8 +194,7 @@ static __attribute__((noinline)) int lock_slow(const lh_mutex *mutex, lh_lease *
 		word = atomic_load_explicit(&mutex_header(mutex)->word, memory_order_relaxed);
 		if (word_owner(word) == lease->index + 1)
 			return -EDEADLK;
-		record = hold_insert(lease, hold_word(LH_KIND_MUTEX, LH_HOLD_EXCLUSIVE, 1,
-						      mutex_granule(mutex)));
+		record = hold_insert(lease, mutex->private_[2]);
 		if (!record)
 			return -ENOLCK;
 	}
@@ -209,31 +211,29 @@ static __attribute__((noinline)) int lock_slow(const lh_mutex *mutex, lh_lease *
 
 int lh_mutex_lock(const lh_mutex *mutex, lh_lease *lease, lh_deadline deadline, lh_grant *ret_grant)
 {
-	struct hold_record *record = NULL;
+	struct object_header *header;
+	struct hold_record *record;
+	uint64_t word, taken;
 
-	if (likely(mutex && lease && is_simple(mutex, lease))) {
-		struct object_header *header = mutex_header(mutex);
-		uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
-
-		if (likely(!(word & (WORD_OWNER_MASK | WORD_MARK | WORD_DIED)) &&
-			   !atomic_load_explicit(&header->waiters, memory_order_relaxed) &&
-			   word_token(word) != WORD_TOKEN_MAX)) {
-			const uint64_t taken = word + WORD_TOKEN_ONE + WORD_PLAIN + lease->index +
-					       1;
-
-			record = hold_insert(lease, hold_word(LH_KIND_MUTEX, LH_HOLD_EXCLUSIVE, 1,
-							      mutex_granule(mutex)));
-			// free → ours (PLAIN), token + 1. A crash before: our record is an intent;
-			// after: we held it. Acquire pairs with the release of whoever freed it.
-			if (likely(record && atomic_compare_exchange_strong_explicit(
-						     &header->word, &word, taken,
-						     memory_order_acq_rel, memory_order_relaxed))) {
-				mutex_fill_grant(ret_grant, header, taken);
-				return 0;
-			}
-		}
-	}
-	return lock_slow(mutex, lease, deadline, ret_grant, record);
+	if (!likely(mutex && lease && is_simple(mutex, lease)))
+		return lock_slow(mutex, lease, deadline, ret_grant, NULL);
+	header = mutex_header(mutex);
+	record = hold_first(lease, mutex_granule(mutex));
+	word = atomic_load_explicit(&header->word, memory_order_relaxed);
+	if (!likely(!(word & (WORD_OWNER_MASK | WORD_MARK | WORD_DIED | WORD_TOKEN_TOP)) &&
+		    !atomic_load_explicit(&header->waiters, memory_order_relaxed) && lease->room &&
+		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
+		return lock_slow(mutex, lease, deadline, ret_grant, NULL);
+	taken = word + WORD_TOKEN_ONE + WORD_PLAIN + lease->index + 1;
+	hold_write(lease, record, mutex->private_[2]);
+	// free → ours (PLAIN), token + 1. A crash before: our record is an intent; after: we held it.
+	// Acquire pairs with the release of whoever freed it.
+	if (!likely(atomic_compare_exchange_strong_explicit(
+		    &header->word, &word, taken, memory_order_acq_rel, memory_order_relaxed)))
+		return lock_slow(mutex, lease, deadline, ret_grant, record);
+	if (ret_grant)
+		*ret_grant = (lh_grant){ .token = word_token(taken) };
+	return 0;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -267,13 +267,12 @@ int mutex_free(struct lh_arena *arena, struct object_header *header, struct lh_l
 	return 0;
 }
 
-// A PLAIN owner, not lost: nobody else writes the word.
-static inline void free_plain(const struct lh_arena *arena, struct object_header *header,
-			      uint64_t word)
+// A PLAIN owner is not lost while it runs: nobody else writes the word.
+static inline void free_plain(struct object_header *header, uint64_t word)
 {
 	atomic_store_explicit(&header->word, word_freed(word), memory_order_release);
-	fence_light(arena->plain_fences); // pairs with fence_heavy in mutex_wait.c
-	if (__builtin_expect(atomic_load_explicit(&header->waiters, memory_order_relaxed) != 0, 0))
+	fence_light(); // pairs with fence_heavy in mutex_wait.c
+	if (!likely(!atomic_load_explicit(&header->waiters, memory_order_relaxed)))
 		futex_wake(futex_low_half(&header->word), FUTEX_ALL);
 }
 
@@ -293,7 +292,7 @@ static int unlock(struct lh_lease *lease, struct object_header *header, struct h
 	if (!record)
 		return -EBADMSG;
 	if (word & WORD_PLAIN)
-		free_plain(lease->arena, header, word);
+		free_plain(header, word);
 	else
 		error = lease_is_live(lease) ? mutex_free(lease->arena, header, lease) : -ESTALE;
 	if (!error)
@@ -301,18 +300,35 @@ static int unlock(struct lh_lease *lease, struct object_header *header, struct h
 	return error;
 }
 
-int lh_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
+static __attribute__((noinline)) int unlock_slow(const lh_mutex *mutex, lh_lease *lease)
 {
-	int error;
+	const int error = check_call(mutex, lease);
 
-	if (likely(mutex && lease && is_simple(mutex, lease)))
-		return unlock(lease, mutex_header(mutex),
-			      hold_find(lease, LH_KIND_MUTEX, mutex_granule(mutex)));
-	error = check_call(mutex, lease);
 	if (error)
 		return error;
 	return unlock(lease, mutex_header(mutex),
 		      hold_find(lease, LH_KIND_MUTEX, mutex_granule(mutex)));
+}
+
+int lh_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
+{
+	struct object_header *header;
+	struct hold_record *record;
+	uint64_t word;
+
+	if (!likely(mutex && lease && is_simple(mutex, lease)))
+		return unlock_slow(mutex, lease);
+	header = mutex_header(mutex);
+	record = hold_first(lease, mutex_granule(mutex));
+	word = atomic_load_explicit(&header->word, memory_order_relaxed);
+	// Owned by a lease that is not lost and in the first place of its table: the short way.
+	if (!likely((word & (WORD_OWNER_MASK | WORD_PLAIN)) == (lease->index + 1 + WORD_PLAIN) &&
+		    atomic_load_explicit(&record->object, memory_order_relaxed) ==
+			    mutex->private_[2]))
+		return unlock_slow(mutex, lease);
+	free_plain(header, word);
+	hold_clear(lease, record);
+	return 0;
 }
 
 int lh_mutex_consistent(const lh_mutex *mutex, lh_lease *lease)

@@ -35,7 +35,7 @@ static inline struct object_header *mutex_header(const lh_mutex *mutex)
 
 static inline uint32_t mutex_granule(const lh_mutex *mutex)
 {
-	return (uint32_t)mutex->private_[2];
+	return hold_word_granule(mutex->private_[2]);
 }
 
 // The lock call whose record is written: waits as its deadline allows. 0: granted. On any error the

@@ -117,7 +117,8 @@ static uint64_t taken_word(const struct waiter *waiter, uint64_t word, uint32_t 
 		taken |= WORD_MARK;
 	if (waiter->queued)
 		taken |= WORD_QUEUED;
-	if (!waiter->queued && !(taken & WORD_MARK) && !attempt->lease->ttl_ns)
+	if (!waiter->queued && !(taken & WORD_MARK) && !attempt->lease->ttl_ns &&
+	    !attempt->arena->plain_fences)
 		taken |= WORD_PLAIN;
 	return taken;
 }
@@ -206,7 +207,7 @@ static bool mark(const struct mutex_attempt *attempt, uint64_t *word)
 
 	if (*word & WORD_PLAIN) {
 		atomic_fetch_or(&header->waiters, WAITERS_SLEEPERS);
-		fence_heavy(attempt->arena->plain_fences); // pairs with fence_light in unlock
+		fence_heavy(); // pairs with fence_light in unlock
 		return atomic_load_explicit(&header->word, memory_order_relaxed) == *word;
 	}
 	if (*word & WORD_MARK)

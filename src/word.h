@@ -41,6 +41,7 @@
 #define WORD_TOKEN_SHIFT 18
 #define WORD_TOKEN_ONE (UINT64_C(1) << WORD_TOKEN_SHIFT)
 #define WORD_TOKEN_MAX (UINT64_MAX >> WORD_TOKEN_SHIFT)
+#define WORD_TOKEN_TOP (UINT64_C(1) << 63) /* from here on hot paths leave the count to others */
 
 #define WAITERS_SLEEPERS 1u
 #define WAITERS_HEIR_SHIFT 1

@@ -16,7 +16,7 @@ int fence_register(void)
 	return membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0 ? 0 : -ENOTSUP;
 }
 
-void fence_heavy(bool plain)
+void fence_heavy(void)
 {
 	const int saved = errno;
 
@@ -24,7 +24,7 @@ void fence_heavy(bool plain)
 	// A filter that came after registration may refuse it now: MEMBARRIER_CMD_GLOBAL is the
 	// slow form, and with that refused too nothing is left but to say so to nobody: the caller
 	// sleeps with a backstop.
-	if (!plain && membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) != 0)
+	if (membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) != 0)
 		membarrier(MEMBARRIER_CMD_GLOBAL);
 	errno = saved;
 }

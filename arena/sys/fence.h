@@ -3,26 +3,22 @@
 // fence.h: the asymmetric fence. The hot side issues nothing but a compiler barrier; the rare side
 // makes every running process that registered execute a full fence, by membarrier(2)
 // MEMBARRIER_CMD_GLOBAL_EXPEDITED. Where membarrier is refused an arena must be created with
-// LH_ARENA_PLAIN_FENCES, and both sides pay a full fence.
+// LH_ARENA_PLAIN_FENCES, and what would be the hot side uses a read-modify-write instead.
 #ifndef ARENA_SYS_FENCE_H
 #define ARENA_SYS_FENCE_H
 
 #include <stdatomic.h>
-#include <stdbool.h>
 
 // Registers this process as one that heavy fences reach; again after fork. 0, or -ENOTSUP.
 int fence_register(void);
 
 // Hot side. Pairs with fence_heavy.
-static inline void fence_light(bool plain)
+static inline void fence_light(void)
 {
-	if (plain)
-		atomic_thread_fence(memory_order_seq_cst);
-	else
-		atomic_signal_fence(memory_order_seq_cst);
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 // Rare side. Pairs with fence_light.
-void fence_heavy(bool plain);
+void fence_heavy(void);
 
 #endif
