@@ -28,7 +28,7 @@ static int end_arena(void **state)
 	return 0;
 }
 
-// Looks are repeated until the lease waits, or does not any more; the test's time limit bounds that.
+// Looks are repeated until the lease waits or does not; the test's time limit bounds that.
 static void await_wait(const struct actor *actor, bool waiting)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
@@ -53,7 +53,7 @@ static void await_check(int code)
 		nanosleep(&pause, NULL);
 }
 
-// ---- list ----------------------------------------------------------------------------------------
+// ---- list ---------------------------------------------------------------------------------------
 
 static void list_shows_the_arenas(void **state)
 {
@@ -110,7 +110,7 @@ static void list_shows_placements_and_their_holders(void **state)
 	json_decref(places);
 }
 
-// ---- leases --------------------------------------------------------------------------------------
+// ---- leases -------------------------------------------------------------------------------------
 
 static void leases_shows_owner_expiry_and_wait(void **state)
 {
@@ -166,7 +166,7 @@ static void an_expired_lease_is_shown_as_such(void **state)
 	assert_int_equal(exit_of("check", arena), LH_CHECK_CLEAN);
 }
 
-// ---- tree ----------------------------------------------------------------------------------------
+// ---- tree ---------------------------------------------------------------------------------------
 
 static void tree_puts_waiters_below_what_is_held(void **state)
 {
@@ -265,7 +265,7 @@ static void a_cycle_with_a_stopped_victim_is_a_deadlock(void **state)
 	json_decref(history);
 }
 
-// ---- check, history ------------------------------------------------------------------------------
+// ---- check, history -----------------------------------------------------------------------------
 
 // G2, as a reader sees it: stale as long as nobody wants anything, clean once somebody did.
 static void a_killed_holder_is_stale_until_the_next_grant(void **state)
@@ -327,7 +327,7 @@ static void looking_changes_nothing(void **state)
 					 strcmp(verbs[i], "check") == 0 ? LH_CHECK_STALE : 0);
 }
 
-// ---- options -------------------------------------------------------------------------------------
+// ---- options ------------------------------------------------------------------------------------
 
 static void numbers_are_exact_and_headings_absent_on_demand(void **state)
 {

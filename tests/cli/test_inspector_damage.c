@@ -109,7 +109,7 @@ static void expect_no_arena(void)
 	json_decref(check);
 }
 
-// ---- objects that are no arenas ------------------------------------------------------------------
+// ---- objects that are no arenas -----------------------------------------------------------------
 
 static void random_and_zero_bytes_are_no_arena(void **state)
 {
@@ -216,7 +216,7 @@ static void list_names_what_it_leaves_out(void **state)
 	output_free(&all);
 }
 
-// ---- damage --------------------------------------------------------------------------------------
+// ---- damage -------------------------------------------------------------------------------------
 
 // G9: whatever stands in an arena, every verb ends by exiting, and what it prints is JSON.
 static void no_damage_crashes_or_hangs(void **state)
@@ -257,7 +257,7 @@ static void no_damage_crashes_or_hangs(void **state)
 	free(bytes);
 }
 
-// ---- owners --------------------------------------------------------------------------------------
+// ---- owners -------------------------------------------------------------------------------------
 
 static void an_arena_of_somebody_else_wants_any_owner(void **state)
 {
@@ -282,7 +282,7 @@ static void an_arena_of_somebody_else_wants_any_owner(void **state)
 	}
 }
 
-// ---- the command line ----------------------------------------------------------------------------
+// ---- the command line ---------------------------------------------------------------------------
 
 static void the_command_line_is_answered(void **state)
 {

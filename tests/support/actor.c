@@ -38,7 +38,7 @@ struct answer {
 
 static struct actor actors[MAX_ACTORS];
 
-// ---- the child -----------------------------------------------------------------------------------
+// ---- the child ----------------------------------------------------------------------------------
 
 struct stage {
 	lh_arena *arena;
@@ -103,7 +103,7 @@ static void answer(int pipe_end, int result, uint64_t value)
 __attribute__((noreturn)) static void act(const char *arena, const struct actor_options *options,
 					  int hear, int tell)
 {
-	struct stage stage = { NULL };
+	struct stage stage = { .arena = NULL };
 	struct message message;
 	const int error = set_up(&stage, arena, options);
 
@@ -113,7 +113,7 @@ __attribute__((noreturn)) static void act(const char *arena, const struct actor_
 	_exit(0);
 }
 
-// ---- the parent ----------------------------------------------------------------------------------
+// ---- the parent ---------------------------------------------------------------------------------
 
 static struct answer hear(const struct actor *actor)
 {
