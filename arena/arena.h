@@ -27,8 +27,8 @@ struct lh_arena {
 	struct event_record *events;
 	uint64_t user_offset, user_end;
 	uint32_t owner_count, lease_count, holds_per_lease, entry_count, event_count;
-	uint32_t max_holds;      // what one lease may hold; holds_per_lease rounds it up
-	uint32_t hold_lines;     // of a hold table, a power of two
+	uint32_t max_holds;  // what one lease may hold; holds_per_lease rounds it up
+	uint32_t hold_lines; // of a hold table, a power of two
 	bool plain_fences, read_only;
 
 	int fd;                      // close-on-exec; a forked child replaces it by its own

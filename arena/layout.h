@@ -229,25 +229,26 @@ struct event_record {
 // serves those who wait. src/word.h says what the bits of these words mean.
 struct object_header {
 	shared_u64 word;
-	shared_u32 waiters; /* WAITERS_…; set by waiters, cleared by who acquired with a mark */
+	shared_u64 waiters; /* WAITERS_…; raised by waiters, never lowered */
 	shared_u32
 		last_waiter; /* QUEUE_…: who queued last and its turn then; exchanged by waiters */
+	shared_u32 heir;     /* lease slot + 1 of whom a free lock is left to; CASed by waiters */
 	shared_u64 lost_lease;  /* id of the last lost owner; CASed by who reaps it */
 	shared_u64 reserved_ns; /* when an heir was last named; written by who names it */
-	uint32_t kind;          /* enum lh_kind; constant while placed */
-	uint32_t index;         /* of the element in its array; constant while placed */
-	uint64_t data_size;     /* constant while placed */
-	uint32_t flags;         /* constant while placed */
-	uint32_t pad[3];
+	uint32_t kind;          /* enum lh_kind; constant while placed, like the rest */
+	uint32_t index;         /* of the element in its array */
+	uint64_t data_size;
+	uint32_t flags;
+	uint32_t pad;
 };
 
 _Static_assert(sizeof(struct object_header) == LAYOUT_LINE, "a header takes one cache line");
-_Static_assert(sizeof(struct lease_slot) == 2 * LAYOUT_LINE, "lease slots take two lines");
+_Static_assert(sizeof(struct lease_slot) == 2ul * LAYOUT_LINE, "lease slots take two lines");
 _Static_assert(offsetof(struct lease_slot, ttl_ns) == LAYOUT_LINE, "the hot fields fill a line");
 _Static_assert(sizeof(struct owner_entry) % LAYOUT_LINE == 0, "owner entries are lines");
 _Static_assert(offsetof(struct owner_entry, generation) == LAYOUT_LINE, "liveness has a line");
 _Static_assert(sizeof(struct hold_record) * HOLDS_PER_LINE == LAYOUT_LINE, "records fill lines");
-_Static_assert(sizeof(struct directory_entry) == 2 * LAYOUT_LINE, "entries take two lines");
+_Static_assert(sizeof(struct directory_entry) == 2ul * LAYOUT_LINE, "entries take two lines");
 _Static_assert(sizeof(struct event_record) % LAYOUT_LINE == 0, "events are lines");
 _Static_assert(sizeof(struct arena_header) <= LAYOUT_PAGE, "the header takes one page");
 _Static_assert(LAYOUT_MAX_LEASES + LAYOUT_EXTRA_OWNERS < (1u << LEASE_SLOT_BITS), "slots fit");

@@ -17,11 +17,13 @@
 #include <unistd.h>
 
 #define MUTEX_SIZE sizeof(pthread_mutex_t)
+#define FIELD sizeof(uint64_t) // of which a byte changes, all may
+_Static_assert(MUTEX_SIZE % FIELD == 0, "fields fill it");
 _Static_assert(MUTEX_SIZE <= sizeof(((struct thread_arena *)0)->liveness_copy), "a copy fits");
 
 static size_t word_offset;           // of the futex word in a pthread_mutex_t
 static uint8_t pristine[MUTEX_SIZE]; // a mutex that was never locked
-static bool constant[MUTEX_SIZE];    // bytes that locking does not change
+static bool constant[MUTEX_SIZE];    // in fields that locking does not change
 
 int owner_entry_init(struct owner_entry *entry)
 {
@@ -68,7 +70,8 @@ int owner_probe_mutex(void)
 	memcpy(pristine, bytes, MUTEX_SIZE);
 	works = works && pthread_mutex_trylock(&entry->liveness) == 0 && find_word(entry, tid);
 	for (size_t i = 0; i < MUTEX_SIZE; i++)
-		constant[i] = bytes[i] == pristine[i];
+		constant[i] = memcmp(bytes + i / FIELD * FIELD, pristine + i / FIELD * FIELD,
+				     FIELD) == 0;
 	if (works) {
 		_Atomic uint32_t *word = liveness_word(entry);
 
@@ -78,8 +81,6 @@ int owner_probe_mutex(void)
 			pthread_mutex_trylock(&entry->liveness) == 0 &&
 			pthread_mutex_unlock(&entry->liveness) == 0;
 	}
-	for (size_t i = 0; i < MUTEX_SIZE; i++)
-		constant[i] = constant[i] && bytes[i] == pristine[i];
 	free(entry);
 	return works ? 0 : error_detail(-ENOTSUP, "this C library's robust mutexes are unknown");
 }

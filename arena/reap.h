@@ -10,8 +10,8 @@ enum verdict {
 	VERDICT_HELD,  // its owner has it, and it has not expired
 	VERDICT_LOST,  // latched EXPIRED or DEAD: what it names may be taken
 	VERDICT_DYING, // lost, but what it holds may be taken only at its owner's end, which is sure
-		       // (killed on expiry; a process that is ending): ask again soon
-	VERDICT_GONE,  // the slot is free or another's by now: look at the object again
+	// (killed on expiry; a process that is ending): ask again soon
+	VERDICT_GONE, // the slot is free or another's by now: look at the object again
 };
 
 // Judges the lease in a slot that an object's word names, latching a loss. The word must have been

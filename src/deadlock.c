@@ -60,7 +60,7 @@ static bool follow(const struct lh_arena *arena, const struct step *step, struct
 		return false;
 	ret_next->slot = (uint32_t)owner;
 	ret_next->edge = atomic_load(&arena->leases[owner].edge);
-	return (ret_next->edge >> EDGE_WANTED_SHIFT) != 0 && !(ret_next->edge & EDGE_POKED);
+	return (ret_next->edge >> EDGE_WANTED_SHIFT) != 0;
 }
 
 // What one walk found.
@@ -70,7 +70,7 @@ struct collect {
 	struct step victim; // the member with the highest slot
 };
 
-static struct collect walk(const struct lh_arena *arena, struct step first)
+static struct collect walk(const struct lh_arena *arena, struct step first, bool poked_too)
 {
 	const uint64_t now = clock_now();
 	struct collect seen = { false, UINT64_C(14695981039346656037), first };
@@ -78,7 +78,8 @@ static struct collect walk(const struct lh_arena *arena, struct step first)
 
 	for (uint32_t i = 0; i <= arena->lease_count; i++) {
 		// A member that is lost lets go by being reaped: no deadlock.
-		if (!follow(arena, &step, &step) ||
+		// One that is poked already is about to give up: to waiters that is no cycle.
+		if (!follow(arena, &step, &step) || (!poked_too && (step.edge & EDGE_POKED)) ||
 		    lease_state_seen(arena, step.slot, now) != LH_LEASE_LIVE)
 			return seen;
 		seen.digest = (seen.digest ^ step.slot) * UINT64_C(1099511628211);
@@ -93,16 +94,16 @@ static struct collect walk(const struct lh_arena *arena, struct step first)
 	return seen; // a cycle further on, without the first: its own members see it
 }
 
-static bool confirmed_cycle(const struct lh_arena *arena, struct step first,
+static bool confirmed_cycle(const struct lh_arena *arena, struct step first, bool poked_too,
 			    struct step *ret_victim)
 {
-	const struct collect before = walk(arena, first);
+	const struct collect before = walk(arena, first, poked_too);
 	struct collect after;
 
 	if (!before.cycle)
 		return false;
 	atomic_thread_fence(memory_order_seq_cst);
-	after = walk(arena, first);
+	after = walk(arena, first, poked_too);
 	*ret_victim = after.victim;
 	return after.cycle && after.digest == before.digest;
 }
@@ -129,7 +130,7 @@ int deadlock_check(struct lh_lease *lease)
 		record(arena, lease->index, granule);
 		return -EDEADLK;
 	}
-	if (!confirmed_cycle(arena, first, &victim))
+	if (!confirmed_cycle(arena, first, false, &victim))
 		return 0;
 	if (victim.slot == lease->index) {
 		record(arena, lease->index, granule);
@@ -147,5 +148,6 @@ bool deadlock_seen(const struct lh_arena *arena, uint32_t slot)
 	const struct step first = { slot, atomic_load(&arena->leases[slot].edge) };
 	struct step victim;
 
-	return (first.edge >> EDGE_WANTED_SHIFT) != 0 && confirmed_cycle(arena, first, &victim);
+	return (first.edge >> EDGE_WANTED_SHIFT) != 0 &&
+	       confirmed_cycle(arena, first, true, &victim);
 }

@@ -221,7 +221,8 @@ int lh_mutex_lock(const lh_mutex *mutex, lh_lease *lease, lh_deadline deadline, 
 	record = hold_first(lease, mutex_granule(mutex));
 	word = atomic_load_explicit(&header->word, memory_order_relaxed);
 	if (!likely(!(word & (WORD_OWNER_MASK | WORD_MARK | WORD_DIED | WORD_TOKEN_TOP)) &&
-		    !atomic_load_explicit(&header->waiters, memory_order_relaxed) && lease->room &&
+		    word > atomic_load_explicit(&header->waiters, memory_order_relaxed) &&
+		    !atomic_load_explicit(&header->heir, memory_order_relaxed) && lease->room &&
 		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
 		return lock_slow(mutex, lease, deadline, ret_grant, NULL);
 	taken = word + WORD_TOKEN_ONE + WORD_PLAIN + lease->index + 1;
@@ -260,7 +261,7 @@ int mutex_free(struct lh_arena *arena, struct object_header *header, struct lh_l
 	} while (!atomic_compare_exchange_weak_explicit(&header->word, &word, word_freed(word),
 							memory_order_acq_rel,
 							memory_order_relaxed));
-	if ((word & WORD_MARK) || atomic_load(&header->waiters))
+	if (word & WORD_MARK)
 		futex_wake(futex_low_half(&header->word), FUTEX_ALL);
 	if (word & WORD_QUEUED)
 		mutex_pass_turn(arena, header, lease->index);
@@ -268,12 +269,23 @@ int mutex_free(struct lh_arena *arena, struct object_header *header, struct lh_l
 }
 
 // A PLAIN owner is not lost while it runs: nobody else writes the word.
-static inline void free_plain(struct object_header *header, uint64_t word)
+// Whether somebody may sleep on it.
+static inline bool free_plain(struct object_header *header, uint64_t word)
 {
-	atomic_store_explicit(&header->word, word_freed(word), memory_order_release);
+	const uint64_t freed = word_freed(word);
+
+	atomic_store_explicit(&header->word, freed, memory_order_release);
 	fence_light(); // pairs with fence_heavy in mutex_wait.c
-	if (!likely(!atomic_load_explicit(&header->waiters, memory_order_relaxed)))
-		futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+	return freed <= atomic_load_explicit(&header->waiters, memory_order_relaxed);
+}
+
+// The rest of a plain release: the record goes only when the sleepers have been woken.
+static __attribute__((noinline)) int
+finish_plain(struct lh_lease *lease, struct object_header *header, struct hold_record *record)
+{
+	futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+	hold_clear(lease, record);
+	return 0;
 }
 
 // Why a lease does not hold what it says: lost (latched by now, if its lock was taken), or never.
@@ -291,9 +303,9 @@ static int unlock(struct lh_lease *lease, struct object_header *header, struct h
 		return not_held(lease);
 	if (!record)
 		return -EBADMSG;
-	if (word & WORD_PLAIN)
-		free_plain(header, word);
-	else
+	if ((word & WORD_PLAIN) && free_plain(header, word))
+		return finish_plain(lease, header, record);
+	if (!(word & WORD_PLAIN))
 		error = lease_is_live(lease) ? mutex_free(lease->arena, header, lease) : -ESTALE;
 	if (!error)
 		hold_clear(lease, record);
@@ -326,7 +338,8 @@ int lh_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
 		    atomic_load_explicit(&record->object, memory_order_relaxed) ==
 			    mutex->private_[2]))
 		return unlock_slow(mutex, lease);
-	free_plain(header, word);
+	if (!likely(!free_plain(header, word)))
+		return finish_plain(lease, header, record);
 	hold_clear(lease, record);
 	return 0;
 }

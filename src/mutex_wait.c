@@ -55,22 +55,11 @@ static uint32_t my_name(const struct mutex_attempt *attempt)
 // ---------------------------------------------------------------------------------------------
 // Reservation for a head that was passed over
 
-static void clear_heir(struct object_header *header, uint32_t heir)
-{
-	uint32_t waiters = atomic_load_explicit(&header->waiters, memory_order_relaxed);
-
-	while (waiters_heir(waiters) == heir &&
-	       !atomic_compare_exchange_weak(&header->waiters, &waiters,
-					     waiters & WAITERS_SLEEPERS))
-		;
-}
-
 // Whether a free lock is to be left to another; then its lease's slot + 1, else 0.
 static uint32_t reserved_for(const struct mutex_attempt *attempt, uint64_t *ret_until)
 {
 	struct object_header *header = attempt->header;
-	const uint32_t heir = waiters_heir(
-		atomic_load_explicit(&header->waiters, memory_order_acquire));
+	uint32_t heir = atomic_load_explicit(&header->heir, memory_order_acquire);
 	const uint64_t since = atomic_load_explicit(&header->reserved_ns, memory_order_relaxed);
 	const uint64_t now = heir ? clock_now() : 0;
 
@@ -83,7 +72,7 @@ static uint32_t reserved_for(const struct mutex_attempt *attempt, uint64_t *ret_
 		    attempt->granule &&
 	    lease_state_seen(attempt->arena, heir - 1, now) == LH_LEASE_LIVE)
 		return heir;
-	clear_heir(header, heir);
+	atomic_compare_exchange_strong(&header->heir, &heir, 0);
 	return 0;
 }
 
@@ -94,51 +83,50 @@ static void claim_reservation(const struct waiter *waiter)
 	struct object_header *header = attempt->header;
 	const uint64_t now = clock_now();
 	const uint64_t last = atomic_load_explicit(&header->reserved_ns, memory_order_relaxed);
-	uint32_t waiters = atomic_load_explicit(&header->waiters, memory_order_relaxed);
+	uint32_t none = 0;
 
 	if (now - waiter->began_ns < WORD_PASSED_OVER_NS ||
-	    (last <= now && now - last < WORD_PASSED_OVER_NS) || waiters_heir(waiters))
+	    (last <= now && now - last < WORD_PASSED_OVER_NS) ||
+	    atomic_load_explicit(&header->heir, memory_order_relaxed))
 		return;
 	atomic_store_explicit(&header->reserved_ns, now, memory_order_relaxed);
-	atomic_compare_exchange_strong(&header->waiters, &waiters,
-				       waiters | my_name(attempt) << WAITERS_HEIR_SHIFT);
+	atomic_compare_exchange_strong(&header->heir, &none, my_name(attempt));
 }
 
 // ---------------------------------------------------------------------------------------------
 // Granted, or not
 
-// From a free word to the one that says it is ours.
-static uint64_t taken_word(const struct waiter *waiter, uint64_t word, uint32_t waiters)
+// From a free word to the one that says it is ours. PLAIN is for those who can be lost only by
+// ending, and (for speed alone) not where somebody slept on the last owner: sleeping on a PLAIN
+// one costs a membarrier.
+static uint64_t taken_word(const struct waiter *waiter, uint64_t word)
 {
 	const struct mutex_attempt *attempt = waiter->attempt;
-	uint64_t taken = word + WORD_TOKEN_ONE + my_name(attempt);
+	const uint64_t waiters = atomic_load_explicit(&attempt->header->waiters,
+						      memory_order_relaxed);
+	const uint64_t taken = word + WORD_TOKEN_ONE + my_name(attempt);
 
-	if (waiters)
-		taken |= WORD_MARK;
 	if (waiter->queued)
-		taken |= WORD_QUEUED;
-	if (!waiter->queued && !(taken & WORD_MARK) && !attempt->lease->ttl_ns &&
-	    !attempt->arena->plain_fences)
-		taken |= WORD_PLAIN;
-	return taken;
+		return taken | WORD_QUEUED;
+	if ((word & WORD_MARK) || word <= waiters || attempt->lease->ttl_ns ||
+	    attempt->arena->plain_fences)
+		return taken;
+	return taken | WORD_PLAIN;
 }
 
 // The word is ours. What others see of the wait goes; the lease is looked at once more: if it was
 // lost meanwhile, reapers may have passed over the object, so this call frees it itself.
-static int granted(const struct waiter *waiter, uint64_t word, uint32_t waiters)
+static int granted(const struct waiter *waiter, uint64_t word)
 {
 	const struct mutex_attempt *attempt = waiter->attempt;
 	struct object_header *header = attempt->header;
 	const bool waited = waiter->began_ns != 0;
+	uint32_t heir = my_name(attempt);
 
-	if (waited)
+	if (waited) {
 		deadlock_clear(attempt->lease);
-	// Seen set, so MARK is: whoever sleeps is woken by that. Before the release, so a later
-	// sleeper's is not lost: it sets it for an owner that comes after us.
-	if (waiters & WAITERS_SLEEPERS)
-		atomic_fetch_and(&header->waiters, ~WAITERS_SLEEPERS);
-	if (waiters_heir(waiters) == my_name(attempt))
-		clear_heir(header, my_name(attempt));
+		atomic_compare_exchange_strong(&header->heir, &heir, 0);
+	}
 	if (waited ? lease_check(attempt->lease) != 0 : !lease_is_live(attempt->lease)) {
 		mutex_free(attempt->arena, header, attempt->lease);
 		return -ESTALE;
@@ -150,13 +138,12 @@ static int granted(const struct waiter *waiter, uint64_t word, uint32_t waiters)
 static void give_up(const struct waiter *waiter)
 {
 	const struct mutex_attempt *attempt = waiter->attempt;
+	uint32_t heir = my_name(attempt);
 
 	if (waiter->began_ns)
 		deadlock_clear(attempt->lease);
-	if (waiters_heir(atomic_load(&attempt->header->waiters)) == my_name(attempt)) {
-		clear_heir(attempt->header, my_name(attempt));
+	if (atomic_compare_exchange_strong(&attempt->header->heir, &heir, 0))
 		futex_wake(futex_low_half(&attempt->header->word), FUTEX_ALL);
-	}
 	if (waiter->queued)
 		mutex_pass_turn(attempt->arena, attempt->header, attempt->lease->index);
 }
@@ -188,7 +175,7 @@ static bool sleep_behind(struct waiter *waiter)
 		return false;
 	slot = &arena->leases[name - 1];
 	owner = atomic_load_explicit(&slot->owner, memory_order_acquire);
-	turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
+	turn = atomic_load(&slot->turn); // after the exchange: see mutex_pass_turn
 	if (queue_entry(name - 1, turn) != waiter->pred)
 		return false;
 	if (owner_ended(arena, owner)) {
@@ -200,13 +187,21 @@ static bool sleep_behind(struct waiter *waiter)
 	return true;
 }
 
+static void raise_waiters(struct object_header *header, uint64_t to)
+{
+	uint64_t waiters = atomic_load(&header->waiters);
+
+	while (waiters < to && !atomic_compare_exchange_weak(&header->waiters, &waiters, to))
+		;
+}
+
 // Makes the word wake us: by MARK, or past a PLAIN owner by `waiters`. False: the word has changed.
 static bool mark(const struct mutex_attempt *attempt, uint64_t *word)
 {
 	struct object_header *header = attempt->header;
 
 	if (*word & WORD_PLAIN) {
-		atomic_fetch_or(&header->waiters, WAITERS_SLEEPERS);
+		raise_waiters(header, waiters_for(*word));
 		fence_heavy(); // pairs with fence_light in unlock
 		return atomic_load_explicit(&header->word, memory_order_relaxed) == *word;
 	}
@@ -239,15 +234,17 @@ static bool sleep_at_head(struct waiter *waiter, uint64_t word, uint32_t blocker
 static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint64_t until_ns)
 {
 	struct lh_lease *lease = waiter->attempt->lease;
-	const uint64_t backstop = waiter->wait.backstop_ns;
+	uint64_t backstop;
 	int error;
 
 	if (!waiter->began_ns) {
 		waiter->began_ns = clock_now();
+		wait_begin(&waiter->wait, waiter->attempt->arena, lease, waiter->attempt->deadline);
 		deadlock_publish(lease, waiter->attempt->granule);
 	}
 	if (!waiter->queued)
 		enqueue(waiter);
+	backstop = waiter->wait.backstop_ns;
 	wait_round(&waiter->wait);
 	wait_not_after(&waiter->wait, until_ns);
 	if (waiter->is_head || !sleep_behind(waiter)) {
@@ -281,7 +278,7 @@ static int try_take(const struct waiter *waiter, uint64_t word)
 	if (!atomic_compare_exchange_strong_explicit(&attempt->header->word, &word, taken,
 						     memory_order_acq_rel, memory_order_relaxed))
 		return -EAGAIN;
-	return granted(waiter, taken, waiters);
+	return granted(waiter, taken);
 }
 
 // Judges the owner. 0: held, wait; -EAGAIN: it was lost and its lock freed, or the word has
@@ -348,10 +345,16 @@ static int look(struct waiter *waiter)
 
 int mutex_acquire(const struct mutex_attempt *attempt)
 {
-	struct waiter waiter = { .attempt = attempt };
+	struct waiter waiter; // field by field: most calls never wait, and `wait` is large
 	int error;
 
-	wait_begin(&waiter.wait, attempt->arena, attempt->lease, attempt->deadline);
+	waiter.attempt = attempt;
+	waiter.queued = false;
+	waiter.is_head = false;
+	waiter.began_ns = 0;
+	waiter.spins = 0;
+	waiter.stuck_word = 0;
+	waiter.stuck_rounds = 0;
 	do {
 		error = look(&waiter);
 	} while (error == -EAGAIN);

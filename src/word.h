@@ -12,20 +12,19 @@
 //	16      DIED      an owner was lost and nobody has declared the data consistent since. Wrongly
 //	                  set: a needless repair. Wrongly clear: fatal.
 //	15      PLAIN     the owner releases by a plain store and looks at `waiters` afterwards: only
-//	                  who sets `waiters`, has every process fenced and then still finds the very
-//	                  same word may sleep. Wrongly clear: fatal, a mark set by CAS would be lost.
+//	                  who raises `waiters`, has every process fenced and then still finds the
+//	                  very same word may sleep. Wrongly clear: fatal, a mark set by CAS is lost.
 //	14      MARK      somebody may sleep on the word: releasing wakes all of them. Wrongly set: one
 //	                  needless system call. Wrongly clear: fatal like QUEUED.
 //	13..0   owner     lease slot + 1, 0: free
 //
-// waiters, 32 bits:
+// waiters, 64 bits: the highest token of a PLAIN owner that somebody may sleep on, with all bits
+// below the token set, so that it compares with whole words. Raised by who is about to sleep; never
+// lowered: clearing it strands sleepers, whoever does it and whenever (tests/model/mutex.pml).
+// Wrongly high: needless system calls. Wrongly low: fatal.
 //
-//	0       SLEEPERS  somebody may sleep on the word while its owner is PLAIN. Set by them; cleared
-//	                  by an owner that saw it set and therefore took the lock with MARK, before it
-//	                  releases.
-//	14..1   heir      lease slot + 1 of a waiter that was passed over for too long: others leave a
-//	                  free lock to it for WORD_RESERVATION_NS. A hint: checked against what that
-//	                  lease waits for.
+// heir, 32 bits: lease slot + 1 of a waiter that was passed over for too long: others leave a free
+// lock to it for WORD_RESERVATION_NS. A hint: checked against what that lease waits for.
 //
 // last_waiter, 32 bits:  31..14 low bits of the turn of  13..0 lease slot + 1, 0: nobody.
 #ifndef SRC_WORD_H
@@ -43,8 +42,7 @@
 #define WORD_TOKEN_MAX (UINT64_MAX >> WORD_TOKEN_SHIFT)
 #define WORD_TOKEN_TOP (UINT64_C(1) << 63) /* from here on hot paths leave the count to others */
 
-#define WAITERS_SLEEPERS 1u
-#define WAITERS_HEIR_SHIFT 1
+#define WORD_BELOW_TOKEN (WORD_TOKEN_ONE - 1)
 
 #define QUEUE_SLOT_BITS 14
 #define QUEUE_SLOT_MASK ((1u << QUEUE_SLOT_BITS) - 1)
@@ -70,9 +68,10 @@ static inline uint64_t word_freed(uint64_t word)
 	return word & ~(WORD_OWNER_MASK | WORD_MARK | WORD_PLAIN | WORD_QUEUED);
 }
 
-static inline uint32_t waiters_heir(uint32_t waiters)
+// What `waiters` is raised to by who sleeps on an owned word.
+static inline uint64_t waiters_for(uint64_t word)
 {
-	return (waiters >> WAITERS_HEIR_SHIFT) & QUEUE_SLOT_MASK; // slot + 1
+	return word | WORD_BELOW_TOKEN;
 }
 
 static inline uint32_t queue_entry(uint32_t slot, uint32_t turn)
