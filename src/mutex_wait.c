@@ -266,9 +266,7 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint
 static int try_take(const struct waiter *waiter, uint64_t word)
 {
 	const struct mutex_attempt *attempt = waiter->attempt;
-	const uint32_t waiters = atomic_load_explicit(&attempt->header->waiters,
-						      memory_order_relaxed);
-	const uint64_t taken = taken_word(waiter, word, waiters);
+	const uint64_t taken = taken_word(waiter, word);
 
 	if ((word & WORD_DIED) && !attempt->grant && !attempt->no_repair)
 		return -EOWNERDEAD;
