@@ -398,10 +398,8 @@ int lh_arena_unlink(const char *name)
 		return error;
 	if (unlink(path) == 0)
 		return 0;
-	return error_detail(errno == EPERM || errno == EISDIR ? -EACCES
-			    : errno == ENOTDIR                ? -ENOENT
-							      : -errno,
-			    "%s: %s", path, strerror(errno));
+	return error_detail(errno == EISDIR ? -EACCES : object_error(errno), "%s: %s", path,
+			    strerror(errno));
 }
 
 int arena_check_name(const struct lh_arena *arena)

@@ -37,6 +37,20 @@ int object_path(const char *name, char path[PATH_MAX])
 	return 0;
 }
 
+int object_error(int number)
+{
+	switch (number) {
+	case EPERM:
+		return -EACCES;
+	case ENAMETOOLONG:
+		return -EINVAL;
+	case ENOTDIR:
+		return -ENOENT;
+	default:
+		return -number;
+	}
+}
+
 static int check_file_system(int fd, const char *path)
 {
 	struct statfs status;
@@ -71,10 +85,7 @@ int object_open(const char *path, int flags, struct stat *ret_status)
 
 	if (fd < 0) {
 		error = errno == ELOOP || errno == EISDIR || errno == ENXIO ? -EBADMSG
-			: errno == EPERM                                    ? -EACCES
-			: errno == ENAMETOOLONG                             ? -EINVAL
-			: errno == ENOTDIR                                  ? -ENOENT
-									    : -errno;
+									    : object_error(errno);
 		return error_detail(error, "%s: %s", path, strerror(errno));
 	}
 	error = check_object(fd, path, flags, ret_status);
@@ -96,9 +107,7 @@ static int open_unnamed(const char *path)
 	fd = open(length ? directory : "/", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd >= 0)
 		return fd;
-	return error_detail(errno == EOPNOTSUPP || errno == EISDIR ? -ENOTSUP
-			    : errno == ENOTDIR                     ? -ENOENT
-								   : -errno,
+	return error_detail(errno == EOPNOTSUPP || errno == EISDIR ? -ENOTSUP : object_error(errno),
 			    "%s: cannot create files there: %s", directory, strerror(errno));
 }
 
@@ -115,8 +124,8 @@ static int fill(int fd, const char *path, uint64_t size, const struct lh_arena_o
 		return error_detail(errno == EFBIG || errno == ENOMEM ? -ENOSPC : -errno,
 				    "%s: no room for %llu bytes", path, (unsigned long long)size);
 	if (options->group && fchown(fd, (uid_t)-1, options->group) != 0)
-		return error_detail(errno == EPERM ? -EACCES : -errno,
-				    "%s: cannot give it group %u", path, options->group);
+		return error_detail(object_error(errno), "%s: cannot give it group %u", path,
+				    options->group);
 	if (fchmod(fd, options->mode ? options->mode : 0600) != 0)
 		return error_detail(-errno, "%s: cannot set its mode", path);
 	return 0;
@@ -149,8 +158,7 @@ int object_link(int fd, const char *path)
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
 		return 0;
-	return error_detail(errno == EPERM ? -EACCES : -errno, "%s: cannot be named: %s", path,
-			    strerror(errno));
+	return error_detail(object_error(errno), "%s: cannot be named: %s", path, strerror(errno));
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
+// What this library calls the errno of a path or an object: -EACCES for EPERM, and so on.
+int object_error(int number);
 // The path of an arena's name; 0 or -EINVAL.
 int object_path(const char *name, char path[PATH_MAX]);
 

@@ -8,7 +8,7 @@ int lh_fence_check(uint64_t *highest, uint64_t token)
 {
 	uint64_t seen;
 
-	if (!highest)
+	if (!highest || (uintptr_t)highest % sizeof(*highest))
 		return -EINVAL;
 	seen = __atomic_load_n(highest, __ATOMIC_ACQUIRE);
 	while (seen < token) {
