@@ -10,11 +10,24 @@ static struct hold_record *line_at(const struct lh_lease *lease, uint32_t granul
 	return (struct hold_record *)((uintptr_t)lease->holds + offset);
 }
 
+// Tables are rounded up to powers of two; max_holds is exact.
+static bool is_full(const struct lh_lease *lease)
+{
+	const struct lh_arena *arena = lease->arena;
+	uint32_t used = 0;
+
+	if (arena->max_holds == arena->holds_per_lease)
+		return false; // then a table without an empty record says so
+	for (uint32_t i = 0; i < arena->holds_per_lease; i++)
+		used += atomic_load_explicit(&lease->holds[i].object, memory_order_relaxed) != 0;
+	return used >= arena->max_holds;
+}
+
 struct hold_record *hold_insert(struct lh_lease *lease, uint64_t word)
 {
 	shared_u32 *probe_lines = &lease->slot->probe_lines;
 
-	if (lease->room == 0)
+	if (is_full(lease))
 		return NULL;
 	for (uint32_t step = 0; step < lease->arena->hold_lines; step++) {
 		struct hold_record *record = line_at(lease, hold_word_granule(word), step);
@@ -25,11 +38,11 @@ struct hold_record *hold_insert(struct lh_lease *lease, uint64_t word)
 			// before the record, so that whoever finds the object held finds the record
 			if (atomic_load_explicit(probe_lines, memory_order_relaxed) < step + 1)
 				atomic_store_explicit(probe_lines, step + 1, memory_order_release);
-			hold_write(lease, record, word);
+			hold_write(record, word);
 			return record;
 		}
 	}
-	return NULL; // overwritten by somebody: fewer are in use than `room` says
+	return NULL;
 }
 
 struct hold_record *hold_find(const struct lh_lease *lease, uint32_t kind, uint32_t granule)

@@ -54,10 +54,9 @@ static inline struct hold_record *hold_first(const struct lh_lease *lease, uint3
 
 // Writes an empty record. The store is ordered before any later read-modify-write of the object
 // (which must be at least release).
-static inline void hold_write(struct lh_lease *lease, struct hold_record *record, uint64_t word)
+static inline void hold_write(struct hold_record *record, uint64_t word)
 {
 	atomic_store_explicit(&record->object, word, memory_order_release);
-	lease->room--;
 }
 
 // Records `word` in an empty record; NULL: the lease has max_holds.
@@ -72,10 +71,9 @@ static inline bool hold_names(uint64_t word, uint32_t kind, uint32_t granule)
 struct hold_record *hold_find(const struct lh_lease *lease, uint32_t kind, uint32_t granule);
 
 // Ordered after all that its user did to the object.
-static inline void hold_clear(struct lh_lease *lease, struct hold_record *record)
+static inline void hold_clear(struct hold_record *record)
 {
 	atomic_store_explicit(&record->object, 0, memory_order_release);
-	lease->room++;
 }
 
 #endif

@@ -212,7 +212,6 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	lease->slot = slot;
 	lease->holds = arena_hold_table(arena, lease->index);
 	lease->line_mask = (arena->hold_lines - 1) * LAYOUT_LINE;
-	lease->room = arena->max_holds;
 	atomic_store_explicit(&slot->id, lease_id(lease->incarnation, lease->index),
 			      memory_order_relaxed);
 	atomic_store_explicit(&slot->edge,
@@ -284,9 +283,12 @@ static void unlink_from_thread(struct lh_lease *lease)
 // Hot paths ask for nothing else than this.
 static void choose_path(struct lh_lease *lease)
 {
-	const bool simple = !lease->ttl_ns && !lease->cancel && !lease->arena->plain_fences;
+	const struct lh_arena *arena = lease->arena;
+	const bool simple = lease->owner_thread && process_thread_state.guard && !lease->ttl_ns &&
+			    !lease->cancel && !arena->plain_fences &&
+			    arena->max_holds == arena->holds_per_lease;
 
-	lease->thread = simple ? lease->owner_thread : 0;
+	lease->guard = simple ? process_thread_state.guard : &process_guard_none;
 }
 
 static int check_arena_for_lease(const struct lh_arena *arena)
@@ -546,7 +548,7 @@ void lease_thread_exits(struct thread_state *thread)
 
 		keeper_detach(lease);
 		lease->fork_generation = 0;
-		lease->thread = 0;
+		lease->guard = &process_guard_none;
 		lease->share = NULL;
 		lease->thread_link = NULL;
 		if (lease->is_thread_lease)
@@ -559,7 +561,7 @@ void lease_thread_forked(struct thread_state *thread)
 {
 	for (struct lh_lease *lease = thread->leases; lease; lease = lease->thread_next) {
 		lease->fork_generation = 0;
-		lease->thread = 0;
+		lease->guard = &process_guard_none;
 		lease->share = NULL;
 	}
 }

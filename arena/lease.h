@@ -12,16 +12,16 @@
 
 struct lh_lease {
 	// Read by hot paths.
-	uintptr_t
-		thread; // process_thread_name() of its owner if its calls may take the fast paths: a
-			// thread lease without TTL or cancel token, membarrier to be had; else 0
-	uint64_t fork_generation; // 0 once its thread has ended
+	const _Atomic uint64_t
+		*guard; // its thread's if its calls may take the fast paths: a thread
+			// lease without TTL or cancel token, in an arena without
+			// oddities; else process_guard_none
 	struct lh_arena *arena;
 	struct hold_record *holds;
 	uint32_t index;     // of the slot
 	uint32_t line_mask; // hold_line
-	uint32_t room;      // records that may still be made
 	// The rest.
+	uint64_t fork_generation; // 0 once its thread has ended
 	struct lease_slot *slot;
 	uint64_t incarnation;   // as in the id
 	uintptr_t owner_thread; // 0: a process lease

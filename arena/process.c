@@ -19,13 +19,48 @@ __thread struct thread_state process_thread_state;
 static const _Atomic uint64_t unmarked;
 const _Atomic uint64_t *process_mark = &unmarked;
 
-static _Atomic uint64_t *mark;           // on a page that fork wipes
+const _Atomic uint64_t process_guard_none;
+
+// Words on pages that fork wipes: the first is the mark, the others are guards.
+#define WIPED_WORDS 32768u
+static _Atomic uint64_t *mark;
+static _Atomic uint64_t guards_used[WIPED_WORDS / 64];
 static _Atomic uint64_t last_generation; // survives fork: what the mark was counted from
 static struct clock_identity clock_identity;
 static pthread_key_t thread_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int start_error;
 static unsigned cpus;
+
+// A forked child takes a new one: what it inherited must stay wiped.
+static const _Atomic uint64_t *take_guard(void)
+{
+	for (uint32_t i = 0; i < WIPED_WORDS / 64; i++) {
+		uint64_t used = atomic_load_explicit(&guards_used[i], memory_order_relaxed);
+
+		while (~used) {
+			const uint32_t bit = (uint32_t)__builtin_ctzll(~used);
+
+			if (!atomic_compare_exchange_weak(&guards_used[i], &used,
+							  used | UINT64_C(1) << bit))
+				continue;
+			atomic_store_explicit(&mark[i * 64 + bit], process_thread_name(),
+					      memory_order_relaxed);
+			return &mark[i * 64 + bit];
+		}
+	}
+	return NULL;
+}
+
+static void drop_guard(const _Atomic uint64_t *guard)
+{
+	const size_t index = guard ? (size_t)(guard - mark) : 0;
+
+	if (!guard)
+		return;
+	atomic_store_explicit(&mark[index], 0, memory_order_relaxed);
+	atomic_fetch_and(&guards_used[index / 64], ~(UINT64_C(1) << index % 64));
+}
 
 static void thread_exits(void *state)
 {
@@ -34,6 +69,8 @@ static void thread_exits(void *state)
 	thread->exiting = true;
 	lease_thread_exits(thread);
 	owner_thread_exits(thread);
+	drop_guard(thread->guard);
+	thread->guard = NULL;
 }
 
 static void before_fork(void)
@@ -61,11 +98,11 @@ static void after_fork_in_child(void)
 static void start(void)
 {
 	const long online = sysconf(_SC_NPROCESSORS_ONLN);
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	void *memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const size_t size = WIPED_WORDS * sizeof(*mark);
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	cpus = online > 0 ? (unsigned)online : 1;
-	if (memory == MAP_FAILED || madvise(memory, page, MADV_WIPEONFORK) != 0) {
+	if (memory == MAP_FAILED || madvise(memory, size, MADV_WIPEONFORK) != 0) {
 		start_error = error_detail(-errno, "no page that fork wipes (MADV_WIPEONFORK)");
 		return;
 	}
@@ -84,6 +121,7 @@ static void start(void)
 	if (start_error)
 		return;
 	mark = memory;
+	atomic_store(&guards_used[0], 1); // the mark
 	process_mark = mark;
 	process_generation();
 }
@@ -141,6 +179,7 @@ struct thread_state *process_thread(void)
 		lease_thread_forked(thread);
 		owner_thread_forked(thread);
 	}
+	thread->guard = take_guard();
 	thread->fork_generation = generation;
 	return thread;
 }

@@ -27,7 +27,8 @@ struct thread_arena {
 };
 
 struct thread_state {
-	uint64_t fork_generation; // of the process that filled this in; 0: never
+	const _Atomic uint64_t *guard; // see process_guard_none; NULL: none was left
+	uint64_t fork_generation;      // of the process that filled this in; 0: never
 	struct identity identity;
 	struct thread_arena *arenas;
 	struct lh_lease *leases; // of this thread, linked by thread_next
@@ -51,13 +52,26 @@ struct thread_state *process_thread(void);
 
 #pragma GCC visibility push(hidden)
 
-// What names the calling thread on hot paths: an address, different in each living thread.
 extern __thread struct thread_state process_thread_state;
-static inline uintptr_t process_thread_name(void)
-{
-	return (uintptr_t)&process_thread_state;
-}
+
+// Guards: words on a page that fork wipes, one for each thread that has leases, holding that
+// thread's name. Whether a lease's calls come from its thread, in its process, is one comparison
+// of the name with the guard that the lease points to. No thread is named 0.
+extern const _Atomic uint64_t process_guard_none;
 
 #pragma GCC visibility pop
+
+// What names the calling thread: different in each living thread of a process.
+static inline uintptr_t process_thread_name(void)
+{
+#if defined(__x86_64__)
+	uintptr_t pointer; // to the thread's control block, in which it stands itself
+
+	__asm__("mov %%fs:0, %0" : "=r"(pointer));
+	return pointer;
+#else
+	return (uintptr_t)&process_thread_state;
+#endif
+}
 
 #endif

@@ -38,17 +38,24 @@ int lh_region_at(lh_arena *arena, uint64_t offset, size_t size, const char *name
 int lh_find(const lh_arena *arena, const char *name, uint64_t *ret_offset)
 {
 	struct placement_copy copy;
+	int error;
 
 	if (!arena || !name || !ret_offset)
 		return error_detail(-EINVAL, "arena, name or ret_offset is NULL");
+	error = placement_check_name(name);
+	if (error)
+		return error;
 	for (uint32_t i = 0; i < placement_bound(arena); i++) {
-		if (placement_read(arena, i, &copy) && placement_phase(copy.state) == ENTRY_READY &&
-		    *name && strcmp(copy.name, name) == 0) {
+		if (!placement_read(arena, i, &copy)) {
+			if (placement_damaged(arena, i))
+				error = placement_damage(i);
+		} else if (placement_phase(copy.state) == ENTRY_READY &&
+			   strcmp(copy.name, name) == 0) {
 			*ret_offset = copy.placement.offset;
 			return 0;
 		}
 	}
-	return error_detail(-ENOENT, "no placement is named \"%s\"", name);
+	return error ? error : error_detail(-ENOENT, "no placement is named \"%s\"", name);
 }
 
 static bool is_busy(const struct lh_arena *arena, const struct placement *placement)
@@ -71,6 +78,7 @@ static bool is_busy(const struct lh_arena *arena, const struct placement *placem
 int lh_remove(lh_arena *arena, uint64_t offset)
 {
 	struct placement_copy copy;
+	int error = 0;
 
 	if (!arena)
 		return error_detail(-EINVAL, "arena is NULL");
@@ -80,8 +88,12 @@ int lh_remove(lh_arena *arena, uint64_t offset)
 		return error_detail(-EBUSY, "another process has the arena open");
 	reap_all(arena);
 	for (uint32_t i = 0; i < placement_bound(arena); i++) {
-		if (!placement_read(arena, i, &copy) || copy.placement.offset != offset ||
-		    placement_phase(copy.state) != ENTRY_READY)
+		if (!placement_read(arena, i, &copy)) {
+			if (placement_damaged(arena, i))
+				error = placement_damage(i);
+			continue;
+		}
+		if (copy.placement.offset != offset || placement_phase(copy.state) != ENTRY_READY)
 			continue;
 		if (is_busy(arena, &copy.placement))
 			return error_detail(-EBUSY, "%s \"%s\" is held or waited for",
@@ -89,7 +101,9 @@ int lh_remove(lh_arena *arena, uint64_t offset)
 		if (placement_remove(arena, i, copy.state) == 0)
 			return 0;
 	}
-	return error_detail(-ENOENT, "no placement begins at %llu", (unsigned long long)offset);
+	return error ? error
+		     : error_detail(-ENOENT, "no placement begins at %llu",
+				    (unsigned long long)offset);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -132,7 +146,7 @@ static int acquire_once(struct lh_lease *lease, size_t size, uint64_t *ret_offse
 		}
 		return error; // lost: it comes back with the lease
 	}
-	hold_clear(lease, record);
+	hold_clear(record);
 	return error;
 }
 
@@ -161,7 +175,7 @@ static int return_region(struct lh_lease *lease, struct hold_record *record)
 	const bool freed = placement_return(lease->arena, hold_word_count(word),
 					    lh_lease_id(lease));
 
-	hold_clear(lease, record);
+	hold_clear(record);
 	return freed ? 0 : -EBADMSG;
 }
 

@@ -94,8 +94,8 @@ int wait_sleep(struct wait *wait)
 	wait_not_after(wait, wait->deadline.ns);
 	wait_not_after(wait, backstop);
 	slept = futex_wait_many(wait->words, wait->count, wait->until_ns);
-	if (slept == -ETIMEDOUT && wait->until_ns == backstop &&
-	    wait->backstop_ns < WAIT_BACKSTOP_LAST_NS) {
+	wait->backstop_passed = slept == -ETIMEDOUT && wait->until_ns == backstop;
+	if (wait->backstop_passed) {
 		wait->backstop_ns *= 2;
 		if (wait->backstop_ns > WAIT_BACKSTOP_LAST_NS)
 			wait->backstop_ns = WAIT_BACKSTOP_LAST_NS;

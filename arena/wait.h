@@ -21,6 +21,7 @@ struct wait {
 	struct lh_lease *lease; // NULL: a wait without one
 	lh_deadline deadline;
 	uint64_t backstop_ns;
+	bool backstop_passed; // it ended the last sleep
 	uint64_t until_ns;
 	uint64_t edge; // the lease's edge as published: its poke word
 	size_t count;

@@ -158,8 +158,7 @@ void *lh_mutex_data(const lh_mutex *mutex)
 // TTL and cancel token, on the mutex's arena.
 static inline bool is_simple(const lh_mutex *mutex, const lh_lease *lease)
 {
-	return lease->thread == process_thread_name() &&
-	       lease->fork_generation == atomic_load_explicit(process_mark, memory_order_relaxed) &&
+	return atomic_load_explicit(lease->guard, memory_order_relaxed) == process_thread_name() &&
 	       (uintptr_t)lease->arena == mutex->private_[0];
 }
 
@@ -222,11 +221,10 @@ int lh_mutex_lock(const lh_mutex *mutex, lh_lease *lease, lh_deadline deadline, 
 	word = atomic_load_explicit(&header->word, memory_order_relaxed);
 	if (!likely(!(word & (WORD_OWNER_MASK | WORD_MARK | WORD_DIED | WORD_TOKEN_TOP)) &&
 		    word > atomic_load_explicit(&header->waiters, memory_order_relaxed) &&
-		    !atomic_load_explicit(&header->heir, memory_order_relaxed) && lease->room &&
 		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
 		return lock_slow(mutex, lease, deadline, ret_grant, NULL);
 	taken = word + WORD_TOKEN_ONE + WORD_PLAIN + lease->index + 1;
-	hold_write(lease, record, mutex->private_[2]);
+	hold_write(record, mutex->private_[2]);
 	// free → ours (PLAIN), token + 1. A crash before: our record is an intent; after: we held it.
 	// Acquire pairs with the release of whoever freed it.
 	if (!likely(atomic_compare_exchange_strong_explicit(
@@ -280,11 +278,11 @@ static inline bool free_plain(struct object_header *header, uint64_t word)
 }
 
 // The rest of a plain release: the record goes only when the sleepers have been woken.
-static __attribute__((noinline)) int
-finish_plain(struct lh_lease *lease, struct object_header *header, struct hold_record *record)
+static __attribute__((noinline)) int finish_plain(struct object_header *header,
+						  struct hold_record *record)
 {
 	futex_wake(futex_low_half(&header->word), FUTEX_ALL);
-	hold_clear(lease, record);
+	hold_clear(record);
 	return 0;
 }
 
@@ -304,11 +302,11 @@ static int unlock(struct lh_lease *lease, struct object_header *header, struct h
 	if (!record)
 		return -EBADMSG;
 	if ((word & WORD_PLAIN) && free_plain(header, word))
-		return finish_plain(lease, header, record);
+		return finish_plain(header, record);
 	if (!(word & WORD_PLAIN))
 		error = lease_is_live(lease) ? mutex_free(lease->arena, header, lease) : -ESTALE;
 	if (!error)
-		hold_clear(lease, record);
+		hold_clear(record);
 	return error;
 }
 
@@ -339,8 +337,8 @@ int lh_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
 			    mutex->private_[2]))
 		return unlock_slow(mutex, lease);
 	if (!likely(!free_plain(header, word)))
-		return finish_plain(lease, header, record);
-	hold_clear(lease, record);
+		return finish_plain(header, record);
+	hold_clear(record);
 	return 0;
 }
 
@@ -419,7 +417,7 @@ static int release(struct lh_lease *lease, struct hold_record *record)
 		return -EBADMSG;
 	error = unlock(lease, header, record);
 	if (error == -EPERM) {
-		hold_clear(lease, record);
+		hold_clear(record);
 		return 0;
 	}
 	return error;

@@ -223,6 +223,9 @@ static bool sleep_at_head(struct waiter *waiter, uint64_t word, uint32_t blocker
 	if (!mark(attempt, &word))
 		return false;
 	claim_reservation(waiter);
+	// Nobody takes it past us by a fast path, which asks `waiters` alone.
+	if (atomic_load_explicit(&attempt->header->heir, memory_order_relaxed) == my_name(attempt))
+		raise_waiters(attempt->header, waiters_for(word));
 	wait_on(&waiter->wait, futex_low_half(&attempt->header->word), (uint32_t)word);
 	wait_on_owner(&waiter->wait, atomic_load_explicit(&slot->owner, memory_order_acquire));
 	wait_not_after(&waiter->wait,
@@ -234,7 +237,6 @@ static bool sleep_at_head(struct waiter *waiter, uint64_t word, uint32_t blocker
 static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint64_t until_ns)
 {
 	struct lh_lease *lease = waiter->attempt->lease;
-	uint64_t backstop;
 	int error;
 
 	if (!waiter->began_ns) {
@@ -244,7 +246,6 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint
 	}
 	if (!waiter->queued)
 		enqueue(waiter);
-	backstop = waiter->wait.backstop_ns;
 	wait_round(&waiter->wait);
 	wait_not_after(&waiter->wait, until_ns);
 	if (waiter->is_head || !sleep_behind(waiter)) {
@@ -252,10 +253,14 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint
 			return 0;
 	}
 	error = deadlock_check(lease);
-	if (!error)
-		error = wait_sleep(&waiter->wait);
-	if (waiter->wait.backstop_ns != backstop)
-		waiter->is_head = true; // nothing moved for so long: look for oneself
+	if (error)
+		return error;
+	error = wait_sleep(&waiter->wait);
+	// A backstop passed, and the lock has moved without the one before us: look for oneself.
+	if (!error && waiter->wait.backstop_passed &&
+	    word_token(atomic_load_explicit(&waiter->attempt->header->word,
+					    memory_order_relaxed)) != word_token(word))
+		waiter->is_head = true;
 	waiter->spins = 0;
 	return error;
 }
@@ -358,7 +363,7 @@ int mutex_acquire(const struct mutex_attempt *attempt)
 	} while (error == -EAGAIN);
 	if (error) {
 		give_up(&waiter);
-		hold_clear(attempt->lease, attempt->record);
+		hold_clear(attempt->record);
 	}
 	return error;
 }
