@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/crash/scene.h"
+
+#include "arena/hold.h"
+#include "src/word.h"
+#include "tests/crash/patience.h"
+#include "tests/support/tier.h"
+
+#include <errno.h>
+#include <link.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
+
+enum { MAX_POINTS = 1 << 16, MAX_RECOVERIES = 1 << 16, MAX_TRIES = 5, MAX_FAILURES = 8 };
+enum { DIRECTOR_PASSED = 0, DIRECTOR_FAILED = 1, DIRECTOR_MISSED = 3 };
+
+#define BACKSTOP_NS UINT64_C(3500000)
+
+// Shared by the test and its directors.
+struct session {
+	struct scene_shared shared;
+	size_t point_count;
+	uint64_t instructions;
+	uint32_t recovery_count;
+	uint64_t recoveries[MAX_RECOVERIES];
+	struct stepper_point points[MAX_POINTS];
+};
+
+static struct session *session;
+static uint64_t last_serial;
+
+// ---- failing -------------------------------------------------------------------------------------
+
+static uint64_t load_address(void)
+{
+	extern const ElfW(Ehdr) __ehdr_start;
+
+	return (uintptr_t)&__ehdr_start;
+}
+
+void scene_fail(struct scene *scene, const char *format, ...)
+{
+	va_list arguments;
+
+	scene->failed = true;
+	fprintf(stderr,
+		"FAILED: %s, point %llu (after %u system calls and %u instructions, at %#llx): ",
+		scene->operation->name, (unsigned long long)scene->serial, scene->stepper.at.calls,
+		scene->stepper.at.instructions,
+		(unsigned long long)(scene->stepper.at.address - load_address()));
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fprintf(stderr, "\n");
+}
+
+void scene_must(struct scene *scene, int result, const char *what)
+{
+	if (result >= 0)
+		return;
+	scene_fail(scene, "%s: %s (%s)", what, strerror(-result), lh_error_detail());
+	_exit(DIRECTOR_FAILED);
+}
+
+// ---- setting the stage ---------------------------------------------------------------------------
+
+static pid_t fork_actor(struct scene *scene)
+{
+	const pid_t pid = fork();
+
+	if (pid < 0)
+		scene_must(scene, -errno, "fork");
+	if (pid == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
+void scene_open(struct scene *scene)
+{
+	const struct lh_arena_options options = { .size = 4096,
+						  .max_leases = SCENE_LEASES,
+						  .max_holds = SCENE_HOLDS };
+	const struct lh_mutex_options mutex = { .data_size = SCENE_DATA, .name = "scene" };
+
+	scene_must(scene, lh_arena_open(scene->name, LH_CREATE, &options, &scene->arena), "open");
+	// The search for a free slot starts where the pid says; here always at the first.
+	atomic_store(&scene->arena->lease_hint, 0);
+	atomic_store(&scene->arena->owner_hint, 0);
+	scene_must(scene, lh_mutex_at(scene->arena, LH_ANYWHERE, &mutex, &scene->mutex), "mutex");
+}
+
+void scene_stage(struct scene *scene)
+{
+	scene_open(scene);
+	scene_must(scene, lh_lease_acquire(scene->arena, NULL, &scene->lease), "lease");
+	// A mutex that was never locked goes the long way the first time.
+	scene_must(scene, lh_mutex_lock(&scene->mutex, scene->lease, LH_NOW, NULL), "lock");
+	scene_must(scene, lh_mutex_unlock(&scene->mutex, scene->lease), "unlock");
+}
+
+void scene_acquire(struct scene *scene, uint64_t ttl_ns)
+{
+	const struct lh_lease_options options = { .ttl_ns = ttl_ns };
+
+	scene_must(scene, lh_lease_acquire(scene->arena, &options, &scene->mine), "victim's lease");
+	scene->shared->lease = lh_lease_id(scene->mine);
+	scene->shared->slot = scene->mine->index;
+}
+
+void scene_dead_holder(struct scene *scene, void (*prepare)(struct scene *scene))
+{
+	const pid_t pid = fork_actor(scene);
+	lh_grant grant;
+
+	if (pid == 0) {
+		scene_acquire(scene, 0);
+		scene_must(scene, lh_mutex_lock(&scene->mutex, scene->mine, LH_NOW, &grant),
+			   "lock");
+		if (prepare)
+			prepare(scene);
+		raise(SIGKILL);
+	}
+	waitpid(pid, NULL, 0);
+	scene->dead_slot = scene->shared->slot + 1;
+	scene->dead_lease = scene->shared->lease;
+	scene->shared->lease = 0;
+}
+
+__attribute__((noreturn)) static void wait_for_mutex(struct scene *scene,
+						     struct scene_waiter *waiter)
+{
+	_Atomic uint64_t *data = lh_mutex_data(&scene->mutex);
+	lh_lease *lease;
+
+	patience_begin(&scene->shared->lost_wakes);
+	scene_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "waiter's lease");
+	waiter->result = lh_mutex_lock(&scene->mutex, lease, LH_FOREVER, &waiter->grant);
+	waiter->granted_ns = lh_now();
+	if (waiter->result == 0) {
+		waiter->intruded = atomic_exchange(data, (uint64_t)getpid()) != 0 &&
+				   !(waiter->grant.flags & LH_GRANT_OWNER_DIED);
+		sched_yield();
+		waiter->intruded |= atomic_load(data) != (uint64_t)getpid();
+		atomic_store(data, 0);
+		lh_mutex_consistent(&scene->mutex, lease);
+		waiter->result = lh_mutex_unlock(&scene->mutex, lease);
+	}
+	scene_must(scene, lh_lease_release(lease), "waiter's release");
+	atomic_store(&waiter->done, 1);
+	_exit(0);
+}
+
+void scene_await_asleep(struct scene *scene, pid_t thread)
+{
+	siginfo_t info;
+
+	(void)scene;
+	while (!stepper_sleeps_in(thread, SYS_futex_waitv)) {
+		info.si_pid = 0;
+		if (waitid(P_PID, (id_t)thread, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+		    info.si_pid)
+			return;
+		sched_yield();
+	}
+}
+
+void scene_add_waiter(struct scene *scene)
+{
+	struct scene_waiter *waiter = &scene->shared->waiters[scene->waiter_count++];
+	const pid_t pid = fork_actor(scene);
+
+	if (pid == 0)
+		wait_for_mutex(scene, waiter);
+	waiter->pid = pid;
+	scene_await_asleep(scene, pid);
+}
+
+// ---- the victim ----------------------------------------------------------------------------------
+
+static void perform(struct scene *scene)
+{
+	const struct scene_operation *operation = scene->operation;
+	int result;
+
+	stepper_trace_me();
+	if (operation->prepare)
+		operation->prepare(scene);
+	stepper_mark();
+	result = operation->act(scene);
+	stepper_mark();
+	scene->shared->result = result;
+	if (operation->after)
+		operation->after(scene);
+	atomic_store(&scene->shared->finished, 1);
+	_exit(0);
+}
+
+static void *perform_and_end(void *scene_pointer)
+{
+	struct scene *scene = scene_pointer;
+
+	stepper_trace_me();
+	atomic_store(&scene->shared->thread, gettid());
+	scene->operation->prepare(scene);
+	stepper_mark();
+	return NULL;
+}
+
+static void start_victim(struct scene *scene)
+{
+	pthread_t thread;
+
+	scene->victim = fork_actor(scene);
+	if (scene->victim)
+		return;
+	if (!scene->operation->thread)
+		perform(scene);
+	pthread_create(&thread, NULL, perform_and_end, scene);
+	pthread_join(thread, NULL);
+	pause();
+}
+
+// ---- directing -----------------------------------------------------------------------------------
+
+static bool victim_is_ready(struct scene *scene)
+{
+	pid_t thread = scene->victim;
+
+	if (scene->operation->thread) {
+		while (!(thread = atomic_load(&scene->shared->thread)))
+			sched_yield();
+	}
+	return stepper_begin(&scene->stepper, thread) &&
+	       (!scene->operation->begin || scene->operation->begin(scene));
+}
+
+static void record(struct scene *scene)
+{
+	struct stepper_watch watch = { .size = 0 };
+
+	if (scene->arena)
+		watch = (struct stepper_watch){ .here = scene->arena->base,
+						.size = scene->arena->size };
+	session->point_count = stepper_record(&scene->stepper, watch, scene->operation->every,
+					      session->points, MAX_POINTS, &session->instructions);
+	if (!session->point_count)
+		scene_fail(scene, "more than %d points", MAX_POINTS);
+}
+
+static void strike(struct scene *scene)
+{
+	const struct scene_operation *operation = scene->operation;
+
+	if (operation->at_point)
+		operation->at_point(scene);
+	if (operation->strike)
+		operation->strike(scene);
+	else
+		scene_kill(scene);
+	operation->verify(scene);
+}
+
+// point NULL: records.
+__attribute__((noreturn)) static void direct(struct scene *scene, const struct stepper_point *point)
+{
+	int result = DIRECTOR_PASSED;
+
+	alarm(SCENE_WATCHDOG_S);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (scene->operation->stage)
+		scene->operation->stage(scene);
+	else if (!scene->operation->no_arena)
+		scene_stage(scene);
+	start_victim(scene);
+	if (!victim_is_ready(scene) || (point && !stepper_go(&scene->stepper, point)))
+		result = DIRECTOR_MISSED;
+	else if (point)
+		strike(scene);
+	else
+		record(scene);
+	kill(scene->victim, SIGKILL);
+	lh_arena_unlink(scene->name);
+	_exit(scene->failed ? DIRECTOR_FAILED : result);
+}
+
+// ---- all points ----------------------------------------------------------------------------------
+
+static int run_director(const struct scene_operation *operation, const struct stepper_point *point)
+{
+	struct scene scene = { .operation = operation, .shared = &session->shared };
+	pid_t pid;
+	int status;
+
+	memset(&session->shared, 0, sizeof(session->shared));
+	scene.serial = ++last_serial;
+	snprintf(scene.name, sizeof(scene.name), "/leasehold-crash-%d-%llu", getpid(),
+		 (unsigned long long)scene.serial);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		direct(&scene, point);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+		perror("fork");
+		exit(1);
+	}
+	lh_arena_unlink(scene.name);
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	if (point)
+		scene.stepper.at = *point;
+	scene_fail(&scene, "%s",
+		   WTERMSIG(status) == SIGALRM ? "did not end in time"
+					       : strsignal(WTERMSIG(status)));
+	return DIRECTOR_FAILED;
+}
+
+static int compare(const void *left, const void *right)
+{
+	const uint64_t one = *(const uint64_t *)left, other = *(const uint64_t *)right;
+
+	return (one > other) - (one < other);
+}
+
+static void print_recoveries(void)
+{
+	uint64_t *times = session->recoveries;
+	const uint32_t count = session->recovery_count;
+	uint32_t late = 0;
+
+	if (!count)
+		return;
+	qsort(times, count, sizeof(*times), compare);
+	while (late < count && times[count - 1 - late] >= BACKSTOP_NS)
+		late++;
+	printf("; granted on after %.2f ms (median), %.2f (99 %%), %.2f (longest); %u after 3.5 ms "
+	       "or more",
+	       (double)times[count / 2] / 1e6, (double)times[count - 1 - count / 100] / 1e6,
+	       (double)times[count - 1] / 1e6, late);
+}
+
+struct tally {
+	uint32_t tried, failed, missed, recorded;
+};
+
+// One pass over the points. False: one stays out of reach; record anew.
+static bool try_points(const struct scene_operation *operation, uint32_t first, uint32_t step,
+		       struct tally *tally)
+{
+	for (size_t i = first; i < session->point_count && tally->failed < MAX_FAILURES;
+	     i += step) {
+		int result, tries = 0;
+
+		do {
+			result = run_director(operation, &session->points[i]);
+			tally->missed += result == DIRECTOR_MISSED;
+		} while (result == DIRECTOR_MISSED && ++tries < MAX_TRIES);
+		if (result == DIRECTOR_MISSED)
+			return false;
+		tally->tried++;
+		tally->failed += result != DIRECTOR_PASSED;
+	}
+	return true;
+}
+
+static int try_operation(const struct scene_operation *operation, unsigned *seed)
+{
+	const uint32_t *thin = operation->thin;
+	const uint64_t wanted = tier_pick(thin[0], thin[1], thin[2]);
+	const uint32_t step = wanted ? (uint32_t)wanted : 1;
+	const uint32_t first = (uint32_t)rand_r(seed) % step;
+	struct tally tally = { .tried = 0 };
+	bool complete = false;
+
+	session->recovery_count = 0;
+	for (int round = 0; round < 3 && !complete && !tally.failed; round++) {
+		const int result = run_director(operation, NULL);
+
+		tally = (struct tally){ .missed = tally.missed, .recorded = tally.recorded + 1 };
+		if (result == DIRECTOR_PASSED)
+			complete = try_points(operation, first, step, &tally);
+		else
+			tally.failed++;
+	}
+	printf("%s (%s): %llu instructions, %zu points, %u tried", operation->name,
+	       operation->shows, (unsigned long long)session->instructions, session->point_count,
+	       tally.tried);
+	print_recoveries();
+	if (tally.missed)
+		printf("; %u victims went another way and were replaced, recorded %u times",
+		       tally.missed, tally.recorded);
+	printf(": %s\n", tally.failed || !complete ? "FAILED" : "passed");
+	if (!complete && !tally.failed)
+		fprintf(stderr, "FAILED: %s: not reproducible\n", operation->name);
+	return tally.failed || !complete;
+}
+
+int scene_run(const struct scene_operation *operations, size_t count)
+{
+	const char *given = getenv("LEASEHOLD_SEED");
+	const char *only = getenv("LEASEHOLD_OPERATION");
+	unsigned seed = given ? (unsigned)strtoul(given, NULL, 0) : (unsigned)lh_now();
+	int failed = 0;
+
+	if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE) &&
+	    personality(ADDR_NO_RANDOMIZE) != -1) {
+		char *const arguments[] = { program_invocation_name, NULL };
+
+		execv("/proc/self/exe", arguments);
+	}
+	setlinebuf(stdout);
+	session = mmap(NULL, sizeof(*session), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		       -1, 0);
+	if (session == MAP_FAILED) {
+		perror("mmap");
+		return 1;
+	}
+	printf("seed: LEASEHOLD_SEED=%u\n", seed);
+	for (size_t i = 0; i < count; i++) {
+		if (!only || strstr(operations[i].name, only))
+			failed += try_operation(&operations[i], &seed);
+	}
+	return failed;
+}
+
+void scene_note_recovery(const struct scene *scene, uint64_t granted_ns)
+{
+	if (scene->killed_ns && granted_ns > scene->killed_ns &&
+	    session->recovery_count < MAX_RECOVERIES)
+		session->recoveries[session->recovery_count++] = granted_ns - scene->killed_ns;
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// stepper.h: runs another thread one instruction at a time (ptrace(2), x86-64).
+//
+// The traced one calls stepper_trace_me, then stepper_mark just before and just after the operation.
+// Its parent is the tracer. A place in the operation is named by {system calls made since the first
+// mark, instructions since the last of them}: so a fresh process, forked from the same parent, gets
+// there mostly at full speed, and where it arrived is confirmed by the instruction pointer. What runs
+// in the vdso (clock_gettime) counts as part of the instruction that called it: it reads a sequence
+// counter of the kernel's and may have to repeat itself.
+#ifndef TESTS_CRASH_STEPPER_H
+#define TESTS_CRASH_STEPPER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct stepper_point {
+	uint32_t calls;
+	uint32_t instructions;
+	uint64_t address;
+};
+
+struct stepper {
+	pid_t thread;
+	struct stepper_point at;
+	int signal; /* to be delivered when it runs on */
+	uint64_t vdso_begin, vdso_end;
+	uint64_t robust_head; /* struct robust_list_head, in the traced one's memory */
+};
+
+enum stepper_result {
+	STEPPER_MORE,
+	STEPPER_END, /* at the second mark */
+	STEPPER_GONE /* it has ended */
+};
+
+// For the traced one.
+void stepper_trace_me(void);
+static inline void stepper_mark(void)
+{
+	__asm__ volatile("int3" ::: "memory");
+}
+
+// Waits until the thread is at its first mark. Whether it got there.
+bool stepper_begin(struct stepper *stepper, pid_t thread);
+
+// One instruction; a system call is one.
+enum stepper_result stepper_step(struct stepper *stepper);
+
+// Runs to a point. False: it did not come by there; it may have ended.
+bool stepper_go(struct stepper *stepper, const struct stepper_point *point);
+
+// Runs until it is about to make system call `number`. Whether it is.
+bool stepper_go_to_call(struct stepper *stepper, long number);
+// Lets the call it is about to make begin; it may sleep. Then waits until it has returned from it.
+void stepper_enter_call(struct stepper *stepper);
+bool stepper_leave_call(struct stepper *stepper);
+
+// Lets it run untraced, by a signal that it gets first; 0: none.
+void stepper_detach(struct stepper *stepper, int signal);
+
+// What is watched for changes beside the robust list: memory of the caller's own (`here`) or the
+// first file that the traced one maps shared, in its memory.
+struct stepper_watch {
+	const void *here; /* NULL: the traced one's */
+	uint64_t there;
+	size_t size;
+};
+
+// Steps to the second mark or the end and lists the points: the mark itself, and after every
+// instruction or, if not `every`, after each that changed {watched bytes, robust list, system call
+// made or about to be made}. Returns how many points (at most `capacity`; more are an error: 0).
+size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every,
+		      struct stepper_point *points, size_t capacity, uint64_t *ret_instructions);
+
+// Whether a thread sleeps in system call `number`.
+bool stepper_sleeps_in(pid_t thread, long number);
+
+#endif
