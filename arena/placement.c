@@ -88,7 +88,7 @@ bool placement_read(const struct lh_arena *arena, uint32_t entry, struct placeme
 	struct placement_copy copy = { .state = atomic_load_explicit(&source->state,
 								     memory_order_acquire) };
 
-	if (placement_phase(copy.state) < ENTRY_CLAIM)
+	if (placement_phase(copy.state) < ENTRY_CLAIM || placement_phase(copy.state) > ENTRY_READY)
 		return false;
 	copy.placement = (struct placement){
 		.offset = atomic_load_explicit(&source->offset, memory_order_relaxed),
@@ -112,6 +112,21 @@ bool placement_read(const struct lh_arena *arena, uint32_t entry, struct placeme
 	return copy.placement.offset % LAYOUT_LINE == 0 && copy.placement.size &&
 	       copy.placement.size % LAYOUT_LINE == 0 &&
 	       lh_arena_range(arena, copy.placement.offset, copy.placement.size);
+}
+
+bool placement_damaged(const struct lh_arena *arena, uint32_t entry)
+{
+	const shared_u64 *state = &arena->entries[entry].state;
+	const uint64_t seen = atomic_load_explicit(state, memory_order_acquire);
+	struct placement_copy copy;
+
+	return placement_phase(seen) >= ENTRY_CLAIM && !placement_read(arena, entry, &copy) &&
+	       atomic_load_explicit(state, memory_order_relaxed) == seen;
+}
+
+int placement_damage(uint32_t entry)
+{
+	return error_detail(-EBADMSG, "directory entry %u is damaged", entry);
 }
 
 static void write_fields(struct directory_entry *entry, const struct placement *wanted,
@@ -198,14 +213,22 @@ static int wait_for_placer(struct lh_arena *arena, uint32_t entry, uint64_t stat
 }
 
 // What stands in the way of `wanted`: 0 and *ret_entry: an equal one that is ready; -EEXIST:
-// something else; -ENOENT: nothing. Waits for equal ones in the making.
+// something else; -EBADMSG: nothing readable, but a damaged entry; -ENOENT: nothing. Waits for
+// equal ones in the making.
 static int find_existing(struct lh_arena *arena, const struct placement *wanted,
 			 struct placement_copy *copy, uint32_t *ret_entry, lh_deadline deadline)
 {
+	int nothing = -ENOENT;
+
 	for (uint32_t i = 0; i < placement_bound(arena); i++) {
 		int error;
 
-		if (!placement_read(arena, i, copy) || !rivals(&copy->placement, wanted) ||
+		if (!placement_read(arena, i, copy)) {
+			if (placement_damaged(arena, i))
+				nothing = placement_damage(i);
+			continue;
+		}
+		if (!rivals(&copy->placement, wanted) ||
 		    placement_phase(copy->state) == ENTRY_CLAIM)
 			continue;
 		if (placement_phase(copy->state) == ENTRY_INIT && !arena->read_only) {
@@ -227,7 +250,7 @@ static int find_existing(struct lh_arena *arena, const struct placement *wanted,
 		*ret_entry = i;
 		return 0;
 	}
-	return -ENOENT;
+	return nothing;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -244,7 +267,7 @@ static int by_offset(const void *left, const void *right)
 	return (one->offset > other->offset) - (one->offset < other->offset);
 }
 
-// First fit among what stands there now. -ENOSPC, -ENOMEM.
+// First fit among what stands there now. -ENOSPC, -ENOMEM, -EBADMSG.
 static int choose_offset(struct lh_arena *arena, uint64_t size, uint64_t *ret_offset)
 {
 	const uint32_t bound = placement_bound(arena);
@@ -256,6 +279,10 @@ static int choose_offset(struct lh_arena *arena, uint64_t size, uint64_t *ret_of
 	if (!spans)
 		return error_detail(-ENOMEM, "no memory");
 	for (uint32_t i = 0; i < bound; i++) {
+		if (placement_damaged(arena, i)) {
+			free(spans);
+			return placement_damage(i);
+		}
 		if (placement_read(arena, i, &copy) &&
 		    !(placement_phase(copy.state) < ENTRY_READY && clear_abandoned(arena, i)))
 			spans[count++] = (struct span){ copy.placement.offset,
@@ -400,13 +427,20 @@ static int make_new(struct lh_arena *arena, const struct placement *wanted,
 	return error ? error : released;
 }
 
+int placement_check_name(const char *name)
+{
+	return *name && strlen(name) < LAYOUT_NAME_SIZE
+		       ? 0
+		       : error_detail(-EINVAL, "a placement's name has 1 to %u bytes",
+				      LAYOUT_NAME_SIZE - 1);
+}
+
 static int check_wanted(const struct lh_arena *arena, const struct placement *wanted)
 {
-	const char *name = wanted->name;
+	const int error = wanted->name ? placement_check_name(wanted->name) : 0;
 
-	if (name && (!*name || strlen(name) >= LAYOUT_NAME_SIZE))
-		return error_detail(-EINVAL, "a placement's name has 1 to %u bytes",
-				    LAYOUT_NAME_SIZE - 1);
+	if (error)
+		return error;
 	if (wanted->offset == LH_ANYWHERE)
 		return wanted->size <= arena->user_end - arena->user_offset
 			       ? 0

@@ -52,6 +52,11 @@ struct placement_copy {
 	char name[LAYOUT_NAME_SIZE];
 };
 bool placement_read(const struct lh_arena *arena, uint32_t entry, struct placement_copy *ret_copy);
+// Whether that is because the library does not write such an entry; placement_damage: the error.
+bool placement_damaged(const struct lh_arena *arena, uint32_t entry);
+int placement_damage(uint32_t entry);
+// 0, or -EINVAL: empty or too long.
+int placement_check_name(const char *name);
 static inline enum entry_phase placement_phase(uint64_t state)
 {
 	return (enum entry_phase)(state >> ENTRY_PHASE_SHIFT);
