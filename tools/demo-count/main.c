@@ -122,14 +122,13 @@ static bool count_until_enough(struct demo *demo)
 		if (!run_pass(demo) || !sum_results(demo, &ours))
 			return false;
 		show_progress(demo, ", find | wc");
-		if (!reference_counts(demo->directory, &theirs.totals, &theirs.files)) {
-			notice_signal(demo);
-			return false;
-		}
-		equal = equal_sums(&ours, &theirs);
+		const bool known = reference_counts(demo->directory, &theirs.totals, &theirs.files);
+		end_progress(demo);
 		notice_signal(demo);
+		if (!known)
+			return false;
+		equal = equal_sums(&ours, &theirs);
 	} while (equal && !enough_kills(demo) && !demo->signal);
-	end_progress(demo);
 	if (demo->signal)
 		return false;
 	print_report(demo, &ours, &theirs, lh_now() - start);

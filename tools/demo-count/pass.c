@@ -76,14 +76,22 @@ static bool collect_workers(struct demo *demo)
 	return good;
 }
 
+// Ends a run that has failed or was stopped. Those that are killed later may still be told of the
+// death of those killed earlier, so these are noted like any.
 static void kill_all_workers(struct demo *demo)
 {
 	for (uint32_t i = 0; i < demo->workers; i++) {
-		if (demo->worker[i].pid) {
-			kill(demo->worker[i].pid, SIGKILL);
-			waitpid(demo->worker[i].pid, NULL, 0);
-			demo->worker[i].pid = 0;
+		const struct worker *const worker = &demo->worker[i];
+
+		if (worker->pid) {
+			demo->table.run->life[worker->life].killed_ns = lh_now();
+			kill(worker->pid, SIGKILL);
 		}
+	}
+	for (uint32_t i = 0; i < demo->workers; i++) {
+		if (demo->worker[i].pid)
+			waitpid(demo->worker[i].pid, NULL, 0);
+		demo->worker[i].pid = 0;
 	}
 	demo->running = 0;
 }
@@ -191,7 +199,8 @@ bool run_pass(struct demo *demo)
 		uint64_t wake = now + LH_MS(100);
 
 		if (now > demo->give_up_ns) {
-			fprintf(stderr, "\ndemo-count: gave up; see --give-up\n");
+			end_progress(demo);
+			fprintf(stderr, "demo-count: gave up; see --give-up\n");
 			good = false;
 		} else if (!resting && now >= demo->next_kill_ns) {
 			good = sabotage(demo);
@@ -205,6 +214,7 @@ bool run_pass(struct demo *demo)
 		}
 	}
 	kill_all_workers(demo);
+	end_progress(demo);
 	return good && !demo->signal;
 }
 
