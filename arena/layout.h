@@ -189,7 +189,7 @@ struct directory_entry {
 	shared_u32 flags;     /* of the options */
 	shared_u32 parameter; /* geometry: slots, permits, parties */
 	shared_u64 reserved;
-	_Atomic uint8_t name[LAYOUT_NAME_SIZE];
+	shared_u64 name[LAYOUT_NAME_SIZE / 8]; /* bytes, padded with zeroes */
 	uint64_t pad[2];
 };
 

@@ -374,6 +374,9 @@ int owner_release(struct thread_arena *share)
 	if (!may_unlock(entry, share))
 		return error_detail(-EBADMSG, "owner entry %u: its liveness mutex was overwritten",
 				    share->owner);
+	// Its leases are gone, and with them whatever a sleeper wanted: nobody is left to be woken by
+	// this word, and without the mark the unlock needs no system call.
+	atomic_fetch_and(liveness_word(entry), ~FUTEX_WAITERS);
 	pthread_mutex_unlock(&entry->liveness);
 	return 0;
 }

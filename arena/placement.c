@@ -100,8 +100,11 @@ bool placement_read(const struct lh_arena *arena, uint32_t entry, struct placeme
 		.parameter = atomic_load_explicit(&source->parameter, memory_order_relaxed),
 		.lease = atomic_load_explicit(&source->lease, memory_order_relaxed),
 	};
-	for (size_t i = 0; i < LAYOUT_NAME_SIZE - 1; i++)
-		copy.name[i] = (char)atomic_load_explicit(&source->name[i], memory_order_relaxed);
+	for (size_t i = 0; i < LAYOUT_NAME_SIZE / 8; i++) {
+		const uint64_t part = atomic_load_explicit(&source->name[i], memory_order_relaxed);
+
+		memcpy(copy.name + i * 8, &part, 8);
+	}
 	copy.name[LAYOUT_NAME_SIZE - 1] = '\0';
 	atomic_thread_fence(memory_order_acquire);
 	if (free_word(atomic_load_explicit(&source->state, memory_order_relaxed)) !=
@@ -132,8 +135,10 @@ int placement_damage(uint32_t entry)
 static void write_fields(struct directory_entry *entry, const struct placement *wanted,
 			 uint64_t offset)
 {
-	const char *name = wanted->name ? wanted->name : "";
+	uint64_t name[LAYOUT_NAME_SIZE / 8] = { 0 };
 
+	if (wanted->name)
+		memcpy(name, wanted->name, strlen(wanted->name));
 	atomic_store_explicit(&entry->offset, offset, memory_order_relaxed);
 	atomic_store_explicit(&entry->size, wanted->size, memory_order_relaxed);
 	atomic_store_explicit(&entry->data_size, wanted->data_size, memory_order_relaxed);
@@ -142,9 +147,8 @@ static void write_fields(struct directory_entry *entry, const struct placement *
 	atomic_store_explicit(&entry->flags, wanted->flags, memory_order_relaxed);
 	atomic_store_explicit(&entry->parameter, wanted->parameter, memory_order_relaxed);
 	atomic_store_explicit(&entry->lease, wanted->lease, memory_order_relaxed);
-	for (size_t i = 0; i < LAYOUT_NAME_SIZE; i++)
-		atomic_store_explicit(&entry->name[i], (uint8_t)*name, memory_order_relaxed),
-			name += *name != '\0';
+	for (size_t i = 0; i < LAYOUT_NAME_SIZE / 8; i++)
+		atomic_store_explicit(&entry->name[i], name[i], memory_order_relaxed);
 }
 
 // ---------------------------------------------------------------------------------------------

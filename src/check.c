@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 struct audit {
 	const struct lh_arena *arena;
@@ -76,23 +77,49 @@ static void audit_entry(struct audit *audit, uint32_t index)
 		     index, copy.placement.kind);
 }
 
-static void audit_overlaps(struct audit *audit, uint32_t index)
-{
-	struct placement_copy one, other;
+struct span {
+	uint32_t entry;
+	uint64_t state, offset, end;
+};
 
-	if (!placement_read(audit->arena, index, &one) || placement_phase(one.state) < ENTRY_READY)
+static int by_offset(const void *left, const void *right)
+{
+	const struct span *one = left, *other = right;
+
+	return (one->offset > other->offset) - (one->offset < other->offset);
+}
+
+// Sorted by offset, an overlap is one with the furthest end so far.
+static void audit_overlaps(struct audit *audit)
+{
+	const struct lh_arena *arena = audit->arena;
+	struct span *spans = malloc((placement_bound(arena) + 1) * sizeof(*spans));
+	struct placement_copy copy;
+	uint32_t count = 0, furthest = 0;
+
+	if (!spans) {
+		find(audit, LH_CHECK_CORRUPT, 0, "no memory to look for overlaps");
 		return;
-	for (uint32_t i = 0; i < index; i++) {
-		if (!placement_read(audit->arena, i, &other) ||
-		    placement_phase(other.state) < ENTRY_READY)
-			continue;
-		if (one.placement.offset < other.placement.offset + other.placement.size &&
-		    other.placement.offset < one.placement.offset + one.placement.size &&
-		    settled(&audit->arena->entries[index].state, one.state) &&
-		    settled(&audit->arena->entries[i].state, other.state))
-			find(audit, LH_CHECK_CORRUPT, one.placement.offset,
-			     "directory entries %u and %u overlap", i, index);
 	}
+	for (uint32_t i = 0; i < placement_bound(arena); i++) {
+		if (placement_read(arena, i, &copy) && placement_phase(copy.state) == ENTRY_READY)
+			spans[count++] = (struct span){ i, copy.state, copy.placement.offset,
+							copy.placement.offset +
+								copy.placement.size };
+	}
+	qsort(spans, count, sizeof(*spans), by_offset);
+	for (uint32_t i = 1; i < count; i++) {
+		const struct span *one = &spans[i], *other = &spans[furthest];
+
+		if (one->offset < other->end &&
+		    settled(&arena->entries[one->entry].state, one->state) &&
+		    settled(&arena->entries[other->entry].state, other->state))
+			find(audit, LH_CHECK_CORRUPT, one->offset,
+			     "directory entries %u and %u overlap", other->entry, one->entry);
+		if (one->end > other->end)
+			furthest = i;
+	}
+	free(spans);
 }
 
 // An object's owner must be a lease that records it.
@@ -215,9 +242,9 @@ int lh_arena_check(const lh_arena *arena,
 		     "%u directory entries in use of %u", bound, arena->entry_count);
 	for (uint32_t i = 0; i < placement_bound(arena); i++) {
 		audit_entry(&audit, i);
-		audit_overlaps(&audit, i);
 		audit_placement(&audit, i);
 	}
+	audit_overlaps(&audit);
 	for (uint32_t slot = 0; slot < arena->lease_count; slot++)
 		audit_lease(&audit, slot);
 	return audit.worst;
