@@ -212,8 +212,7 @@ static int wait_for_placer(struct lh_arena *arena, uint32_t entry, uint64_t stat
 	wait_begin(&wait, arena, NULL, deadline);
 	wait_on(&wait, (const _Atomic uint32_t *)high_half(&arena->entries[entry].state),
 		(uint32_t)(state >> 32));
-	wait_on_owner(&wait, placer);
-	return wait_sleep(&wait);
+	return wait_on_owner(&wait, placer) ? wait_sleep(&wait) : 0;
 }
 
 // What stands in the way of `wanted`: 0 and *ret_entry: an equal one that is ready; -EEXIST:

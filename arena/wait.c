@@ -39,7 +39,7 @@ void wait_not_after(struct wait *wait, uint64_t ns)
 		wait->until_ns = ns;
 }
 
-void wait_on_owner(struct wait *wait, uint64_t ref)
+bool wait_on_owner(struct wait *wait, uint64_t ref)
 {
 	uint32_t expected;
 	const _Atomic uint32_t *word = owner_word(wait->arena, ref, &expected);
@@ -47,9 +47,10 @@ void wait_on_owner(struct wait *wait, uint64_t ref)
 	if (word) {
 		wait_on(wait, word, expected);
 		wait->owners[wait->owner_count++] = ref;
-	} else {
-		wait_not_after(wait, clock_now() + WAIT_POLL_NS);
+		return true;
 	}
+	wait_not_after(wait, clock_now() + WAIT_POLL_NS);
+	return !owner_ended(wait->arena, ref);
 }
 
 static void add_own_words(struct wait *wait)

@@ -34,8 +34,9 @@ void wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *leas
 		lh_deadline deadline);
 void wait_round(struct wait *wait);
 void wait_on(struct wait *wait, const _Atomic uint32_t *address, uint32_t expected);
-// Sleep on an owner's life. A process that is ending has no word: the wait polls.
-void wait_on_owner(struct wait *wait, uint64_t ref);
+// Sleep on an owner's life. A process that is ending has no word: the wait polls. False: it has
+// ended, look again instead of sleeping.
+bool wait_on_owner(struct wait *wait, uint64_t ref);
 void wait_not_after(struct wait *wait, uint64_t ns);
 
 // Sleeps. 0: look again; -ETIMEDOUT: the deadline; -ECANCELED; -EINTR (interruptible leases only);

@@ -183,8 +183,7 @@ static bool sleep_behind(struct waiter *waiter)
 		return false;
 	}
 	wait_on(&waiter->wait, &slot->turn, turn);
-	wait_on_owner(&waiter->wait, owner);
-	return true;
+	return wait_on_owner(&waiter->wait, owner);
 }
 
 static void raise_waiters(struct object_header *header, uint64_t to)
@@ -227,10 +226,10 @@ static bool sleep_at_head(struct waiter *waiter, uint64_t word, uint32_t blocker
 	if (atomic_load_explicit(&attempt->header->heir, memory_order_relaxed) == my_name(attempt))
 		raise_waiters(attempt->header, waiters_for(word));
 	wait_on(&waiter->wait, futex_low_half(&attempt->header->word), (uint32_t)word);
-	wait_on_owner(&waiter->wait, atomic_load_explicit(&slot->owner, memory_order_acquire));
 	wait_not_after(&waiter->wait,
 		       lease_word_expiry(atomic_load_explicit(&slot->state, memory_order_acquire)));
-	return true;
+	return wait_on_owner(&waiter->wait,
+			     atomic_load_explicit(&slot->owner, memory_order_acquire));
 }
 
 // Sleeps until something has changed. 0: look again.
