@@ -184,6 +184,9 @@ static int open_existing(const char *path, int flags, lh_arena **ret_arena)
 	arena = registry_find(&(struct registry_key){ status.st_dev, status.st_ino, read_only });
 	if (arena) {
 		close(fd);
+		error = arena_check_clock(arena);
+		if (error)
+			return error;
 		arena->references++;
 		*ret_arena = arena;
 		return 0;
@@ -409,6 +412,14 @@ int arena_check_name(const struct lh_arena *arena)
 	if (fstat(arena->fd, &status) != 0)
 		return error_detail(-errno, "the arena's descriptor was closed by somebody");
 	return status.st_nlink ? 0 : error_detail(-ESTALE, "the arena was unlinked: open it anew");
+}
+
+int arena_check_clock(const struct lh_arena *arena)
+{
+	if (arena->header->time_namespace == process_clock()->time_namespace)
+		return 0;
+	return error_detail(-EPROTONOSUPPORT,
+			    "the arena was opened in another time namespace than this process's");
 }
 
 bool arena_attached(const struct lh_arena *arena, uint32_t attach_byte)

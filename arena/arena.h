@@ -80,6 +80,8 @@ bool arena_attached(const struct lh_arena *arena, uint32_t attach);
 bool arena_shared(const struct lh_arena *arena);
 // 0, or -ESTALE once it has no name any more.
 int arena_check_name(const struct lh_arena *arena);
+// 0, or -EPROTONOSUPPORT in a child that was forked into another time namespace.
+int arena_check_clock(const struct lh_arena *arena);
 
 void arena_before_fork(void);
 void arena_after_fork_in_parent(void);

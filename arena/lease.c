@@ -295,7 +295,7 @@ static int check_arena_for_lease(const struct lh_arena *arena)
 {
 	if (arena->read_only)
 		return error_detail(-EROFS, "the arena was opened read-only: no leases on it");
-	return arena_check_name(arena);
+	return arena_check_clock(arena) ? -EPROTONOSUPPORT : arena_check_name(arena);
 }
 
 int lh_lease_acquire(lh_arena *arena, const struct lh_lease_options *options, lh_lease **ret_lease)
@@ -350,9 +350,9 @@ int lh_thread_lease(lh_arena *arena, lh_lease **ret_lease)
 
 	if (!arena || !ret_lease)
 		return error_detail(-EINVAL, "arena or ret_lease is NULL");
-	thread = process_thread();
-	if (!thread)
-		return -EIO;
+	error = process_thread(&thread);
+	if (error)
+		return error;
 	share = owner_share(thread, arena, false);
 	if (share && share->thread_lease && lease_check(share->thread_lease) == 0) {
 		*ret_lease = share->thread_lease;

@@ -284,7 +284,19 @@ static void write_identity(const struct lh_arena *arena, struct owner_entry *ent
 	memcpy(entry->command, self->command, sizeof(entry->command));
 }
 
-// Claims one entry. 0; -EBUSY: another's; -EBADMSG: damaged.
+// Whether the kernel walks the list that libc put the mutex on, at this thread's end. Not in a child
+// that the C library knows nothing of: there libc goes by the parent's TID and list.
+static bool death_is_told(uint32_t word)
+{
+	struct thread_state *thread = &process_thread_state;
+
+	if (!thread->robust)
+		thread->robust = (word & FUTEX_TID_MASK) == (uint32_t)thread->identity.tid &&
+				 identity_has_robust_list();
+	return thread->robust;
+}
+
+// Claims one entry. 0; -EBUSY: another's; -EBADMSG: damaged; -ENOTSUP: its end would go untold.
 //
 // A dead owner's leases are reaped before its mutex is locked, as locking erases the evidence. The
 // generation is counted up under the lock; from then on nothing of an earlier owner is taken for
@@ -317,6 +329,10 @@ static int claim(struct lh_arena *arena, uint32_t index, enum owner_kind kind,
 	} else if (error) {
 		return error == EBUSY ? -EBUSY : -EBADMSG;
 	}
+	if (!death_is_told(atomic_load(word))) {
+		pthread_mutex_unlock(&entry->liveness);
+		return -ENOTSUP;
+	}
 	atomic_fetch_or(word, FUTEX_WAITERS);
 	generation = atomic_load(&entry->generation) + 1;
 	if (generation >> (64 - OWNER_INDEX_BITS))
@@ -331,13 +347,13 @@ static int claim(struct lh_arena *arena, uint32_t index, enum owner_kind kind,
 
 int owner_acquire(struct lh_arena *arena, enum owner_kind kind, struct thread_arena **ret_share)
 {
-	struct thread_state *thread = process_thread();
+	struct thread_state *thread;
 	struct thread_arena *share;
 	uint32_t first;
-	int error = -ENOLCK;
+	int error = process_thread(&thread);
 
-	if (!thread)
-		return -EIO;
+	if (error)
+		return error;
 	share = owner_share(thread, arena, true);
 	if (!share)
 		return error_detail(-ENOMEM, "no memory");
@@ -346,6 +362,7 @@ int owner_acquire(struct lh_arena *arena, enum owner_kind kind, struct thread_ar
 		*ret_share = share;
 		return 0;
 	}
+	error = -ENOLCK;
 	first = share->generation ? share->owner
 				  : atomic_fetch_add(&arena->owner_hint, 1) % arena->owner_count;
 	for (uint32_t i = 0; i < arena->owner_count; i++) {
@@ -356,6 +373,9 @@ int owner_acquire(struct lh_arena *arena, enum owner_kind kind, struct thread_ar
 			*ret_share = share;
 			return 0;
 		}
+		if (result == -ENOTSUP)
+			return error_detail(result, "this process was made by clone(2) without the "
+						    "C library: its end would not be told");
 		if (result == -EBADMSG)
 			error = -EBADMSG;
 	}

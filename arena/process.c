@@ -29,7 +29,9 @@ static _Atomic uint64_t last_generation; // survives fork: what the mark was cou
 static struct clock_identity clock_identity;
 static pthread_key_t thread_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int start_error;
+static int hooks_error;
+static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic bool started;
 static unsigned cpus;
 
 // A forked child takes a new one: what it inherited must stay wiped.
@@ -75,6 +77,7 @@ static void thread_exits(void *state)
 
 static void before_fork(void)
 {
+	pthread_mutex_lock(&start_lock);
 	arena_before_fork();
 	keeper_before_fork();
 	urcu_bp_before_fork();
@@ -85,51 +88,89 @@ static void after_fork_in_parent(void)
 	urcu_bp_after_fork_parent();
 	keeper_after_fork_in_parent();
 	arena_after_fork_in_parent();
+	pthread_mutex_unlock(&start_lock);
 }
 
 static void after_fork_in_child(void)
 {
+	start_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	urcu_bp_after_fork_child();
 	process_generation();
+	clock_namespace(&clock_identity.time_namespace);
 	keeper_after_fork();
 	arena_after_fork();
 }
 
-static void start(void)
+static void set_hooks(void)
 {
-	const long online = sysconf(_SC_NPROCESSORS_ONLN);
-	const size_t size = WIPED_WORDS * sizeof(*mark);
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	cpus = online > 0 ? (unsigned)online : 1;
-	if (memory == MAP_FAILED || madvise(memory, size, MADV_WIPEONFORK) != 0) {
-		start_error = error_detail(-errno, "no page that fork wipes (MADV_WIPEONFORK)");
-		return;
-	}
-	start_error = clock_identify(&clock_identity);
-	if (start_error) {
-		error_detail(start_error, "/proc does not tell the boot id and clock");
-		return;
-	}
-	start_error = owner_probe_mutex();
-	if (start_error)
-		return;
-	start_error = -pthread_key_create(&thread_key, thread_exits);
-	if (!start_error)
-		start_error = -pthread_atfork(before_fork, after_fork_in_parent,
+	hooks_error = -pthread_key_create(&thread_key, thread_exits);
+	if (!hooks_error)
+		hooks_error = -pthread_atfork(before_fork, after_fork_in_parent,
 					      after_fork_in_child);
-	if (start_error)
-		return;
+}
+
+// What /proc does not have is what this system does not have.
+static int proc_error(int error, const char *what)
+{
+	return error_detail(error == -ENOENT ? -ENOTSUP : error, "/proc does not tell %s", what);
+}
+
+static int make_mark(void)
+{
+	const size_t size = WIPED_WORDS * sizeof(*mark);
+	void *memory;
+	int error;
+
+	if (mark)
+		return 0;
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		return error_detail(-errno, "no memory");
+	if (madvise(memory, size, MADV_WIPEONFORK) != 0) {
+		error = error_detail(-ENOTSUP, "no page that fork wipes (MADV_WIPEONFORK)");
+		munmap(memory, size);
+		return error;
+	}
 	mark = memory;
 	atomic_store(&guards_used[0], 1); // the mark
 	process_mark = mark;
-	process_generation();
+	return 0;
 }
 
+static int start(void)
+{
+	const long online = sysconf(_SC_NPROCESSORS_ONLN);
+	int error;
+
+	cpus = online > 0 ? (unsigned)online : 1;
+	error = clock_identify(&clock_identity);
+	if (error)
+		return proc_error(error, "the boot id and the clock");
+	error = owner_probe_mutex();
+	if (!error)
+		error = make_mark();
+	if (!error)
+		process_generation();
+	return error;
+}
+
+// A failure may be of the moment (no descriptor left): the next call tries again.
 int process_start(void)
 {
-	pthread_once(&once, start);
-	return start_error;
+	int error = 0;
+
+	pthread_once(&once, set_hooks);
+	if (hooks_error)
+		return error_detail(hooks_error, "no room for fork and thread exit handlers");
+	if (atomic_load_explicit(&started, memory_order_acquire))
+		return 0;
+	pthread_mutex_lock(&start_lock);
+	if (!started)
+		error = start();
+	if (!error)
+		started = true;
+	pthread_mutex_unlock(&start_lock);
+	return error;
 }
 
 uint64_t process_generation(void)
@@ -159,27 +200,28 @@ unsigned process_cpus(void)
 	return cpus;
 }
 
-struct thread_state *process_thread(void)
+int process_thread(struct thread_state **ret_thread)
 {
 	struct thread_state *thread = &process_thread_state;
 	const uint64_t generation = process_generation();
 	int error;
 
+	*ret_thread = thread;
 	if (thread->fork_generation == generation && generation)
-		return thread;
+		return 0;
 	error = identity_of_self(&thread->identity);
-	if (!error)
-		error = -pthread_setspecific(thread_key, thread);
-	if (error) {
-		error_detail(error, "/proc does not tell this thread's start time");
-		return NULL;
-	}
+	if (error)
+		return proc_error(error, "this thread's start time");
+	error = -pthread_setspecific(thread_key, thread);
+	if (error)
+		return error_detail(error, "no memory");
 	// What was inherited over fork is void: the entries belong to the parent's thread.
 	if (thread->fork_generation) {
 		lease_thread_forked(thread);
 		owner_thread_forked(thread);
 	}
 	thread->guard = take_guard();
+	thread->robust = false;
 	thread->fork_generation = generation;
-	return thread;
+	return 0;
 }

@@ -33,6 +33,7 @@ struct thread_state {
 	struct thread_arena *arenas;
 	struct lh_lease *leases; // of this thread, linked by thread_next
 	bool exiting;
+	bool robust; // its robust list was seen to be the kernel's too
 };
 
 // Fills the process's state on first use; 0 or a negative errno.
@@ -47,8 +48,9 @@ extern const _Atomic uint64_t *process_mark __attribute__((visibility("hidden"))
 const struct clock_identity *process_clock(void);
 unsigned process_cpus(void);
 
-// The calling thread's state with its identity read; NULL when /proc cannot be read (detail set).
-struct thread_state *process_thread(void);
+// The calling thread's state with its identity read; 0, or a negative errno when /proc cannot be
+// read (detail set).
+int process_thread(struct thread_state **ret_thread);
 
 #pragma GCC visibility push(hidden)
 

@@ -46,18 +46,28 @@ static int read_boot_id(uint8_t boot_id[16])
 	return nibbles == 32 ? 0 : -EIO;
 }
 
+int clock_namespace(uint64_t *ret_namespace)
+{
+	struct stat status;
+
+	if (stat("/proc/self/ns/time", &status) == 0)
+		*ret_namespace = status.st_ino;
+	else if (errno == ENOENT)
+		*ret_namespace = 0;
+	else
+		return -errno;
+	return 0;
+}
+
 int clock_identify(struct clock_identity *ret_identity)
 {
 	struct clock_identity identity = { .time_namespace = 0 };
-	struct stat status;
-	const int error = read_boot_id(identity.boot_id);
+	int error = read_boot_id(identity.boot_id);
 
+	if (!error)
+		error = clock_namespace(&identity.time_namespace);
 	if (error)
 		return error;
-	if (stat("/proc/self/ns/time", &status) == 0)
-		identity.time_namespace = status.st_ino;
-	else if (errno != ENOENT)
-		return -errno;
 	*ret_identity = identity;
 	return 0;
 }

@@ -25,6 +25,8 @@ struct clock_identity {
 	uint64_t time_namespace; // inode of /proc/self/ns/time; 0: the kernel has none
 };
 
+// The calling process's time namespace; 0 or a negative errno. A forked child may have another.
+int clock_namespace(uint64_t *ret_namespace);
 // Reads /proc; 0 or a negative errno.
 int clock_identify(struct clock_identity *ret_identity);
 

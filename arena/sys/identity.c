@@ -88,11 +88,40 @@ int identity_of_self(struct identity *ret_identity)
 	return 0;
 }
 
+bool identity_has_robust_list(void)
+{
+	const void *head = NULL;
+	size_t size = 0;
+
+	return syscall(SYS_get_robust_list, 0, &head, &size) != 0 || head != NULL;
+}
+
+// The number that /proc knows the process by. It is another than ours where /proc was mounted in
+// another pid namespace, as in a container that was given none of its own. -ESRCH: dead and waited
+// for; -EXDEV: not seen from there.
+static int pid_in_proc(int pidfd, pid_t *ret_pid)
+{
+	char path[64], text[512];
+	const char *field;
+	int error;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	error = read_small(path, text, sizeof(text));
+	if (error)
+		return error;
+	field = strstr(text, "\nPid:");
+	if (!field)
+		return -EIO;
+	*ret_pid = (pid_t)strtol(field + strlen("\nPid:"), NULL, 10);
+	return *ret_pid > 0 ? 0 : *ret_pid < 0 ? -ESRCH : -EXDEV;
+}
+
 int identity_open(const struct identity *identity)
 {
 	struct stat status;
 	uint64_t start_time;
 	int pidfd, error;
+	pid_t pid;
 
 	if (stat("/proc/self/ns/pid", &status) != 0)
 		return -errno;
@@ -104,7 +133,11 @@ int identity_open(const struct identity *identity)
 	if (pidfd < 0)
 		return -errno;
 	// The descriptor is open: from here the number cannot pass to another process unnoticed.
-	error = identity_start_time(identity->pid, &start_time);
+	error = pid_in_proc(pidfd, &pid);
+	if (!error)
+		error = identity_start_time(pid, &start_time);
+	if (error == -ESRCH && !identity_gone(pidfd))
+		error = -EACCES; // hidden (proc(5), hidepid), not gone
 	if (!error && start_time != identity->start_time)
 		error = -ESRCH;
 	if (error) {

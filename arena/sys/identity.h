@@ -20,6 +20,9 @@ struct identity {
 // The calling thread's. Reads /proc; 0 or a negative errno.
 int identity_of_self(struct identity *ret_identity);
 
+// Whether the kernel knows a robust list of the calling thread. True where it cannot be asked.
+bool identity_has_robust_list(void);
+
 // Start time of process `pid` in this namespace; 0 or a negative errno (-ESRCH: no such process).
 int identity_start_time(pid_t pid, uint64_t *ret_start_time);
 
