@@ -8,6 +8,7 @@
 #include "arena/owner.h"
 #include "arena/reap.h"
 #include "arena/sys/futex.h"
+#include "arena/sys/identity.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -310,6 +311,9 @@ int lh_lease_acquire(lh_arena *arena, const struct lh_lease_options *options, lh
 	error = check_options(acquisition.options);
 	if (!error)
 		error = check_arena_for_lease(arena);
+	if (!error && (acquisition.options->flags & LH_LEASE_KILL_ON_EXPIRY) &&
+	    !identity_can_kill())
+		error = error_detail(-ENOTSUP, "pidfd_send_signal(2) is refused here");
 	if (error)
 		return error;
 	lease = calloc(1, sizeof(*lease));

@@ -158,3 +158,8 @@ bool identity_gone(int pidfd)
 
 	return poll(&entry, 1, 0) == 1;
 }
+
+bool identity_can_kill(void)
+{
+	return syscall(SYS_pidfd_send_signal, -1, 0, NULL, 0) != 0 && errno == EBADF;
+}

@@ -31,6 +31,8 @@ int identity_start_time(pid_t pid, uint64_t *ret_start_time);
 int identity_open(const struct identity *identity);
 // 0, -EPERM, or -ESRCH when it is dead already.
 int identity_kill(int pidfd);
+// Whether the kernel has what identity_kill needs.
+bool identity_can_kill(void);
 // Whether the whole process is gone.
 bool identity_gone(int pidfd);
 
