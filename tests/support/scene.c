@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/scene.h"
 
-#include <sys/prctl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 enum { TIME_LIMIT_S = 120 };
@@ -68,6 +69,31 @@ int scene_child(int (*body)(void *context), void *context)
 		if (errno != EINTR)
 			fail_msg("waitpid: %s", strerror(errno));
 	return status;
+}
+
+struct errand {
+	int (*body)(void *context);
+	void *context;
+	int result;
+};
+
+static void *run_errand(void *argument)
+{
+	struct errand *errand = argument;
+
+	errand->result = errand->body(errand->context);
+	return NULL;
+}
+
+int scene_thread(int (*body)(void *context), void *context)
+{
+	struct errand errand = { body, context, 0 };
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, run_errand, &errand))
+		fail_msg("no thread");
+	pthread_join(thread, NULL);
+	return errand.result;
 }
 
 void scene_need(bool holds, const char *condition, const char *file, int line)

@@ -44,6 +44,9 @@ lh_arena *scene_open(struct scene *scene, const struct lh_arena_options *options
 // Runs body in a child process and returns its wait status; it ends with body's result as exit code.
 int scene_child(int (*body)(void *context), void *context);
 
+// Runs body in another thread of this process: its result.
+int scene_thread(int (*body)(void *context), void *context);
+
 // In a child or a thread, where cmocka's assertions cannot be used: says what is not so and ends the
 // process with exit code 99.
 #define need(condition) scene_need((condition), #condition, __FILE__, __LINE__)
