@@ -79,7 +79,7 @@ void scene_must(struct scene *scene, int result, const char *what)
 
 // ---- setting the stage ---------------------------------------------------------------------------
 
-static pid_t fork_actor(struct scene *scene)
+pid_t scene_fork(struct scene *scene)
 {
 	const pid_t pid = fork();
 
@@ -111,34 +111,6 @@ void scene_stage(struct scene *scene)
 	// A mutex that was never locked goes the long way the first time.
 	scene_must(scene, lh_mutex_lock(&scene->mutex, scene->lease, LH_NOW, NULL), "lock");
 	scene_must(scene, lh_mutex_unlock(&scene->mutex, scene->lease), "unlock");
-}
-
-void scene_acquire(struct scene *scene, uint64_t ttl_ns)
-{
-	const struct lh_lease_options options = { .ttl_ns = ttl_ns };
-
-	scene_must(scene, lh_lease_acquire(scene->arena, &options, &scene->mine), "victim's lease");
-	scene->shared->lease = lh_lease_id(scene->mine);
-	scene->shared->slot = scene->mine->index;
-}
-
-void scene_dead_holder(struct scene *scene, void (*prepare)(struct scene *scene))
-{
-	const pid_t pid = fork_actor(scene);
-	lh_grant grant;
-
-	if (pid == 0) {
-		scene_acquire(scene, 0);
-		scene_must(scene, lh_mutex_lock(&scene->mutex, scene->mine, LH_NOW, &grant),
-			   "lock");
-		if (prepare)
-			prepare(scene);
-		raise(SIGKILL);
-	}
-	waitpid(pid, NULL, 0);
-	scene->dead_slot = scene->shared->slot + 1;
-	scene->dead_lease = scene->shared->lease;
-	scene->shared->lease = 0;
 }
 
 __attribute__((noreturn)) static void wait_for_mutex(struct scene *scene,
@@ -182,7 +154,7 @@ void scene_await_asleep(struct scene *scene, pid_t thread)
 void scene_add_waiter(struct scene *scene)
 {
 	struct scene_waiter *waiter = &scene->shared->waiters[scene->waiter_count++];
-	const pid_t pid = fork_actor(scene);
+	const pid_t pid = scene_fork(scene);
 
 	if (pid == 0)
 		wait_for_mutex(scene, waiter);
@@ -225,7 +197,7 @@ static void start_victim(struct scene *scene)
 {
 	pthread_t thread;
 
-	scene->victim = fork_actor(scene);
+	scene->victim = scene_fork(scene);
 	if (scene->victim)
 		return;
 	if (!scene->operation->thread)
@@ -257,6 +229,7 @@ static void record(struct scene *scene)
 		watch = (struct stepper_watch){ .here = scene->arena->base,
 						.size = scene->arena->size };
 	session->point_count = stepper_record(&scene->stepper, watch, scene->operation->every,
+					      scene->operation->sleeps ? SYS_futex_waitv : -1,
 					      session->points, MAX_POINTS, &session->instructions);
 	if (!session->point_count)
 		scene_fail(scene, "more than %d points", MAX_POINTS);
@@ -287,13 +260,19 @@ __attribute__((noreturn)) static void direct(struct scene *scene, const struct s
 	else if (!scene->operation->no_arena)
 		scene_stage(scene);
 	start_victim(scene);
-	if (!victim_is_ready(scene) || (point && !stepper_go(&scene->stepper, point)))
+	if (scene->operation->meet)
+		scene->operation->meet(scene);
+	if (!victim_is_ready(scene))
+		result = DIRECTOR_MISSED;
+	else if (point && !scene->operation->repeat[0] && !stepper_go(&scene->stepper, point))
 		result = DIRECTOR_MISSED;
 	else if (point)
 		strike(scene);
 	else
 		record(scene);
 	kill(scene->victim, SIGKILL);
+	if (scene->holder)
+		kill(scene->holder, SIGKILL);
 	lh_arena_unlink(scene->name);
 	_exit(scene->failed ? DIRECTOR_FAILED : result);
 }
@@ -387,14 +366,20 @@ static int try_operation(const struct scene_operation *operation, unsigned *seed
 	bool complete = false;
 
 	session->recovery_count = 0;
-	for (int round = 0; round < 3 && !complete && !tally.failed; round++) {
+	if (operation->repeat[0]) {
+		session->instructions = 0;
+		session->point_count = tier_pick(operation->repeat[0], operation->repeat[1],
+						 operation->repeat[2]);
+		memset(session->points, 0, session->point_count * sizeof(*session->points));
+		complete = try_points(operation, 0, 1, &tally);
+	}
+	for (int round = 0; round < MAX_TRIES && !complete && !tally.failed; round++) {
 		const int result = run_director(operation, NULL);
 
 		tally = (struct tally){ .missed = tally.missed, .recorded = tally.recorded + 1 };
 		if (result == DIRECTOR_PASSED)
 			complete = try_points(operation, first, step, &tally);
-		else
-			tally.failed++;
+		tally.failed += result == DIRECTOR_FAILED;
 	}
 	printf("%s (%s): %llu instructions, %zu points, %u tried", operation->name,
 	       operation->shows, (unsigned long long)session->instructions, session->point_count,

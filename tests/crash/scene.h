@@ -54,7 +54,7 @@ struct scene {
 	lh_lease *mine;  /* the victim's, in the victim */
 	struct scene_shared *shared;
 	struct stepper stepper;
-	pid_t victim;
+	pid_t victim, holder;
 	size_t waiter_count;
 	uint32_t placements; /* that were there before the victim */
 	uint64_t kept;       /* for the operation's own use */
@@ -94,6 +94,11 @@ struct scene_operation {
 	void (*verify)(struct scene *scene);
 	bool no_arena; /* the victim is to create it: nothing is opened before */
 	bool thread;   /* the victim is a thread, which ends after its mark */
+	bool sleeps;   /* stepping ends before the victim's first sleep */
+	// No stepping: the victim is struck where `begin` left it, so many times. 0: stepping.
+	uint32_t repeat[3];
+	// In the director, once the victim has been started: until this returns it is not waited for.
+	void (*meet)(struct scene *scene);
 };
 
 // Tries all the operations, prints a line for each; the number of failed points.
@@ -101,11 +106,18 @@ int scene_run(const struct scene_operation *operations, size_t count);
 
 // ---- for stages
 
+// A child that dies with the director.
+pid_t scene_fork(struct scene *scene);
 // Opens the scene's arena, places its mutex, and acquires the director's lease.
 void scene_stage(struct scene *scene);
 void scene_open(struct scene *scene);
-// A process that locks the mutex, and perhaps more (`prepare`, its lease as scene->mine), and dies.
+// A process that locks the mutex, and perhaps more (`prepare`, its lease as scene->mine); its death.
+void scene_start_holder(struct scene *scene, void (*prepare)(struct scene *scene));
+void scene_kill_holder(struct scene *scene);
+// Both, and the holder is gone.
 void scene_dead_holder(struct scene *scene, void (*prepare)(struct scene *scene));
+void scene_director_locks(struct scene *scene);
+void scene_director_unlocks(struct scene *scene);
 // Another waiter, once it sleeps in its lock call or is done.
 void scene_add_waiter(struct scene *scene);
 // Until the thread sleeps on futexes, or has ended.
@@ -116,6 +128,15 @@ void scene_await_asleep(struct scene *scene, pid_t thread);
 // Acquires scene->mine and tells its number; ttl_ns 0: none.
 void scene_acquire(struct scene *scene, uint64_t ttl_ns);
 void scene_must(struct scene *scene, int result, const char *what);
+// For `prepare`: with a lease; with one that has a TTL; and holding the mutex.
+void scene_with_lease(struct scene *scene);
+void scene_with_ttl(struct scene *scene);
+void scene_holding(struct scene *scene);
+void scene_holding_with_ttl(struct scene *scene);
+// For `act`.
+int scene_lock(struct scene *scene);
+int scene_unlock(struct scene *scene);
+int scene_lock_and_unlock(struct scene *scene);
 
 // ---- for verifying
 

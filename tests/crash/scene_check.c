@@ -20,10 +20,17 @@ struct object_header *scene_header(const struct scene *scene)
 
 void scene_observe(struct scene *scene)
 {
-	const uint64_t word = atomic_load(&scene_header(scene)->word);
+	const uint32_t victim = scene->shared->lease ? scene->shared->slot + 1 : 0;
+	const uint32_t director = scene->lease ? scene->lease->index + 1 : 0;
+	uint64_t word;
 
+	// A living waiter that has it declares it consistent and lets it go.
+	do {
+		word = atomic_load(&scene_header(scene)->word);
+	} while (word_owner(word) && word_owner(word) != victim && word_owner(word) != director &&
+		 word_owner(word) != scene->dead_slot);
 	scene->word = word;
-	scene->held = scene->shared->lease && word_owner(word) == scene->shared->slot + 1;
+	scene->held = victim && word_owner(word) == victim;
 	scene->damage = scene->held || (word & WORD_DIED) ||
 			(scene->dead_slot && word_owner(word) == scene->dead_slot);
 	scene->lost_lease = scene->held ? scene->shared->lease : scene->dead_lease;
@@ -49,6 +56,11 @@ void scene_reap_children(struct scene *scene)
 		waitpid(scene->victim, NULL, __WALL);
 	for (size_t i = 0; i < scene->waiter_count; i++)
 		waitpid(scene->shared->waiters[i].pid, NULL, 0);
+	if (scene->holder) {
+		kill(scene->holder, SIGKILL);
+		waitpid(scene->holder, NULL, 0);
+		scene->holder = 0;
+	}
 }
 
 // ---- waiters -------------------------------------------------------------------------------------

@@ -263,7 +263,7 @@ static struct state look(struct recorder *recorder)
 	return state;
 }
 
-size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every,
+size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every, long last,
 		      struct stepper_point *points, size_t capacity, uint64_t *ret_instructions)
 {
 	struct recorder recorder = { .stepper = stepper, .watch = watch };
@@ -274,7 +274,8 @@ size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool 
 	*ret_instructions = 0;
 	recorder.state = look(&recorder);
 	points[count++] = stepper->at;
-	while (count < capacity && stepper_step(stepper) == STEPPER_MORE) {
+	while (count < capacity && (last < 0 || recorder.state.call != last) &&
+	       stepper_step(stepper) == STEPPER_MORE) {
 		struct state state;
 
 		++*ret_instructions;

@@ -69,10 +69,10 @@ struct stepper_watch {
 	size_t size;
 };
 
-// Steps to the second mark or the end and lists the points: the mark itself, and after every
+// Steps to the second mark, the end or the point before system call `last` (-1: none) and lists the points: the mark itself, and after every
 // instruction or, if not `every`, after each that changed {watched bytes, robust list, system call
 // made or about to be made}. Returns how many points (at most `capacity`; more are an error: 0).
-size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every,
+size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every, long last,
 		      struct stepper_point *points, size_t capacity, uint64_t *ret_instructions);
 
 // Whether a thread sleeps in system call `number`.

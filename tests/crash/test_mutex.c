@@ -8,47 +8,6 @@
 // A process dies after each instruction of lock, unlock and consistent, with nobody else about.
 #include "tests/crash/scene.h"
 
-static void prepare(struct scene *scene)
-{
-	scene_acquire(scene, 0);
-}
-
-static void prepare_ttl(struct scene *scene)
-{
-	scene_acquire(scene, LH_SEC(1000));
-}
-
-static void lock_now(struct scene *scene)
-{
-	lh_grant grant;
-
-	scene_must(scene, lh_mutex_lock(&scene->mutex, scene->mine, LH_NOW, &grant), "lock");
-}
-
-static void prepare_held(struct scene *scene)
-{
-	prepare(scene);
-	lock_now(scene);
-}
-
-static void prepare_held_ttl(struct scene *scene)
-{
-	prepare_ttl(scene);
-	lock_now(scene);
-}
-
-static int lock(struct scene *scene)
-{
-	lh_grant grant;
-
-	return lh_mutex_lock(&scene->mutex, scene->mine, LH_FOREVER, &grant);
-}
-
-static int unlock(struct scene *scene)
-{
-	return lh_mutex_unlock(&scene->mutex, scene->mine);
-}
-
 static int consistent(struct scene *scene)
 {
 	return lh_mutex_consistent(&scene->mutex, scene->mine);
@@ -76,49 +35,49 @@ static const struct scene_operation operations[] = {
 	  .every = true,
 	  .thin = { 8, 2, 1 },
 	  .stage = stage_new,
-	  .prepare = prepare,
-	  .act = lock,
+	  .prepare = scene_with_lease,
+	  .act = scene_lock,
 	  .verify = scene_verify },
 	{ .name = "lock",
 	  .shows = "G1 G2 G5 G12",
 	  .every = true,
-	  .prepare = prepare,
-	  .act = lock,
+	  .prepare = scene_with_lease,
+	  .act = scene_lock,
 	  .verify = scene_verify },
 	{ .name = "lock, lease with a TTL",
 	  .shows = "G1 G2 G5 G12",
 	  .every = true,
 	  .thin = { 8, 2, 1 },
-	  .prepare = prepare_ttl,
-	  .act = lock,
+	  .prepare = scene_with_ttl,
+	  .act = scene_lock,
 	  .verify = scene_verify },
 	{ .name = "unlock",
 	  .shows = "G1 G2 G5 G12",
 	  .every = true,
-	  .prepare = prepare_held,
-	  .act = unlock,
+	  .prepare = scene_holding,
+	  .act = scene_unlock,
 	  .verify = scene_verify },
 	{ .name = "unlock, lease with a TTL",
 	  .shows = "G1 G2 G5 G12",
 	  .every = true,
 	  .thin = { 4, 1, 1 },
-	  .prepare = prepare_held_ttl,
-	  .act = unlock,
+	  .prepare = scene_holding_with_ttl,
+	  .act = scene_unlock,
 	  .verify = scene_verify },
 	{ .name = "lock of a damaged mutex",
 	  .shows = "G1 G2 G5 G12",
 	  .every = true,
 	  .thin = { 4, 1, 1 },
 	  .stage = stage_damaged,
-	  .prepare = prepare,
-	  .act = lock,
+	  .prepare = scene_with_lease,
+	  .act = scene_lock,
 	  .verify = scene_verify },
 	{ .name = "consistent",
 	  .shows = "G12",
 	  .every = true,
 	  .thin = { 4, 1, 1 },
 	  .stage = stage_damaged,
-	  .prepare = prepare_held,
+	  .prepare = scene_holding,
 	  .act = consistent,
 	  .verify = scene_verify },
 };
