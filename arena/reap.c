@@ -10,6 +10,8 @@
 #include "arena/owner.h"
 #include "arena/sys/futex.h"
 
+#include <leasehold/inspect.h>
+
 #include <errno.h>
 #include <unistd.h>
 
@@ -37,6 +39,19 @@ static bool read_lost(const struct lh_arena *arena, uint32_t slot, uint64_t stat
 	return true;
 }
 
+// Dying takes a while, during which every taker looks and kills again; one tells.
+static bool kill_is_told(const struct lh_arena *arena, uint64_t lease)
+{
+	struct lh_event_info event;
+	uint64_t cursor = 0;
+
+	while (lh_next_event(arena, &cursor, &event) == 0) {
+		if (event.kind == LH_EVENT_KILLED && event.lease == lease)
+			return true;
+	}
+	return false;
+}
+
 // The owner consented to be killed once its lease has expired. Whether it has ended.
 static bool kill_owner(struct lh_arena *arena, uint32_t slot, uint64_t owner)
 {
@@ -53,7 +68,7 @@ static bool kill_owner(struct lh_arena *arena, uint32_t slot, uint64_t owner)
 		return owner_ended(arena, owner); // not ours to signal: its end is waited for
 	if (!identity_gone(pidfd) && !owner_ended(arena, owner) && identity_kill(pidfd) == 0 &&
 	    read_lost(arena, slot, atomic_load(&arena->leases[slot].state), &lost) &&
-	    lost.owner == owner)
+	    lost.owner == owner && !kill_is_told(arena, lost.id))
 		event_record(arena, LH_EVENT_KILLED, &lost, 0, 0);
 	close(pidfd);
 	return owner_ended(arena, owner);
@@ -71,7 +86,8 @@ static bool latch(struct lh_arena *arena, uint32_t slot, uint64_t from, enum lea
 					      lease_word_with(from, to));
 }
 
-static enum verdict judge_once(struct lh_arena *arena, uint32_t slot, struct lost_lease *ret_lost)
+static enum verdict judge_once(struct lh_arena *arena, uint32_t slot, bool wanted,
+			       struct lost_lease *ret_lost)
 {
 	struct lease_slot *lease = &arena->leases[slot];
 	const uint64_t state = atomic_load_explicit(&lease->state, memory_order_acquire);
@@ -96,21 +112,28 @@ static enum verdict judge_once(struct lh_arena *arena, uint32_t slot, struct los
 		return VERDICT_GONE;
 	}
 	if (lease_word_state(state) == LEASE_EXPIRED && kills_on_expiry(lease) &&
-	    !kill_owner(arena, slot, owner))
+	    !(wanted && kill_owner(arena, slot, owner)))
 		return VERDICT_DYING;
 	if (lease_word_state(state) == LEASE_EXPIRED && kills_on_expiry(lease))
 		return VERDICT_GONE; // it has ended: latch DEAD next time
 	return read_lost(arena, slot, state, ret_lost) ? VERDICT_LOST : VERDICT_GONE;
 }
 
-// A latch changes the word; then it is judged anew, at most FREE → LIVE → EXPIRED → DEAD.
-enum verdict lease_judge(struct lh_arena *arena, uint32_t slot, struct lost_lease *ret_lost)
+// A latch changes the word; then it is judged anew, at most FREE → LIVE → EXPIRED → DEAD. Who wants
+// nothing of what it holds kills nobody for it.
+static enum verdict judge(struct lh_arena *arena, uint32_t slot, bool wanted,
+			  struct lost_lease *ret_lost)
 {
 	enum verdict verdict = VERDICT_GONE;
 
 	for (int round = 0; round < 4 && verdict == VERDICT_GONE; round++)
-		verdict = judge_once(arena, slot, ret_lost);
+		verdict = judge_once(arena, slot, wanted, ret_lost);
 	return verdict;
+}
+
+enum verdict lease_judge(struct lh_arena *arena, uint32_t slot, struct lost_lease *ret_lost)
+{
+	return judge(arena, slot, true, ret_lost);
 }
 
 uint32_t lease_state_seen(const struct lh_arena *arena, uint32_t slot, uint64_t now)
@@ -206,7 +229,7 @@ bool reap_slot(struct lh_arena *arena, uint32_t slot)
 		       lease_word_state(atomic_load(&lease->state)) == LEASE_FREE &&
 		       atomic_compare_exchange_strong(&lease->owner, &owner, 0);
 	}
-	if (lease_judge(arena, slot, &lost) == VERDICT_LOST)
+	if (judge(arena, slot, false, &lost) == VERDICT_LOST)
 		reap_lease(arena, &lost);
 	return atomic_load(&lease->owner) == 0;
 }
