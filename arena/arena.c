@@ -151,7 +151,10 @@ static int attach(struct lh_arena *arena)
 	arena->process_leases = calloc(arena->lease_count, sizeof(*arena->process_leases));
 	if (!arena->process_leases)
 		return error_detail(-ENOMEM, "no memory");
-	error = object_attach(arena->fd, arena->read_only, &arena->attach);
+	error = object_own_file(arena->fd, arena->read_only);
+	// A mode that keeps its own creator out: its forked children count as it, then.
+	if (!error || error == -EACCES)
+		error = object_attach(arena->fd, arena->read_only, &arena->attach);
 	if (error)
 		return error;
 	atomic_store(&arena->lease_hint, (uint32_t)getpid() % arena->lease_count);
@@ -471,16 +474,8 @@ void arena_after_fork_in_parent(void)
 // child lives, and what waits for the parent's end waits for both.
 static void reopen(struct lh_arena *arena)
 {
-	char self[64];
-	int fd;
-
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", arena->fd);
-	fd = open(self, (arena->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (dup3(fd, arena->fd, O_CLOEXEC) >= 0)
+	if (object_own_file(arena->fd, arena->read_only) == 0)
 		object_attach(arena->fd, arena->read_only, &arena->attach);
-	close(fd);
 }
 
 void arena_after_fork(void)

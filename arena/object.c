@@ -2,10 +2,12 @@
 //
 // Attach locks are open-file-description locks (fcntl(2), F_OFD_SETLK) on bytes far behind the
 // object's end: the kernel drops them when the last descriptor of that open file is closed, which
-// the end of its process does.
+// the end of its process does. A mapping keeps its open file too, and a forked child has the mapping:
+// so the locks are on an open file that is not mapped (object_own_file).
 #include "arena/object.h"
 
 #include "arena/error.h"
+#include "arena/sys/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +18,8 @@
 #include <unistd.h>
 
 #define ATTACH_BASE (INT64_C(1) << 60)
-#define ATTACH_BYTES 65536u
+#define ATTACH_BYTES 0x7fffffffu
+#define ATTACH_TRIES 65536u
 #define ATTACH_READERS ATTACH_BYTES // one byte for all read-only users, locked shared
 
 int object_path(const char *name, char path[PATH_MAX])
@@ -163,6 +166,23 @@ int object_link(int fd, const char *path)
 
 // ---------------------------------------------------------------------------------------------
 
+int object_own_file(int fd, bool read_only)
+{
+	char self[64];
+	int own, error = 0;
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	own = open(self, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	if (own < 0)
+		return error_detail(-errno, "no open file for the attach lock: %s",
+				    strerror(errno));
+	if (dup3(own, fd, O_CLOEXEC) < 0)
+		error = error_detail(-errno, "no open file for the attach lock: %s",
+				     strerror(errno));
+	close(own);
+	return error;
+}
+
 static struct flock byte_lock(short type, uint32_t first, uint32_t count)
 {
 	return (struct flock){ .l_type = type,
@@ -171,9 +191,18 @@ static struct flock byte_lock(short type, uint32_t first, uint32_t count)
 			       .l_len = count };
 }
 
+// Where to begin looking for a free byte. One that was given back tells the end of a process lease,
+// so it must not be another's soon, and not that of the same process after an exec.
+static uint32_t fresh_byte(void)
+{
+	const uint64_t mixed = (clock_now() ^ (uint64_t)getpid() << 40) * 0x9e3779b97f4a7c15u;
+
+	return (uint32_t)(mixed >> 32) % ATTACH_BYTES;
+}
+
 int object_attach(int fd, bool read_only, uint32_t *ret_attach)
 {
-	const uint32_t first = (uint32_t)getpid() % ATTACH_BYTES;
+	const uint32_t first = fresh_byte();
 
 	if (read_only) {
 		struct flock lock = byte_lock(F_RDLCK, ATTACH_READERS, 1);
@@ -183,7 +212,7 @@ int object_attach(int fd, bool read_only, uint32_t *ret_attach)
 		*ret_attach = ATTACH_READERS;
 		return 0;
 	}
-	for (uint32_t i = 0; i < ATTACH_BYTES; i++) {
+	for (uint32_t i = 0; i < ATTACH_TRIES; i++) {
 		struct flock lock = byte_lock(F_WRLCK, (first + i) % ATTACH_BYTES, 1);
 
 		if (fcntl(fd, F_OFD_SETLK, &lock) == 0) {
@@ -193,7 +222,7 @@ int object_attach(int fd, bool read_only, uint32_t *ret_attach)
 		if (errno != EAGAIN && errno != EACCES)
 			return error_detail(-errno, "no attach lock");
 	}
-	return error_detail(-EUSERS, "%u processes have the arena open", ATTACH_BYTES);
+	return error_detail(-EUSERS, "%u processes have the arena open", ATTACH_TRIES);
 }
 
 static bool locked_elsewhere(int fd, uint32_t first, uint32_t count)

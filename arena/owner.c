@@ -132,7 +132,9 @@ bool owner_identity(const struct lh_arena *arena, uint64_t ref, struct identity 
 	return true;
 }
 
-// A keeper's word is dead. Its process ends with it, but other threads may run a little longer.
+// A keeper's word is dead. Its process ends with it, but other threads may run a little longer. The
+// process is gone when the kernel has closed its attach lock, which exec does too, or when its pidfd
+// says so: a child that was cloned past the C library would keep the lock.
 static bool process_is_gone(const struct lh_arena *arena, const struct owner_entry *entry,
 			    uint64_t ref)
 {
@@ -140,14 +142,12 @@ static bool process_is_gone(const struct lh_arena *arena, const struct owner_ent
 	int pidfd;
 	bool gone;
 
-	if (!owner_identity(arena, ref, &identity))
+	if (!owner_identity(arena, ref, &identity) ||
+	    !arena_attached(arena, atomic_load(&entry->attach)))
 		return true;
 	pidfd = identity_open(&identity);
-	if (pidfd == -ESRCH)
-		return true;
-	if (pidfd <
-	    0) // another pid namespace, or no /proc: the kernel closed its attach lock, or not
-		return !arena_attached(arena, atomic_load(&entry->attach));
+	if (pidfd < 0)
+		return pidfd == -ESRCH; // another pid namespace, or no /proc: the lock decides
 	gone = identity_gone(pidfd);
 	close(pidfd);
 	return gone;
