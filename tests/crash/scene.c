@@ -226,7 +226,7 @@ static void record(struct scene *scene)
 	struct stepper_watch watch = { .size = 0 };
 
 	if (scene->arena)
-		watch = (struct stepper_watch){ .here = scene->arena->base,
+		watch = (struct stepper_watch){ .bytes = scene->arena->base,
 						.size = scene->arena->size };
 	session->point_count = stepper_record(&scene->stepper, watch, scene->operation->every,
 					      scene->operation->sleeps ? SYS_futex_waitv : -1,

@@ -116,6 +116,8 @@ void scene_start_holder(struct scene *scene, void (*prepare)(struct scene *scene
 void scene_kill_holder(struct scene *scene);
 // Both, and the holder is gone.
 void scene_dead_holder(struct scene *scene, void (*prepare)(struct scene *scene));
+// A process that only has a lease, and dies.
+void scene_dead_idler(struct scene *scene);
 void scene_director_locks(struct scene *scene);
 void scene_director_unlocks(struct scene *scene);
 // Another waiter, once it sleeps in its lock call or is done.

@@ -89,7 +89,7 @@ void scene_start_holder(struct scene *scene, void (*prepare)(struct scene *scene
 		for (;;)
 			pause();
 	}
-	while (!atomic_load(&scene->shared->go))
+	while (!atomic_exchange(&scene->shared->go, 0))
 		sched_yield();
 	scene->holder = pid;
 	scene->dead_slot = scene->shared->slot + 1;
@@ -108,4 +108,16 @@ void scene_dead_holder(struct scene *scene, void (*prepare)(struct scene *scene)
 	scene_kill_holder(scene);
 	waitpid(scene->holder, NULL, 0);
 	scene->holder = 0;
+}
+
+void scene_dead_idler(struct scene *scene)
+{
+	const pid_t pid = scene_fork(scene);
+	lh_lease *lease;
+
+	if (pid == 0) {
+		scene_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "lease");
+		raise(SIGKILL);
+	}
+	waitpid(pid, NULL, 0);
 }

@@ -204,49 +204,47 @@ struct state {
 struct recorder {
 	struct stepper *stepper;
 	struct stepper_watch watch;
-	uint8_t *copy;   // of the watched bytes as they last were
-	uint8_t *buffer; // for reading theirs
+	bool mapped;   // by follow_mapping
+	uint8_t *copy; // of the watched bytes as they last were
 	struct state state;
 };
 
 static void start_watch(struct recorder *recorder)
 {
-	free(recorder->copy);
-	free(recorder->buffer);
-	recorder->copy = calloc(1, recorder->watch.size);
-	recorder->buffer = calloc(1, recorder->watch.size);
-	if (recorder->watch.here)
-		memcpy(recorder->copy, recorder->watch.here, recorder->watch.size);
+	recorder->copy = malloc(recorder->watch.size);
+	if (recorder->copy)
+		memcpy(recorder->copy, recorder->watch.bytes, recorder->watch.size);
 }
 
-// It has returned from mmap: the first mapping that is shared is what is to be watched.
+// The traced one has returned from mmap: the first file that it maps shared is to be watched.
 static void follow_mapping(struct recorder *recorder)
 {
 	const uint64_t flags = READ(recorder->stepper, r10);
+	const uint64_t size = READ(recorder->stepper, rsi);
+	char path[64];
+	void *bytes;
+	int fd;
 
-	if (recorder->watch.here || recorder->watch.there || !(flags & MAP_SHARED) ||
-	    (flags & MAP_ANONYMOUS))
+	if (recorder->watch.bytes || !(flags & MAP_SHARED) || (flags & MAP_ANONYMOUS))
 		return;
-	recorder->watch.there = READ(recorder->stepper, rax);
-	recorder->watch.size = READ(recorder->stepper, rsi);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", recorder->stepper->thread,
+		 (int)READ(recorder->stepper, r8));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	close(fd);
+	if (bytes == MAP_FAILED)
+		return;
+	recorder->mapped = true;
+	recorder->watch = (struct stepper_watch){ bytes, size };
 	start_watch(recorder);
 }
 
 static bool bytes_changed(struct recorder *recorder)
 {
-	const void *bytes = recorder->watch.here;
-
-	if (!recorder->watch.size)
+	if (!recorder->copy ||
+	    memcmp(recorder->copy, recorder->watch.bytes, recorder->watch.size) == 0)
 		return false;
-	if (!bytes) {
-		if (!read_memory(recorder->stepper, recorder->watch.there, recorder->buffer,
-				 recorder->watch.size))
-			return false;
-		bytes = recorder->buffer;
-	}
-	if (memcmp(recorder->copy, bytes, recorder->watch.size) == 0)
-		return false;
-	memcpy(recorder->copy, bytes, recorder->watch.size);
+	memcpy(recorder->copy, recorder->watch.bytes, recorder->watch.size);
 	return true;
 }
 
@@ -269,7 +267,7 @@ size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool 
 	struct recorder recorder = { .stepper = stepper, .watch = watch };
 	size_t count = 0;
 
-	if (watch.here)
+	if (watch.bytes)
 		start_watch(&recorder);
 	*ret_instructions = 0;
 	recorder.state = look(&recorder);
@@ -287,7 +285,8 @@ size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool 
 		recorder.state = state;
 	}
 	free(recorder.copy);
-	free(recorder.buffer);
+	if (recorder.mapped)
+		munmap((void *)(uintptr_t)recorder.watch.bytes, recorder.watch.size);
 	return count < capacity ? count : 0;
 }
 

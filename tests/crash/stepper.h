@@ -61,11 +61,10 @@ bool stepper_leave_call(struct stepper *stepper);
 // Lets it run untraced, by a signal that it gets first; 0: none.
 void stepper_detach(struct stepper *stepper, int signal);
 
-// What is watched for changes beside the robust list: memory of the caller's own (`here`) or the
-// first file that the traced one maps shared, in its memory.
+// What is watched for changes beside the robust list: shared memory that the caller has mapped, or
+// (bytes NULL) the first file that the traced one maps shared.
 struct stepper_watch {
-	const void *here; /* NULL: the traced one's */
-	uint64_t there;
+	const void *bytes;
 	size_t size;
 };
 
