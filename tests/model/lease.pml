@@ -1,30 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owner entries and lease slots: claim, renew, expire, lock, unlock, release, reap; with death of an
- * owner or of a reaper at any step. A stop is a process that takes no step for as long as it likes,
- * then goes on anywhere: every interleaving has it.
+ * Owner entries and lease slots: claim, renew, expire, lock, unlock, release, reap; with death of
+ * an owner or of a reaper at any step. A stop is a process that takes no step for as long as it
+ * likes, then goes on anywhere: every interleaving has it.
  *
- * Abstracted: one object, so a hold table is one record {object, incarnation}; every lease has a TTL
- * (who never expires is the run in which the clock stands still); nobody sleeps (mutex.pml); a lock
- * that is held is not waited for. The clock ticks at any moment. Sequentially consistent: every
- * step here that must be seen in order is a CAS or is followed by one.
+ * Abstracted: one object, so a hold table is one record {object, incarnation}; every lease has a
+ * TTL (who never expires is the run in which the clock stands still); nobody sleeps (mutex.pml); a
+ * lock that is held is not waited for. The clock ticks at any moment. Sequentially consistent:
+ * every step here that must be seen in order is a CAS or is followed by one.
  *
  * Labels (docs/protocol.md, Lease): claim 1 the owner entry: reap, lock the word, generation, tid;
- * slot 1 the lease slot: owner ref, then state; record, check, cas, recheck 2 lock an object; renew
- * and theft (in reap) 3; unlock 4; release 5; reap 6: latch, object, record, slot, owner ref.
+ * then the lease slot: owner ref, then state; record, check, cas, recheck 2 lock an object;
+ * renew and theft (in reap) 3; unlock 4; release 5; reap 6: latch, object, record, slot, owner
+ * ref.
  * An owner is taken for dead when the entry's generation is not the ref's, or the word is not the
  * tid stored with that generation. (With `word is 0 or OWNER_DIED` instead, -DNO_TID, one who
  * locked a dead entry's word and did not count up the generation yet makes the dead look alive:
  * nobody would be woken again on that word.)
  *
- * Shown by assertions: G1 at most one live grant (recheck); G2 who is judged alive is alive (judge),
- * and nothing is stranded: when all have ended, one walk by anybody finds or makes all free (init);
- * G3 no theft before expiry (the exact CAS in reap); G4 no grant by a CAS made after loss (recheck), a live lease
- * loses nothing (unlock); G5 tokens rise (recheck); no slot reused while the object names it
- * (slot); a late reaper or zombie frees nothing of the slot's next tenant (truth).
+ * Shown by assertions: G1 at most one live grant (recheck); G2 who is judged alive is alive
+ * (judge), and nothing is stranded: when all have ended, one walk by anybody finds or makes all
+ * free (init); G3 no theft before expiry (the exact CAS in reap); G4 no grant by a CAS made after
+ * loss (recheck), a live lease loses nothing (unlock); G5 tokens rise (recheck); no slot reused
+ * while the object names it (at FREE -> LIVE); a late reaper or zombie frees nothing of the slot's next
+ * tenant (truth).
  *
- * TWO is the mask of processes that take two leases, ROUNDS how often each comes back, OPS how many
- * times it locks or renews each time, NOW how far the clock goes.
+ * TWO is the mask of processes that take two leases, ROUNDS how often each comes back, OPS how
+ * many times it locks or renews each time, NOW how far the clock goes.
  *
  * config: -DPROCS=2 -DDEATHS=1 -DTWO=2
  * config: -DPROCS=2 -DDEATHS=2 -DTWO=4
@@ -35,7 +37,7 @@
  * ci: -DPROCS=3 -DDEATHS=2 -DOPS=0 -DNOW=0
  *
  * must-fail: -DREUSE -DPROCS=2 -DDEATHS=1   slot free before its table is empty
- * must-fail: -DBLIND -DPROCS=2 -DDEATHS=0 -DOPS=2   theft by a store, not a CAS of state with expiry
+ * must-fail: -DBLIND -DPROCS=2 -DDEATHS=0 -DOPS=2   theft by a store, not by a CAS with expiry
  * must-fail: -DEARLY -DPROCS=2 -DDEATHS=2   record cleared before the object
  * must-fail: -DNO_QUARANTINE -DPROCS=2 -DDEATHS=1   reaper clears records of an EXPIRED lease
  * must-fail: -DNO_RECHECK -DPROCS=2 -DDEATHS=0   state not looked at again after the CAS
@@ -89,7 +91,7 @@ byte deaths, ended;
 byte truth;			/* ghost: incarnation of the lease that took the object */
 byte granted;			/* ghost: {slot + 1, incarnation} that was told it holds */
 byte token;			/* ghost: last token granted */
-byte lost[ENTRIES];		/* ghost: bit g: who claimed this entry as generation g was killed */
+byte lost[ENTRIES];		/* ghost: bit g: who claimed generation g was killed */
 
 /* dead = whether the owner of ref x has ended; generation, tid, generation read as one */
 inline judge(s, x)
@@ -109,7 +111,7 @@ inline judge(s, x)
 	fi
 }
 
-/* CAS of slot s from v to `to`; v = `to` if it was made, else 0 (STATE(0) is FREE: nothing to do) */
+/* CAS of slot s from v to `to`; v = `to` if it was made, else 0 (FREE: nothing to do) */
 inline latch(s, to)
 {
 	if
@@ -185,7 +187,8 @@ inline reap(s)
 	:: atomic { v -> dead = (rec[s] == INC(v)) }
 #ifdef REUSE
 		if
-		:: atomic { STATE(v) == DEAD -> w = v; latch(s, WORD(FREE, INC(v), 0)); v = w; w = 0 }
+		:: atomic { STATE(v) == DEAD ->
+				w = v; latch(s, WORD(FREE, INC(v), 0)); v = w; w = 0 }
 			atomic { unref(s) }
 		:: atomic { else }
 		fi;
@@ -260,7 +263,8 @@ proctype Owner(byte me)
 		od;
 		/* slot: one or two leases, each the first that is free or can be made free */
 		do
-		:: atomic { s == SLOTS || slot[1] || (slot[0] && !((TWO >> me) & 1)) -> s = 0; break }
+		:: atomic { s == SLOTS || slot[1] || (slot[0] && !((TWO >> me) & 1)) ->
+				s = 0; break }
 		:: s < SLOTS && !slot[1] && !(slot[0] && !((TWO >> me) & 1)) ->
 			if
 			:: ref[s] != 0 && ref[s] != REF(e - 1, g) -> reap(s)
@@ -380,7 +384,8 @@ over:	skip
 			:: e && s < ENTRIES && g == generation[s] -> lost[s] = lost[s] | (1 << g)
 			:: else
 			fi;
-			n = 0; round = 0; e = 0; g = 0; slot[0] = 0; slot[1] = 0; inc[0] = 0; inc[1] = 0;
+			n = 0; round = 0; e = 0; g = 0;
+			slot[0] = 0; slot[1] = 0; inc[0] = 0; inc[1] = 0;
 			held = 0; with = 0; l = 0; dead = 0; late = 0;
 			v = 0; r = 0; w = 0; t = 0; s = 0
 		}

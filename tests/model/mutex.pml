@@ -3,25 +3,26 @@
  * Mutex: lock, unlock, wait, wake and reap, with death of holder, waiter and reaper at any step.
  *
  * Abstracted: one mutex; one lease to an owner, its slot never used again (lease.pml has that); no
- * expiry; hold records only where a wake depends on them; every holder declares the data consistent.
+ * expiry; hold records only where a wake depends on them; every holder declares the data
+ * consistent; whoever reaps is a waiter.
  * Kernel: futex_waitv queues its words one after another and takes itself off when one differs; a
- * wake picks any of the sleepers, also one that is already killed; the dying leaves its queues, then
- * its liveness word is marked, then exactly one sleeper on that word is woken (two steps). An idle
- * process never helps: who ends, lives on and does nothing.
- * x86-TSO: only the plain release store can be late (sb[]); a membarrier, or an atomic operation or
- * system call of the releaser, lets it out.
+ * wake picks any of the sleepers, also one that is already killed; the dying leaves its queues,
+ * then its liveness word is marked, then exactly one sleeper on that word is woken (two steps). An
+ * idle process never helps: who ends, lives on and does nothing.
+ * x86-TSO: only the plain release store can be late (sb[]); a membarrier, or an atomic operation
+ * or system call of the releaser, lets it out.
  *
- * Labels (docs/protocol.md, Mutex): look 1 load the word; take 2 CAS from free; told/dead 3 reap a
- * dead owner; mark 4 CAS the mark in, or for a PLAIN owner raise `waiters`, membarrier, look again;
- * queue 5 exchange oneself into last_waiter; behind 6a sleep behind the predecessor on {its turn,
- * its liveness}; head 6b sleep on {word, owner's liveness}; back 7 wake others on a dead word first;
- * leave 8 give up; unlock 9.
+ * Labels (docs/protocol.md, Mutex): look 1 load the word; take 2 CAS from free; reap() 3 a dead
+ * owner; mark 4 CAS the mark in, or for a PLAIN owner raise `waiters`, membarrier, look
+ * again; (before it) 5 exchange oneself into last_waiter; behind 6a sleep behind the predecessor on {its
+ * turn, its liveness}; head 6b sleep on {word, owner's liveness}; back 7 wake others on a dead
+ * word first; leave 8 give up; unlock 9.
  *
  * Shown: G1 exclusion and G5 rising tokens (assertions at take); G12 the first grant after a lost
- * holder says so, and no other does (assertion at take); a live owner's word is never taken from it
- * (assertion at unlock); G2/G8 nobody sleeps for ever while the lock is free or its owner dead:
- * invalid end state. Without BACKSTOP the wake is prompt; with it a sleeper may also look again, but
- * only when nothing else in the whole system can move.
+ * holder says so, and no other does (assertion at take); a live owner's word is never taken from
+ * it (assertion at unlock); G2/G8 nobody sleeps for ever while the lock is free or its owner dead:
+ * invalid end state. Without BACKSTOP the wake is prompt; with it a sleeper may also look again,
+ * but only when nothing else in the whole system can move.
  *
  * config: -DPROCS=3 -DDEATHS=1
  * config: -DPROCS=3 -DDEATHS=1 -DGIVEUPS=1
@@ -42,8 +43,8 @@
  * must-fail: -DNO_MARK -DPROCS=2 -DDEATHS=0   sleeps without the waiters mark
  * must-fail: -DNO_TURN -DPROCS=3 -DDEATHS=0   unlock does not wake its successor
  * must-fail: -DNO_PASS -DPROCS=3 -DDEATHS=0 -DGIVEUPS=1   gives up without passing on
- * must-fail: -DNO_OWNER -DPROCS=2 -DDEATHS=0 -DPLAINMASK=6   sleeps on a half word without the owner
- * must-fail: -DNO_TELL -DFLAT -DPROCS=3 -DDEATHS=1 -DGIVEUPS=1   told of a death, does not wake the others
+ * must-fail: -DNO_OWNER -DPROCS=2 -DDEATHS=0 -DPLAINMASK=6   sleeps on a half without the owner
+ * must-fail: -DNO_TELL -DFLAT -DPROCS=3 -DDEATHS=1 -DGIVEUPS=1   told of a death, wakes no others
  * must-fail: -DNO_DIED -DPROCS=2 -DDEATHS=1   reaper leaves no sign of the damage
  * must-fail: -DNO_MEMBARRIER -DPROCS=2 -DDEATHS=0 -DPLAINMASK=6   no membarrier before the sleep
  * must-fail: -DLATE -DPROCS=2 -DDEATHS=0 -DPLAINMASK=6   raises waiters after the membarrier
@@ -58,7 +59,7 @@
 #define GIVEUPS 0
 #endif
 #ifndef PLAINMASK
-#define PLAINMASK 0			/* bit p: lease p has no TTL and releases by a plain store */
+#define PLAINMASK 0			/* bit p: lease p has no TTL, releases by a store */
 #endif
 #ifndef CLEAR
 #define CLEAR 0
@@ -267,7 +268,10 @@ take:			atomic {
 #endif
 unlock:			if
 			:: r & PLAIN ->
-				atomic { assert(w == r); holder = 0; rmw = 0; sb[me] = TOKEN(r) << 6 }
+				atomic {
+					assert(w == r);
+					holder = 0; rmw = 0; sb[me] = TOKEN(r) << 6
+				}
 				if
 				:: WAITED(TOKEN(r)) ->
 #if CLEAR == 1
