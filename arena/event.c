@@ -5,7 +5,6 @@
 #include "arena/sys/clock.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #define STORE(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 
@@ -30,7 +29,7 @@ void event_record(struct lh_arena *arena, enum lh_event_kind kind, const struct 
 	STORE(event->kind, (uint32_t)kind);
 	STORE(event->pid, (uint32_t)identity.pid);
 	STORE(event->tid, (uint32_t)identity.tid);
-	STORE(event->by_pid, (uint32_t)getpid());
+	STORE(event->by_pid, (uint32_t)process_pid());
 	STORE(event->command[0], command[0]);
 	STORE(event->command[1], command[1]);
 	atomic_store_explicit(&event->sequence, number + 1, memory_order_release);

@@ -48,11 +48,19 @@ int lh_next_placement(const lh_arena *arena, uint64_t *cursor, struct lh_placeme
 	return -ENOENT;
 }
 
+// A slot that is free, or only being set up: its table is what a dead tenant left.
+static bool is_unoccupied(const struct lh_arena *arena, uint32_t slot)
+{
+	return lease_word_state(atomic_load(&arena->leases[slot].state)) == LEASE_FREE;
+}
+
 static uint32_t count_holds(const struct lh_arena *arena, uint32_t slot)
 {
 	const struct hold_record *records = arena_hold_table(arena, slot);
 	uint32_t count = 0;
 
+	if (is_unoccupied(arena, slot))
+		return 0;
 	for (uint32_t i = 0; i < arena->holds_per_lease; i++)
 		count += atomic_load_explicit(&records[i].object, memory_order_relaxed) != 0;
 	return count;
@@ -170,9 +178,8 @@ int lh_next_hold(const lh_arena *arena, uint64_t *cursor, struct lh_hold_info *r
 	while (*cursor < (uint64_t)arena->lease_count * arena->holds_per_lease) {
 		const uint64_t position = *cursor;
 
-		// A slot that is nobody's has no records: on to the next.
 		if (position % arena->holds_per_lease == 0 &&
-		    atomic_load(&arena->leases[position / arena->holds_per_lease].owner) == 0) {
+		    is_unoccupied(arena, (uint32_t)(position / arena->holds_per_lease))) {
 			*cursor += arena->holds_per_lease;
 			continue;
 		}

@@ -23,9 +23,10 @@ struct lost_lease {
 };
 
 struct kind_ops {
-	// Frees the object from the lost lease if it names it, and wakes whom the lost one may have
-	// left asleep. Only by CAS from values read before lease_still_lost() said true.
-	void (*reap)(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
+	// Frees the object from the lost lease if it names it; else wakes whom the lost one, dying
+	// between freeing and waking, may have left asleep. Only by CAS from values read before
+	// lease_still_lost() said true. Whether others may have queued behind the lease.
+	bool (*reap)(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
 	// Unlocks it for its user's lh_lease_release and clears the record. 0; -ESTALE; -EBADMSG.
 	int (*release)(struct lh_lease *lease, struct hold_record *record);
 	// Slot of the lease that must let go of it before others get it, or -1.

@@ -191,6 +191,15 @@ struct acquisition {
 	struct lh_lease *lease;
 };
 
+// What a dead tenant left: reapers do not touch records, and the slot is ours alone by now.
+static void wipe_records(const struct lh_lease *lease)
+{
+	for (uint32_t i = 0; i < lease->arena->holds_per_lease; i++) {
+		if (atomic_load_explicit(&lease->holds[i].object, memory_order_relaxed))
+			atomic_store_explicit(&lease->holds[i].object, 0, memory_order_relaxed);
+	}
+}
+
 // The slot's life: owner 0 → ref (ours); FREE{n}: fields are written; LIVE{n + 1}. A claimer that
 // dies before LIVE leaves FREE with a dead owner's reference, which reap_slot clears.
 static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *options)
@@ -213,6 +222,7 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	lease->slot = slot;
 	lease->holds = arena_hold_table(arena, lease->index);
 	lease->line_mask = (arena->hold_lines - 1) * LAYOUT_LINE;
+	wipe_records(lease);
 	atomic_store_explicit(&slot->id, lease_id(lease->incarnation, lease->index),
 			      memory_order_relaxed);
 	atomic_store_explicit(&slot->edge,

@@ -225,3 +225,12 @@ int process_thread(struct thread_state **ret_thread)
 	thread->fork_generation = generation;
 	return 0;
 }
+
+pid_t process_pid(void)
+{
+	const struct thread_state *thread = &process_thread_state;
+
+	return thread->fork_generation && thread->fork_generation == process_generation()
+		       ? thread->identity.pid
+		       : getpid();
+}

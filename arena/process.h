@@ -47,6 +47,7 @@ extern const _Atomic uint64_t *process_mark __attribute__((visibility("hidden"))
 
 const struct clock_identity *process_clock(void);
 unsigned process_cpus(void);
+pid_t process_pid(void); // without a system call once the thread is known
 
 // The calling thread's state with its identity read; 0, or a negative errno when /proc cannot be
 // read (detail set).

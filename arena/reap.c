@@ -156,53 +156,52 @@ uint32_t lease_state_seen(const struct lh_arena *arena, uint32_t slot, uint64_t 
 
 // ---------------------------------------------------------------------------------------------
 
-// DEAD → FREE once no record is left, then owner → 0. Both by CAS of what was read of this tenant.
+// Reapers free objects, by CAS of exact words; they never write records. A reaper that was stopped
+// between looking at the slot's state and clearing a record could otherwise clear the next tenant's,
+// which may be the very same word. The table of a freed slot is wiped by who claims it next.
+
+// Whether somebody may have queued behind the lease for this object.
+static bool reap_record(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
+{
+	const struct kind_ops *ops = kind_ops(hold_word_kind(record));
+
+	if (ops && arena_user_offset(arena, hold_word_granule(record), LAYOUT_LINE))
+		return ops->reap(arena, lost, record);
+	event_record(arena, LH_EVENT_CORRUPT, lost, 0, record);
+	return true;
+}
+
+// DEAD → FREE, then owner → 0. Both by CAS of what was read of this tenant.
 static void free_slot(struct lh_arena *arena, const struct lost_lease *lost)
 {
 	struct lease_slot *lease = &arena->leases[lost->slot];
-	struct hold_record *records = arena_hold_table(arena, lost->slot);
 	uint64_t state = lost->state, owner = lost->owner;
 
-	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
-		if (atomic_load_explicit(&records[i].object, memory_order_acquire) != 0)
-			return;
-	}
 	if (atomic_compare_exchange_strong(&lease->state, &state, lease_id_incarnation(lost->id)))
 		atomic_compare_exchange_strong(&lease->owner, &owner, 0);
 }
 
-static void reap_record(struct lh_arena *arena, const struct lost_lease *lost,
-			struct hold_record *record)
-{
-	uint64_t word = atomic_load_explicit(&record->object, memory_order_acquire);
-	const struct kind_ops *ops;
-
-	if (word == 0)
-		return;
-	// It is this tenant's: a slot is used again only when its table is empty. What names nothing
-	// is damage; it is cleared like the others.
-	ops = kind_ops(hold_word_kind(word));
-	if (ops && arena_user_offset(arena, hold_word_granule(word), LAYOUT_LINE))
-		ops->reap(arena, lost, word);
-	else
-		event_record(arena, LH_EVENT_CORRUPT, lost, 0, word);
-	// Of an EXPIRED lease the record stays: its owner may still be about to take the object.
-	if (lease_word_state(lost->state) == LEASE_DEAD && lease_still_lost(arena, lost))
-		atomic_compare_exchange_strong(&record->object, &word, 0);
-}
-
 void reap_lease(struct lh_arena *arena, const struct lost_lease *lost)
 {
-	struct hold_record *records = arena_hold_table(arena, lost->slot);
+	const struct hold_record *records = arena_hold_table(arena, lost->slot);
+	bool queued = false;
 
 	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
+		const uint64_t record = atomic_load_explicit(&records[i].object,
+							     memory_order_acquire);
+
+		if (!record)
+			continue;
 		if (!lease_still_lost(arena, lost))
 			return; // overtaken by another reaper, or by its owner's end
-		reap_record(arena, lost, &records[i]);
+		queued |= reap_record(arena, lost, record);
 	}
-	// Those who queued behind it look for themselves from now on.
-	atomic_fetch_add(&arena->leases[lost->slot].turn, 1);
-	futex_wake(&arena->leases[lost->slot].turn, FUTEX_ALL);
+	if (queued) { // those behind it look for themselves from now on
+		atomic_fetch_add(&arena->leases[lost->slot].turn, 1);
+		futex_wake(&arena->leases[lost->slot].turn, FUTEX_ALL);
+	}
+	// An EXPIRED lease keeps slot and records: its owner may still be about to take an object.
+	// Once it is DEAD this walk has seen all it can ever have taken.
 	if (lease_word_state(lost->state) == LEASE_DEAD)
 		free_slot(arena, lost);
 }

@@ -197,14 +197,15 @@ int lh_region_release(lh_lease *lease, uint64_t offset)
 }
 
 // Of an EXPIRED lease the memory stays: its owner may still write to it.
-static void reap_region(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
+static bool reap_region(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
 {
 	const uint64_t offset = arena_user_offset(arena, hold_word_granule(record), LAYOUT_LINE);
 
 	if (lease_word_state(lost->state) != LEASE_DEAD || !lease_still_lost(arena, lost))
-		return;
+		return false;
 	if (placement_return(arena, hold_word_count(record), lost->id))
 		event_record(arena, LH_EVENT_REGION_RETURNED, lost, offset, 0);
+	return false;
 }
 
 static void view_region(const struct lh_arena *arena, uint32_t slot, uint64_t record,

@@ -203,6 +203,7 @@ static __attribute__((noinline)) int lock_slow(const lh_mutex *mutex, lh_lease *
 					  .no_repair = is_no_repair(mutex),
 					  .lease = lease,
 					  .record = record,
+					  .own_record = mutex->private_[2],
 					  .deadline = deadline,
 					  .grant = grant };
 	return mutex_acquire(&attempt);
@@ -372,38 +373,36 @@ bool lh_mutex_held(const lh_mutex *mutex, const lh_lease *lease)
 // ---------------------------------------------------------------------------------------------
 // What the arena asks (kind.h)
 
-void mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
+bool mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
 {
 	const uint32_t granule = hold_word_granule(record);
+	const bool died = lease_word_state(lost->state) == LEASE_DEAD;
 	struct object_header *header = arena_object(arena, granule);
 	uint64_t previous, word, freed;
 
 	if (!header || header->kind != LH_KIND_MUTEX) {
 		event_record(arena, LH_EVENT_CORRUPT, lost, (uint64_t)granule * LAYOUT_LINE,
 			     record);
-		return;
+		return true;
 	}
 	do {
 		// Order: lost_lease, the word, that the lease is still lost; then both by CAS of
 		// what was read. So lost_lease never goes back to an earlier loss.
 		previous = atomic_load(&header->lost_lease);
 		word = atomic_load(&header->word);
-		if (word_owner(word) != lost->slot + 1 || !lease_still_lost(arena, lost))
-			break;
+		if (word_owner(word) != lost->slot + 1 || !lease_still_lost(arena, lost)) {
+			// Wanted only, or freed by it or by another reaper that may have died since.
+			futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+			return true;
+		}
 		atomic_compare_exchange_strong(&header->lost_lease, &previous, lost->id);
 		freed = word_freed(word) | (header->flags & LH_NO_REPAIR ? 0 : WORD_DIED);
-		// theirs → free, DIED. A reaper that dies here leaves the waking to the next: the
-		// record is still there.
-		if (atomic_compare_exchange_strong(&header->word, &word, freed)) {
-			event_record(arena,
-				     lease_word_state(lost->state) == LEASE_DEAD
-					     ? LH_EVENT_OWNER_DIED
-					     : LH_EVENT_EXPIRED,
-				     lost, (uint64_t)granule * LAYOUT_LINE, word_token(word));
-			break;
-		}
-	} while (true);
-	futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+		// theirs → free, DIED. Heads need no wake: they are armed on the lost owner's life
+		// and expiry, and whoever was told of these first has woken the others.
+	} while (!atomic_compare_exchange_strong(&header->word, &word, freed));
+	event_record(arena, died ? LH_EVENT_OWNER_DIED : LH_EVENT_EXPIRED, lost,
+		     (uint64_t)granule * LAYOUT_LINE, word_token(word));
+	return (word & WORD_QUEUED) != 0;
 }
 
 // For lh_lease_release: what the record names is unlocked as by its user; an intent is forgotten.

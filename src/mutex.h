@@ -19,6 +19,7 @@ struct mutex_attempt {
 	bool no_repair;
 	struct lh_lease *lease;
 	struct hold_record *record;
+	uint64_t own_record; // what it says
 	lh_deadline deadline;
 	lh_grant *grant; // NULL: who wants no news of damage is not granted it
 };
@@ -46,8 +47,8 @@ int mutex_acquire(const struct mutex_attempt *attempt);
 // woken. 0; -ESTALE if the word is not its own any more.
 int mutex_free(struct lh_arena *arena, struct object_header *header, struct lh_lease *lease);
 
-// Frees the object from a lost lease if it names it; wakes its sleepers.
-void mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
+// kind.h says what it does.
+bool mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
 
 // Counts the lease's turn up and wakes who queued behind it.
 void mutex_pass_turn(struct lh_arena *arena, struct object_header *header, uint32_t slot);

@@ -295,11 +295,12 @@ static int judge_owner(struct waiter *waiter, uint64_t word, uint64_t *ret_until
 		return -EBADMSG;
 	switch (lease_judge(arena, slot, &lost)) {
 	case VERDICT_LOST:
-		owner_wake_if_ended(arena, lost.owner);
-		mutex_reap(
-			arena, &lost,
-			hold_word(LH_KIND_MUTEX, LH_HOLD_EXCLUSIVE, 1, waiter->attempt->granule));
+		if (!waiter->began_ns) // else the sleep has done it
+			owner_wake_if_ended(arena, lost.owner);
 		reap_lease(arena, &lost);
+		// Its table was damaged if it does not name what the word says it has.
+		if (atomic_load(&waiter->attempt->header->word) == word)
+			mutex_reap(arena, &lost, waiter->attempt->own_record);
 		return -EAGAIN;
 	case VERDICT_GONE:
 		if (word != waiter->stuck_word)
