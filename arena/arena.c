@@ -94,6 +94,9 @@ static int map(struct lh_arena *arena, const struct arena_header *header)
 				    (unsigned long long)header->total_size);
 	arena->base = base;
 	geometry_apply(arena, header);
+#ifdef MADV_POPULATE_WRITE
+	prefault(arena, header);
+#endif
 	return 0;
 }
 
@@ -107,6 +110,25 @@ static int apply_flags(struct lh_arena *arena, uint32_t flags)
 				    (unsigned long long)arena->size);
 	return 0;
 }
+
+#define PREFAULT_BYTES (UINT64_C(1) << 18)
+
+#ifdef MADV_POPULATE_WRITE
+static void prefault_range(const struct lh_arena *arena, uint64_t begin, uint64_t end)
+{
+	begin = begin / LAYOUT_PAGE * LAYOUT_PAGE;
+	if (!arena->read_only && end - begin <= PREFAULT_BYTES)
+		madvise(arena->base + begin, end - begin, MADV_POPULATE_WRITE);
+}
+
+// Maps what a recovery reads and writes before it is needed: whoever is granted a dead one's lock
+// would otherwise wait for each first touch. Large tables are left to come as they are used.
+static void prefault(const struct lh_arena *arena, const struct arena_header *header)
+{
+	prefault_range(arena, header->owners_offset, header->holds_offset);
+	prefault_range(arena, header->events_offset, header->user_offset);
+}
+#endif
 
 static int register_fences(const struct arena_header *header)
 {
@@ -334,6 +356,7 @@ static int open_or_create(const char *path, int flags, const struct lh_arena_opt
 int lh_arena_open(const char *name, int flags, const struct lh_arena_options *options,
 		  lh_arena **ret_arena)
 {
+	PROCESS_NO_CANCEL;
 	const struct lh_arena_options full = with_defaults(options);
 	char path[PATH_MAX];
 	int error;
@@ -375,6 +398,7 @@ static bool has_leases(const struct lh_arena *arena)
 
 int lh_arena_close(lh_arena *arena)
 {
+	PROCESS_NO_CANCEL;
 	int error = 0;
 
 	if (!arena)
@@ -397,6 +421,7 @@ int lh_arena_close(lh_arena *arena)
 
 int lh_arena_unlink(const char *name)
 {
+	PROCESS_NO_CANCEL;
 	char path[PATH_MAX];
 	const int error = object_path(name, path);
 

@@ -210,6 +210,7 @@ static int start(void)
 
 int keeper_run(int (*function)(void *argument), void *argument)
 {
+	PROCESS_NO_CANCEL;
 	struct keeper_call call = { .function = function, .argument = argument };
 	int error;
 
@@ -272,6 +273,7 @@ static struct keeper_duty *duty_of(struct lh_lease *lease, int *ret_error)
 
 int keeper_renew(struct lh_lease *lease, uint64_t renew_every_ns, uint32_t max_renewals)
 {
+	PROCESS_NO_CANCEL;
 	struct keeper_duty *duty;
 	int error;
 
@@ -291,6 +293,7 @@ int keeper_renew(struct lh_lease *lease, uint64_t renew_every_ns, uint32_t max_r
 
 int keeper_on_loss(struct lh_lease *lease, void (*callback)(void *context), void *context)
 {
+	PROCESS_NO_CANCEL;
 	struct keeper_duty *duty;
 	int error = 0;
 
@@ -307,6 +310,7 @@ int keeper_on_loss(struct lh_lease *lease, void (*callback)(void *context), void
 
 int keeper_loss_fd(struct lh_lease *lease)
 {
+	PROCESS_NO_CANCEL;
 	struct keeper_duty *duty;
 	int result;
 
@@ -338,6 +342,7 @@ static void free_duty(struct keeper_duty *duty)
 
 int keeper_drop(struct lh_lease *lease)
 {
+	PROCESS_NO_CANCEL;
 	struct keeper_duty *duty = lease->duty;
 	int error = 0;
 

@@ -138,6 +138,7 @@ bool owner_identity(const struct lh_arena *arena, uint64_t ref, struct identity 
 static bool process_is_gone(const struct lh_arena *arena, const struct owner_entry *entry,
 			    uint64_t ref)
 {
+	PROCESS_NO_CANCEL;
 	struct identity identity;
 	int pidfd;
 	bool gone;

@@ -200,16 +200,11 @@ unsigned process_cpus(void)
 	return cpus;
 }
 
-int process_thread(struct thread_state **ret_thread)
+static int identify(struct thread_state *thread, uint64_t generation)
 {
-	struct thread_state *thread = &process_thread_state;
-	const uint64_t generation = process_generation();
-	int error;
+	PROCESS_NO_CANCEL;
+	int error = identity_of_self(&thread->identity);
 
-	*ret_thread = thread;
-	if (thread->fork_generation == generation && generation)
-		return 0;
-	error = identity_of_self(&thread->identity);
 	if (error)
 		return proc_error(error, "this thread's start time");
 	error = -pthread_setspecific(thread_key, thread);
@@ -224,6 +219,17 @@ int process_thread(struct thread_state **ret_thread)
 	thread->robust = false;
 	thread->fork_generation = generation;
 	return 0;
+}
+
+int process_thread(struct thread_state **ret_thread)
+{
+	struct thread_state *thread = &process_thread_state;
+	const uint64_t generation = process_generation();
+
+	*ret_thread = thread;
+	if (thread->fork_generation == generation && generation)
+		return 0;
+	return identify(thread, generation);
 }
 
 pid_t process_pid(void)

@@ -7,6 +7,7 @@
 #include "arena/sys/clock.h"
 #include "arena/sys/identity.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -47,6 +48,25 @@ extern const _Atomic uint64_t *process_mark __attribute__((visibility("hidden"))
 
 const struct clock_identity *process_clock(void);
 unsigned process_cpus(void);
+// The rest of the scope is no cancellation point: for calls that open files, wait for the library's
+// own thread or hold a process-local mutex. pthread_cancel takes effect after them.
+static inline int process_hold_cancel(void)
+{
+	int before;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	return before;
+}
+
+static inline void process_allow_cancel(const int *before)
+{
+	pthread_setcancelstate(*before, NULL);
+}
+
+#define PROCESS_NO_CANCEL                                                                          \
+	const int cancel_state                                                                     \
+		__attribute__((cleanup(process_allow_cancel), unused)) = process_hold_cancel()
+
 pid_t process_pid(void); // without a system call once the thread is known
 
 // The calling thread's state with its identity read; 0, or a negative errno when /proc cannot be

@@ -55,6 +55,7 @@ static bool kill_is_told(const struct lh_arena *arena, uint64_t lease)
 // The owner consented to be killed once its lease has expired. Whether it has ended.
 static bool kill_owner(struct lh_arena *arena, uint32_t slot, uint64_t owner)
 {
+	PROCESS_NO_CANCEL;
 	struct identity identity;
 	struct lost_lease lost;
 	int pidfd;
