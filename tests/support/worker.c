@@ -231,6 +231,7 @@ static int lock_until(struct worker_stage *stage, uint64_t offset, lh_deadline d
 
 int worker_lock(struct worker_stage *stage, uint64_t offset)
 {
+	stage->locked = offset;
 	return lock_until(stage, offset, LH_FOREVER, &stage->grant);
 }
 
@@ -250,6 +251,12 @@ int worker_unlock(struct worker_stage *stage, uint64_t offset)
 	const int error = lh_mutex_at(stage->arena, offset, NULL, &mutex);
 
 	return error ? error : lh_mutex_unlock(&mutex, stage->lease);
+}
+
+int worker_unlock_when_waited(struct worker_stage *stage, uint64_t lease)
+{
+	scene_await_wait(stage->arena, lease, true);
+	return worker_unlock(stage, stage->locked);
 }
 
 int worker_consistent(struct worker_stage *stage, uint64_t offset)

@@ -20,6 +20,7 @@ struct worker_stage {
 	lh_lease *lease;
 	lh_grant grant;
 	uint64_t value;
+	uint64_t locked; /* offset of the mutex that worker_lock locked last */
 };
 
 typedef int (*worker_step)(struct worker_stage *stage, uint64_t argument);
@@ -57,6 +58,8 @@ int worker_lock(struct worker_stage *stage, uint64_t offset);
 int worker_lock_blindly(struct worker_stage *stage, uint64_t offset); /* ret_grant NULL */
 int worker_try(struct worker_stage *stage, uint64_t offset);
 int worker_unlock(struct worker_stage *stage, uint64_t offset);
+// Unlocks the mutex locked last once the lease of that number waits.
+int worker_unlock_when_waited(struct worker_stage *stage, uint64_t lease);
 int worker_consistent(struct worker_stage *stage, uint64_t offset);
 int worker_region(struct worker_stage *stage, uint64_t size); /* value: its offset */
 int worker_renew(struct worker_stage *stage, uint64_t ttl_ns);
