@@ -76,6 +76,9 @@ static inline struct hold_record *arena_hold_table(const struct lh_arena *arena,
 
 // Whether another open file than ours has the attach byte `attach` locked: its process lives.
 bool arena_attached(const struct lh_arena *arena, uint32_t attach);
+// Keeps others from attaching meanwhile: 0 or -EBUSY.
+int arena_enter_alone(const struct lh_arena *arena);
+void arena_leave(const struct lh_arena *arena);
 // Whether any other process has the arena open.
 bool arena_shared(const struct lh_arena *arena);
 // 0, or -ESTALE once it has no name any more.

@@ -468,8 +468,11 @@ static void bury(struct lh_lease *lease)
 			continue;
 		lost.state = lease_word_with(word, LEASE_DEAD);
 		reap_lease(lease->arena, &lost);
-		return;
+		break;
 	}
+	// Another reaper may have freed the slot and died before this.
+	if (atomic_load(&lease->slot->state) == lease->incarnation)
+		atomic_compare_exchange_strong(&lease->slot->owner, &lost.owner, 0);
 }
 
 static void free_private(struct lh_lease *lease)
@@ -516,7 +519,7 @@ int lh_lease_release(lh_lease *lease)
 	if (result == -EBADMSG) {
 		// What cannot be unlocked stays named by the table, and the slot with it, until the
 		// owner's end lets a reaper look at it.
-		atomic_fetch_and(&lease->slot->edge, EDGE_SEQUENCE_MASK);
+		owner_wake_all(lease->arena, lease->owner);
 	} else {
 		error = vacate_slot(lease);
 		if (error)

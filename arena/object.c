@@ -8,10 +8,12 @@
 
 #include "arena/error.h"
 #include "arena/sys/clock.h"
+#include "arena/sys/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/vfs.h>
@@ -21,6 +23,8 @@
 #define ATTACH_BYTES 0x7fffffffu
 #define ATTACH_TRIES 65536u
 #define ATTACH_READERS ATTACH_BYTES // one byte for all read-only users, locked shared
+#define ATTACH_GATE (ATTACH_BYTES + 1)
+#define GATE_DEADLINE_NS (10 * CLOCK_NS_PER_S)
 
 int object_path(const char *name, char path[PATH_MAX])
 {
@@ -223,6 +227,29 @@ int object_attach(int fd, bool read_only, uint32_t *ret_attach)
 			return error_detail(-errno, "no attach lock");
 	}
 	return error_detail(-EUSERS, "%u processes have the arena open", ATTACH_TRIES);
+}
+
+int object_enter_gate(int fd, bool alone)
+{
+	const uint64_t deadline = clock_now() + GATE_DEADLINE_NS;
+	struct flock lock = byte_lock(alone ? F_WRLCK : F_RDLCK, ATTACH_GATE, 1);
+
+	while (fcntl(fd, F_OFD_SETLK, &lock) != 0) {
+		if (errno != EAGAIN && errno != EACCES)
+			return error_detail(-errno, "no attach lock");
+		if (alone || clock_now() > deadline)
+			return error_detail(-EBUSY, "another process is removing a placement, or "
+						    "opening the arena");
+		sched_yield();
+	}
+	return 0;
+}
+
+void object_leave_gate(int fd)
+{
+	struct flock lock = byte_lock(F_UNLCK, ATTACH_GATE, 1);
+
+	fcntl(fd, F_OFD_SETLK, &lock);
 }
 
 static bool locked_elsewhere(int fd, uint32_t first, uint32_t count)

@@ -31,6 +31,11 @@ int object_own_file(int fd, bool read_only);
 // Locks a byte of the attach range for this open file: any, or (read-only) the readers' one.
 // 0 with its number; -EUSERS.
 int object_attach(int fd, bool read_only, uint32_t *ret_attach);
+// The gate: openers pass it, shared, while they attach; lh_remove holds it alone, so that nobody
+// attaches between its look at who is there and what it does. 0, -EBUSY (not waited for when alone is
+// asked; else after a deadline).
+int object_enter_gate(int fd, bool alone);
+void object_leave_gate(int fd);
 // Whether another open file has this byte, or any byte, locked.
 bool object_attached(int fd, uint32_t attach);
 bool object_shared(int fd);

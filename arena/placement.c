@@ -244,8 +244,10 @@ static int find_existing(struct lh_arena *arena, const struct placement *wanted,
 			i--; // look at it again
 			continue;
 		}
-		if (placement_phase(copy->state) == ENTRY_INIT ||
-		    !is_equal(&copy->placement, wanted))
+		if (placement_phase(copy->state) == ENTRY_INIT) // read-only: cannot help or wait
+			return error_detail(-EBUSY, "the placement at %llu is being made",
+					    (unsigned long long)copy->placement.offset);
+		if (!is_equal(&copy->placement, wanted))
 			return error_detail(-EEXIST, "at %llu stands %s \"%s\" of %llu bytes",
 					    (unsigned long long)copy->placement.offset,
 					    lh_kind_name(copy->placement.kind), copy->name,

@@ -68,7 +68,6 @@ static void thread_exits(void *state)
 {
 	struct thread_state *thread = state;
 
-	thread->exiting = true;
 	lease_thread_exits(thread);
 	owner_thread_exits(thread);
 	drop_guard(thread->guard);

@@ -33,8 +33,7 @@ struct thread_state {
 	struct identity identity;
 	struct thread_arena *arenas;
 	struct lh_lease *leases; // of this thread, linked by thread_next
-	bool exiting;
-	bool robust; // its robust list was seen to be the kernel's too
+	bool robust;             // its robust list was seen to be the kernel's too
 };
 
 // Fills the process's state on first use; 0 or a negative errno.

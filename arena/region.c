@@ -66,6 +66,14 @@ static bool is_busy(const struct lh_arena *arena, const struct placement *placem
 
 	if (placement->lease)
 		return true;
+	for (uint32_t slot = 0; slot < arena->lease_count; slot++) {
+		const uint64_t wanted = (atomic_load(&arena->leases[slot].edge) >>
+					 EDGE_WANTED_SHIFT) *
+					LAYOUT_LINE;
+
+		if (wanted >= placement->offset && wanted - placement->offset < placement->size)
+			return true;
+	}
 	if (!ops || !ops->busy)
 		return false;
 	for (uint32_t i = 0; i < count && i * stride < placement->size; i++) {
@@ -75,17 +83,13 @@ static bool is_busy(const struct lh_arena *arena, const struct placement *placem
 	return false;
 }
 
-int lh_remove(lh_arena *arena, uint64_t offset)
+static int remove_at(struct lh_arena *arena, uint64_t offset)
 {
 	struct placement_copy copy;
 	int error = 0;
 
-	if (!arena)
-		return error_detail(-EINVAL, "arena is NULL");
-	if (arena->read_only)
-		return error_detail(-EROFS, "the arena was opened read-only");
 	if (arena_shared(arena))
-		return error_detail(-EBUSY, "another process has the arena open");
+		return error_detail(-EBUSY, "another process, or a read-only handle, has it open");
 	reap_all(arena);
 	for (uint32_t i = 0; i < placement_bound(arena); i++) {
 		if (!placement_read(arena, i, &copy)) {
@@ -104,6 +108,22 @@ int lh_remove(lh_arena *arena, uint64_t offset)
 	return error ? error
 		     : error_detail(-ENOENT, "no placement begins at %llu",
 				    (unsigned long long)offset);
+}
+
+int lh_remove(lh_arena *arena, uint64_t offset)
+{
+	int error;
+
+	if (!arena)
+		return error_detail(-EINVAL, "arena is NULL");
+	if (arena->read_only)
+		return error_detail(-EROFS, "the arena was opened read-only");
+	error = arena_enter_alone(arena);
+	if (error)
+		return error;
+	error = remove_at(arena, offset);
+	arena_leave(arena);
+	return error;
 }
 
 // ---------------------------------------------------------------------------------------------

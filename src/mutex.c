@@ -184,6 +184,8 @@ static __attribute__((noinline)) int lock_slow(const lh_mutex *mutex, lh_lease *
 	uint64_t word;
 	int error = check_call(mutex, lease);
 
+	if (error && record)
+		hold_clear(record);
 	if (error)
 		return error;
 	if (!record) {
