@@ -76,7 +76,13 @@ int futex_wait_many(const struct futex_word *words, size_t count, uint64_t until
 		};
 	woken = syscall(SYS_futex_waitv, list, (unsigned)count, 0,
 			until_ns == FUTEX_NEVER ? NULL : &until, CLOCK_MONOTONIC);
-	return woken >= 0 ? (int)woken : -errno;
+	if (woken >= 0)
+		return (int)woken;
+	if (errno != ENOSYS && errno != EPERM)
+		return -errno;
+	// Refused from some moment on: the process has shut itself in since.
+	atomic_store_explicit(&many_state, MANY_MISSING, memory_order_relaxed);
+	return wait_slice(words, count, until_ns);
 }
 
 static int wake(const _Atomic uint32_t *address, int count, int flags)

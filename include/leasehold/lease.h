@@ -74,7 +74,8 @@ enum {
 	LH_LEASE_KILL_ON_EXPIRY = 4, /* once expired, whoever wants what it holds kills the process
 				      * (SIGKILL by pidfd) and is granted it when that is dead; a
 				      * taker that may not signal it waits for its end */
-	LH_LEASE_INTERRUPTIBLE = 8   /* a signal handler that ran ends a wait: -EINTR */
+	LH_LEASE_INTERRUPTIBLE = 8   /* a signal handler that ran ends a wait: -EINTR; one that was
+				      * installed with SA_RESTART does not */
 };
 
 struct lh_lease_options {
