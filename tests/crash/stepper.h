@@ -3,7 +3,7 @@
 // stepper.h: runs another thread one instruction at a time (ptrace(2), x86-64).
 //
 // The traced one calls stepper_trace_me, then stepper_mark just before and just after the operation.
-// Its parent is the tracer. A place in the operation is named by {system calls made since the first
+// Its parent, of whom it is a fork, is the tracer. A place in the operation is named by {system calls made since the first
 // mark, instructions since the last of them}: so a fresh process, forked from the same parent, gets
 // there mostly at full speed, and where it arrived is confirmed by the instruction pointer. What runs
 // in the vdso (clock_gettime) counts as part of the instruction that called it: it reads a sequence

@@ -7,19 +7,19 @@
 //
 // A process dies in each state of acquiring, renewing and releasing a lease, acquiring and releasing
 // leased memory, and in a thread's end.
-#include "tests/crash/scene.h"
+#include "tests/crash/crash.h"
 
 #include "arena/lease.h"
 
 #include <string.h>
 
-static void tell(struct scene *scene)
+static void tell(struct crash_scene *scene)
 {
 	scene->shared->slot = scene->mine->index;
 	scene->shared->lease = lh_lease_id(scene->mine);
 }
 
-static int acquire(struct scene *scene)
+static int acquire(struct crash_scene *scene)
 {
 	const struct lh_lease_options options = { .ttl_ns = LH_SEC(1000), .label = "a label" };
 
@@ -27,139 +27,139 @@ static int acquire(struct scene *scene)
 }
 
 // The identity of the thread, read once for all its leases, is known: no /proc.
-static void with_another_lease(struct scene *scene)
+static void with_another_lease(struct crash_scene *scene)
 {
 	lh_lease *other;
 
-	scene_must(scene, lh_lease_acquire(scene->arena, NULL, &other), "lease");
+	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &other), "lease");
 }
 
-static int thread_lease(struct scene *scene)
+static int thread_lease(struct crash_scene *scene)
 {
 	return lh_thread_lease(scene->arena, &scene->mine);
 }
 
-static int renew(struct scene *scene)
+static int renew(struct crash_scene *scene)
 {
 	return lh_lease_renew(scene->mine, LH_SEC(2000));
 }
 
-static int release(struct scene *scene)
+static int release(struct crash_scene *scene)
 {
 	return lh_lease_release(scene->mine);
 }
 
-static void with_a_region(struct scene *scene)
+static void with_a_region(struct crash_scene *scene)
 {
-	scene_with_lease(scene);
-	scene_must(scene, lh_region_acquire(scene->mine, 100, &scene->shared->offset), "region");
+	crash_with_lease(scene);
+	crash_must(scene, lh_region_acquire(scene->mine, 100, &scene->shared->offset), "region");
 }
 
-static void with_much(struct scene *scene)
+static void with_much(struct crash_scene *scene)
 {
 	uint64_t offset;
 
-	scene_holding(scene);
-	scene_must(scene, lh_region_acquire(scene->mine, 100, &offset), "region");
-	scene_must(scene, lh_region_acquire(scene->mine, 200, &offset), "region");
+	crash_holding(scene);
+	crash_must(scene, lh_region_acquire(scene->mine, 100, &offset), "region");
+	crash_must(scene, lh_region_acquire(scene->mine, 200, &offset), "region");
 }
 
-static bool one_sleeper(struct scene *scene)
+static bool one_sleeper(struct crash_scene *scene)
 {
-	scene_add_waiter(scene);
+	crash_add_waiter(scene);
 	return true;
 }
 
-static int region_acquire(struct scene *scene)
+static int region_acquire(struct crash_scene *scene)
 {
 	return lh_region_acquire(scene->mine, 100, &scene->shared->offset);
 }
 
-static int region_release(struct scene *scene)
+static int region_release(struct crash_scene *scene)
 {
 	return lh_region_release(scene->mine, scene->shared->offset);
 }
 
 // Leased memory was somebody's before: it is not zero.
-static void stage_used(struct scene *scene)
+static void stage_used(struct crash_scene *scene)
 {
 	uint64_t offset;
 
-	scene_stage(scene);
-	scene_must(scene, lh_region_acquire(scene->lease, 2048, &offset), "region");
+	crash_stage(scene);
+	crash_must(scene, lh_region_acquire(scene->lease, 2048, &offset), "region");
 	memset(lh_arena_range(scene->arena, offset, 2048), 0x5a, 2048);
-	scene_must(scene, lh_region_release(scene->lease, offset), "region");
+	crash_must(scene, lh_region_release(scene->lease, offset), "region");
 }
 
-static void thread_with_much(struct scene *scene)
+static void thread_with_much(struct crash_scene *scene)
 {
 	uint64_t offset;
 
-	scene_must(scene, lh_thread_lease(scene->arena, &scene->mine), "lease");
+	crash_must(scene, lh_thread_lease(scene->arena, &scene->mine), "lease");
 	tell(scene);
-	scene_must(scene, scene_lock(scene), "lock");
-	scene_must(scene, lh_region_acquire(scene->mine, 100, &offset), "region");
+	crash_must(scene, crash_lock(scene), "lock");
+	crash_must(scene, lh_region_acquire(scene->mine, 100, &offset), "region");
 }
 
 // The thread ends in peace; its process lives on.
-static void let_it_end(struct scene *scene)
+static void let_it_end(struct crash_scene *scene)
 {
-	scene_observe(scene);
+	crash_observe(scene);
 	stepper_detach(&scene->stepper, 0);
 	scene->killed_ns = lh_now();
 }
 
-static void verify_then_kill(struct scene *scene)
+static void verify_then_kill(struct crash_scene *scene)
 {
-	scene_collect_waiters(scene);
-	scene_check_mutex(scene);
-	scene_kill(scene);
-	scene_check_empty(scene);
+	crash_collect_waiters(scene);
+	crash_check_mutex(scene);
+	crash_kill(scene);
+	crash_check_empty(scene);
 }
 
-static const struct scene_operation operations[] = {
+static const struct crash_operation operations[] = {
 	{ .name = "lease acquire, the thread's first",
 	  .shows = "G2 G6",
 	  .thin = { 4, 1, 1 },
 	  .act = acquire,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "lease acquire, another one",
 	  .shows = "G2 G6",
 	  .prepare = with_another_lease,
 	  .act = acquire,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "thread lease",
 	  .shows = "G2 G6",
 	  .thin = { 4, 1, 1 },
 	  .act = thread_lease,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "lease renew",
 	  .shows = "G2",
 	  .every = true,
 	  .thin = { 8, 2, 1 },
-	  .prepare = scene_holding_with_ttl,
+	  .prepare = crash_holding_with_ttl,
 	  .act = renew,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "lease release",
 	  .shows = "G2 G6",
 	  .every = true,
 	  .thin = { 40, 8, 1 },
-	  .prepare = scene_with_lease,
+	  .prepare = crash_with_lease,
 	  .act = release,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "lease release, with a mutex and leased memory, one sleeps",
 	  .shows = "G1 G2 G5 G6 G8 G12",
 	  .stage = stage_used,
 	  .prepare = with_much,
 	  .act = release,
 	  .begin = one_sleeper,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "region acquire",
 	  .shows = "G2 G6",
 	  .stage = stage_used,
-	  .prepare = scene_with_lease,
+	  .prepare = crash_with_lease,
 	  .act = region_acquire,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "region release",
 	  .shows = "G2 G6",
 	  .every = true,
@@ -167,13 +167,13 @@ static const struct scene_operation operations[] = {
 	  .stage = stage_used,
 	  .prepare = with_a_region,
 	  .act = region_release,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "thread exit, with a mutex and leased memory, one sleeps",
 	  .shows = "G1 G2 G5 G6 G8 G12",
 	  .thread = true,
 	  .prepare = thread_with_much,
 	  .begin = one_sleeper,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "thread exit, its process lives on",
 	  .shows = "G1 G2 G5 G6 G8 G12",
 	  .repeat = { 10, 50, 100 },
@@ -186,5 +186,5 @@ static const struct scene_operation operations[] = {
 
 int main(void)
 {
-	return scene_run(operations, sizeof(operations) / sizeof(operations[0]));
+	return crash_run(operations, sizeof(operations) / sizeof(operations[0]));
 }

@@ -7,7 +7,7 @@
 //
 // A process dies in each state of creating an arena and of placing things in it (arena.h: "Crash:
 // nothing, or a complete arena"; "placed, or not"; G6: no space is lost).
-#include "tests/crash/scene.h"
+#include "tests/crash/crash.h"
 
 #include <errno.h>
 #include <dirent.h>
@@ -17,25 +17,25 @@
 
 // ---- creation ------------------------------------------------------------------------------------
 
-static int create(struct scene *scene)
+static int create(struct crash_scene *scene)
 {
 	const struct lh_arena_options options = { .size = 4096,
-						  .max_leases = SCENE_LEASES,
-						  .max_holds = SCENE_HOLDS };
+						  .max_leases = CRASH_LEASES,
+						  .max_holds = CRASH_HOLDS };
 
 	return lh_arena_open(scene->name, LH_CREATE, &options, &scene->arena);
 }
 
-static void start_library(struct scene *scene)
+static void start_library(struct crash_scene *scene)
 {
 	lh_arena *none;
 
-	SCENE_CHECK(scene, lh_arena_open("/leasehold-crash-none", 0, NULL, &none) == -ENOENT,
+	CRASH_CHECK(scene, lh_arena_open("/leasehold-crash-none", 0, NULL, &none) == -ENOENT,
 		    "an arena that should not be there");
 }
 
 // How many objects whose name contains the scene's there are.
-static uint32_t objects_named(const struct scene *scene)
+static uint32_t objects_named(const struct crash_scene *scene)
 {
 	DIR *directory = opendir("/dev/shm");
 	const struct dirent *entry;
@@ -48,89 +48,89 @@ static uint32_t objects_named(const struct scene *scene)
 	return count;
 }
 
-static void note_name(struct scene *scene)
+static void note_name(struct crash_scene *scene)
 {
 	scene->kept = objects_named(scene);
 }
 
-static void verify_creation(struct scene *scene)
+static void verify_creation(struct crash_scene *scene)
 {
-	scene_reap_children(scene);
-	SCENE_CHECK(scene, objects_named(scene) == scene->kept && scene->kept <= 1,
+	crash_reap_children(scene);
+	CRASH_CHECK(scene, objects_named(scene) == scene->kept && scene->kept <= 1,
 		    "%u objects are left in /dev/shm, there were %u when it died",
 		    objects_named(scene), (uint32_t)scene->kept);
 	// Another creates it, or opens a complete one.
-	scene_stage(scene);
-	SCENE_CHECK(scene, lh_arena_check(scene->arena, NULL, NULL) == LH_CHECK_CLEAN,
+	crash_stage(scene);
+	CRASH_CHECK(scene, lh_arena_check(scene->arena, NULL, NULL) == LH_CHECK_CLEAN,
 		    "the arena is not clean");
-	SCENE_CHECK(scene, objects_named(scene) == 1, "the arena has no name");
-	scene_observe(scene);
-	scene_check_mutex(scene);
-	scene_check_empty(scene);
+	CRASH_CHECK(scene, objects_named(scene) == 1, "the arena has no name");
+	crash_observe(scene);
+	crash_check_mutex(scene);
+	crash_check_empty(scene);
 }
 
 // ---- placing -------------------------------------------------------------------------------------
 
 // The user's space was used before: it is not zero.
-static void stage_used(struct scene *scene)
+static void stage_used(struct crash_scene *scene)
 {
 	uint64_t offset;
 
-	scene_stage(scene);
-	scene_must(scene, lh_region_acquire(scene->lease, 3072, &offset), "region");
+	crash_stage(scene);
+	crash_must(scene, lh_region_acquire(scene->lease, 3072, &offset), "region");
 	memset(lh_arena_range(scene->arena, offset, 3072), 0x5a, 3072);
-	scene_must(scene, lh_region_release(scene->lease, offset), "region");
+	crash_must(scene, lh_region_release(scene->lease, offset), "region");
 }
 
 static const struct lh_mutex_options one = { .name = "new" };
 static const struct lh_mutex_options table = { .name = "new", .count = 3, .data_size = 100 };
 
-static int mutex_named(struct scene *scene)
+static int mutex_named(struct crash_scene *scene)
 {
 	lh_mutex mutex;
 
 	return lh_mutex_at(scene->arena, LH_ANYWHERE, &one, &mutex);
 }
 
-static int mutex_array(struct scene *scene)
+static int mutex_array(struct crash_scene *scene)
 {
 	lh_mutex mutex;
 
 	return lh_mutex_at(scene->arena, LH_ANYWHERE, &table, &mutex);
 }
 
-static int mutex_at_offset(struct scene *scene)
+static int mutex_at_offset(struct crash_scene *scene)
 {
 	lh_mutex mutex;
 
 	return lh_mutex_at(scene->arena, lh_arena_end_offset(scene->arena) - 1024, NULL, &mutex);
 }
 
-static int region(struct scene *scene)
+static int region(struct crash_scene *scene)
 {
 	return lh_region_at(scene->arena, LH_ANYWHERE, 500, "new", &scene->shared->offset);
 }
 
 // The next user runs the same line, then finds it whole and has it alone.
-static void verify_placing(struct scene *scene)
+static void verify_placing(struct crash_scene *scene)
 {
 	uint64_t token = 0;
 	lh_mutex mutex;
 	lh_grant grant;
 
-	scene_must(scene, scene->operation->act(scene), "the same placement again");
+	crash_must(scene, scene->operation->act(scene), "the same placement again");
 	if (scene->operation->act == region) {
 		const uint8_t *bytes = lh_arena_range(scene->arena, scene->shared->offset, 500);
 
 		for (int i = 0; i < 500; i++)
-			SCENE_CHECK(scene, bytes[i] == 0, "byte %d of the region is %u", i,
+			CRASH_CHECK(scene, bytes[i] == 0, "byte %d of the region is %u", i,
 				    bytes[i]);
 	} else {
 		uint32_t count = 1;
 
 		if (scene->operation->act == mutex_array)
 			count = table.count;
-		scene_must(scene,
+		crash_must(scene,
 			   scene->operation->act == mutex_at_offset
 				   ? lh_mutex_at(scene->arena,
 						 lh_arena_end_offset(scene->arena) - 1024, NULL,
@@ -139,33 +139,33 @@ static void verify_placing(struct scene *scene)
 						 count > 1 ? &table : &one, &mutex),
 			   "attach");
 		for (uint32_t i = 0; i < count; i++) {
-			scene_must(scene, lh_mutex_element(&mutex, i, &mutex), "element");
-			scene_must(scene, lh_mutex_lock(&mutex, scene->lease, LH_NOW, &grant),
+			crash_must(scene, lh_mutex_element(&mutex, i, &mutex), "element");
+			crash_must(scene, lh_mutex_lock(&mutex, scene->lease, LH_NOW, &grant),
 				   "lock");
-			SCENE_CHECK(scene, grant.flags == 0 && grant.token > token,
+			CRASH_CHECK(scene, grant.flags == 0 && grant.token > token,
 				    "flags %u, token %llu", grant.flags,
 				    (unsigned long long)grant.token);
-			scene_must(scene, lh_mutex_unlock(&mutex, scene->lease), "unlock");
+			crash_must(scene, lh_mutex_unlock(&mutex, scene->lease), "unlock");
 		}
 	}
 	scene->placements = 2;
-	scene_verify(scene);
+	crash_verify(scene);
 }
 
 // Another who wants something else in the same place gets it, or is told.
-static void verify_other(struct scene *scene)
+static void verify_other(struct crash_scene *scene)
 {
 	const uint64_t offset = lh_arena_end_offset(scene->arena) - 1024;
 	const struct lh_mutex_options other = { .data_size = 64 };
 	lh_mutex mutex;
 	int result = lh_mutex_at(scene->arena, offset, &other, &mutex);
 
-	SCENE_CHECK(scene, result == 0 || result == -EEXIST, "another placement there: %d", result);
+	CRASH_CHECK(scene, result == 0 || result == -EEXIST, "another placement there: %d", result);
 	scene->placements = 2;
-	scene_verify(scene);
+	crash_verify(scene);
 }
 
-static const struct scene_operation operations[] = {
+static const struct crash_operation operations[] = {
 	{ .name = "arena creation, the process's first",
 	  .shows = "a crash leaves nothing or a complete arena",
 	  .thin = { 40, 8, 1 },
@@ -215,5 +215,5 @@ static const struct scene_operation operations[] = {
 
 int main(void)
 {
-	return scene_run(operations, sizeof(operations) / sizeof(operations[0]));
+	return crash_run(operations, sizeof(operations) / sizeof(operations[0]));
 }

@@ -8,7 +8,7 @@
 // A process dies after each instruction, or in each state, of clearing up behind another that had
 // died: a third one must then find all of it undone or all of it done (G1, G2, G6, G12).
 #include "tests/crash/patience.h"
-#include "tests/crash/scene.h"
+#include "tests/crash/crash.h"
 
 #include "arena/lease.h"
 #include "arena/placement.h"
@@ -17,64 +17,64 @@
 
 // ---- a dead owner with a mutex and leased memory -------------------------------------------------
 
-static void more_holds(struct scene *scene)
+static void more_holds(struct crash_scene *scene)
 {
 	uint64_t offset;
 
-	scene_must(scene, lh_region_acquire(scene->mine, LAYOUT_LINE, &offset), "leased memory");
-	scene_must(scene, lh_region_acquire(scene->mine, 100, &offset), "leased memory");
+	crash_must(scene, lh_region_acquire(scene->mine, LAYOUT_LINE, &offset), "leased memory");
+	crash_must(scene, lh_region_acquire(scene->mine, 100, &offset), "leased memory");
 }
 
-static void stage_holder(struct scene *scene)
+static void stage_holder(struct crash_scene *scene)
 {
-	scene_stage(scene);
-	scene_start_holder(scene, more_holds);
+	crash_stage(scene);
+	crash_start_holder(scene, more_holds);
 }
 
 // Now, so that the victim's own lease was no occasion to clear up.
-static bool holder_dies(struct scene *scene)
+static bool holder_dies(struct crash_scene *scene)
 {
-	scene_kill_holder(scene);
+	crash_kill_holder(scene);
 	waitpid(scene->holder, NULL, 0);
 	scene->holder = 0;
 	return true;
 }
 
-static int lock_deaf(struct scene *scene)
+static int lock_deaf(struct crash_scene *scene)
 {
 	return lh_mutex_lock(&scene->mutex, scene->mine, LH_FOREVER, NULL);
 }
 
 // The dead one had a damaged mutex, declared nothing, and lost it again.
-static void stage_second_holder(struct scene *scene)
+static void stage_second_holder(struct crash_scene *scene)
 {
-	scene_stage(scene);
-	scene_dead_holder(scene, NULL);
-	scene_start_holder(scene, more_holds);
+	crash_stage(scene);
+	crash_dead_holder(scene, NULL);
+	crash_start_holder(scene, more_holds);
 }
 
 // ---- all lease slots and owner entries are dead --------------------------------------------------
 
-static void stage_full(struct scene *scene)
+static void stage_full(struct crash_scene *scene)
 {
-	scene_stage(scene);
-	scene_dead_holder(scene, more_holds);
-	for (uint32_t i = 2; i < SCENE_LEASES; i++) {
+	crash_stage(scene);
+	crash_dead_holder(scene, more_holds);
+	for (uint32_t i = 2; i < CRASH_LEASES; i++) {
 		atomic_store(&scene->arena->owner_hint, i); // not the entry of the one before
-		scene_dead_idler(scene);
+		crash_dead_idler(scene);
 	}
 	// The victim begins at the first of their slots and owner entries.
 	atomic_store(&scene->arena->owner_hint, 1);
 	atomic_store(&scene->arena->lease_hint, 1);
 }
 
-static void stage_full_of_leases(struct scene *scene)
+static void stage_full_of_leases(struct crash_scene *scene)
 {
 	stage_full(scene);
-	atomic_store(&scene->arena->owner_hint, 2 * SCENE_LEASES);
+	atomic_store(&scene->arena->owner_hint, 2 * CRASH_LEASES);
 }
 
-static int acquire(struct scene *scene)
+static int acquire(struct crash_scene *scene)
 {
 	const int error = lh_lease_acquire(scene->arena, NULL, &scene->mine);
 
@@ -88,7 +88,7 @@ static int acquire(struct scene *scene)
 // ---- half-made placements of the dead ------------------------------------------------------------
 
 // Its CLAIM stays.
-static void begin_placing(struct scene *scene)
+static void begin_placing(struct crash_scene *scene)
 {
 	const struct placement wanted = { .offset = LH_ANYWHERE,
 					  .size = 2 * LAYOUT_LINE,
@@ -97,77 +97,77 @@ static void begin_placing(struct scene *scene)
 					  .lease = lh_lease_id(scene->mine) };
 	struct placement_claim claim;
 
-	scene_must(scene, placement_claim(scene->arena, &wanted, &claim), "claim");
+	crash_must(scene, placement_claim(scene->arena, &wanted, &claim), "claim");
 }
 
-static void stage_claimed(struct scene *scene)
+static void stage_claimed(struct crash_scene *scene)
 {
-	scene_stage(scene);
-	scene_start_holder(scene, begin_placing);
+	crash_stage(scene);
+	crash_start_holder(scene, begin_placing);
 }
 
-static int region_acquire(struct scene *scene)
+static int region_acquire(struct crash_scene *scene)
 {
 	return lh_region_acquire(scene->mine, 100, &scene->shared->offset);
 }
 
-static const struct scene_operation operations[] = {
+static const struct crash_operation operations[] = {
 	{ .name = "lock, its owner has died",
 	  .shows = "G1 G2 G5 G6 G12",
 	  .every = true,
 	  .thin = { 40, 4, 1 },
 	  .stage = stage_holder,
 	  .begin = holder_dies,
-	  .prepare = scene_with_lease,
-	  .act = scene_lock,
-	  .verify = scene_verify },
+	  .prepare = crash_with_lease,
+	  .act = crash_lock,
+	  .verify = crash_verify },
 	{ .name = "lock, its second owner has died",
 	  .shows = "G1 G2 G5 G6 G12",
 	  .thin = { 2, 1, 1 },
 	  .stage = stage_second_holder,
 	  .begin = holder_dies,
-	  .prepare = scene_with_lease,
-	  .act = scene_lock_and_unlock,
-	  .verify = scene_verify },
+	  .prepare = crash_with_lease,
+	  .act = crash_lock_and_unlock,
+	  .verify = crash_verify },
 	{ .name = "lock, its owner has died, by a lease with a TTL",
 	  .shows = "G1 G2 G5 G6 G12",
 	  .thin = { 2, 1, 1 },
 	  .stage = stage_holder,
 	  .begin = holder_dies,
-	  .prepare = scene_with_ttl,
-	  .act = scene_lock_and_unlock,
-	  .verify = scene_verify },
+	  .prepare = crash_with_ttl,
+	  .act = crash_lock_and_unlock,
+	  .verify = crash_verify },
 	{ .name = "lock refused, its owner has died",
 	  .shows = "G2 G6 G12",
 	  .thin = { 2, 1, 1 },
 	  .stage = stage_holder,
 	  .begin = holder_dies,
-	  .prepare = scene_with_lease,
+	  .prepare = crash_with_lease,
 	  .act = lock_deaf,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "lease acquire, its owner entry is a dead one's",
 	  .shows = "G2 G6 G12",
 	  .thin = { 4, 1, 1 },
 	  .stage = stage_full,
 	  .act = acquire,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "lease acquire, all slots are dead ones'",
 	  .shows = "G2 G6 G12",
 	  .thin = { 4, 1, 1 },
 	  .stage = stage_full_of_leases,
 	  .act = acquire,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "region acquire, a dead one's claim is there",
 	  .shows = "G2 G6",
 	  .thin = { 2, 1, 1 },
 	  .stage = stage_claimed,
 	  .begin = holder_dies,
-	  .prepare = scene_with_lease,
+	  .prepare = crash_with_lease,
 	  .act = region_acquire,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 };
 
 int main(void)
 {
-	return scene_run(operations, sizeof(operations) / sizeof(operations[0]));
+	return crash_run(operations, sizeof(operations) / sizeof(operations[0]));
 }

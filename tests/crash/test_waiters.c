@@ -9,11 +9,10 @@
 // after it was woken in its own wait. Living waiters must get through at once (G2, G8): they sleep
 // without the backstop, so a wake that nobody gave fails the test.
 #include "tests/crash/patience.h"
-#include "tests/crash/scene.h"
+#include "tests/crash/crash.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #ifndef SYS_futex_waitv
 #define SYS_futex_waitv 449
@@ -21,111 +20,115 @@
 
 // ---- unlock --------------------------------------------------------------------------------------
 
-static bool one_sleeper(struct scene *scene)
+static bool one_sleeper(struct crash_scene *scene)
 {
-	scene_add_waiter(scene);
+	crash_add_waiter(scene);
 	return true;
 }
 
-static bool three_sleepers(struct scene *scene)
+static bool three_sleepers(struct crash_scene *scene)
 {
 	for (int i = 0; i < 3; i++)
-		scene_add_waiter(scene);
+		crash_add_waiter(scene);
 	return true;
 }
 
 // The victim gets the mutex as a waiter, so it owns it as one who queued, with others behind it.
-static void stage_held(struct scene *scene)
+static void stage_held(struct crash_scene *scene)
 {
-	scene_stage(scene);
-	scene_director_locks(scene);
+	crash_stage(scene);
+	crash_director_locks(scene);
 }
 
-static void queue_and_hold(struct scene *scene)
+static void queue_and_hold(struct crash_scene *scene)
 {
 	patience_begin(&scene->shared->lost_wakes);
-	scene_with_lease(scene);
-	scene_must(scene, scene_lock(scene), "lock");
+	crash_with_lease(scene);
+	crash_must(scene, crash_lock(scene), "lock");
 }
 
-static void hand_over(struct scene *scene)
+static void hand_over(struct crash_scene *scene)
 {
-	scene_await_asleep(scene, scene->victim);
-	scene_add_waiter(scene);
-	scene_add_waiter(scene);
-	scene_director_unlocks(scene);
+	crash_await_asleep(scene, scene->victim);
+	crash_add_waiter(scene);
+	crash_add_waiter(scene);
+	crash_director_unlocks(scene);
 }
 
 // ---- lock, while the director holds it -----------------------------------------------------------
 
-static void patient(struct scene *scene)
+static void patient(struct crash_scene *scene)
 {
 	patience_begin(&scene->shared->lost_wakes);
-	scene_with_lease(scene);
+	crash_with_lease(scene);
 }
 
-static void director_unlocks_then_verify(struct scene *scene)
+static void director_unlocks_then_verify(struct crash_scene *scene)
 {
-	scene_director_unlocks(scene);
-	scene_verify(scene);
+	crash_director_unlocks(scene);
+	crash_verify(scene);
 }
 
-static void another_comes(struct scene *scene)
+static void another_comes(struct crash_scene *scene)
 {
-	scene_add_waiter(scene);
+	crash_add_waiter(scene);
 }
 
-static void another_comes_and_unlock(struct scene *scene)
+static void another_comes_and_unlock(struct crash_scene *scene)
 {
-	scene_add_waiter(scene);
-	scene_director_unlocks(scene);
+	crash_add_waiter(scene);
+	crash_director_unlocks(scene);
 }
 
 // ---- the woken -----------------------------------------------------------------------------------
 
-static bool asleep(struct scene *scene)
+static bool asleep(struct crash_scene *scene)
 {
 	if (!stepper_go_to_call(&scene->stepper, SYS_futex_waitv))
 		return false;
 	stepper_enter_call(&scene->stepper);
-	scene_await_asleep(scene, scene->victim);
+	crash_await_asleep(scene, scene->victim);
 	return true;
 }
 
-static bool asleep_before_two(struct scene *scene)
+static bool asleep_before_two(struct crash_scene *scene)
 {
 	return asleep(scene) && one_sleeper(scene) && one_sleeper(scene);
 }
 
-static bool woken_by_unlock(struct scene *scene)
+static bool woken_by_unlock(struct crash_scene *scene)
 {
 	if (!asleep_before_two(scene))
 		return false;
-	scene_director_unlocks(scene);
+	crash_director_unlocks(scene);
 	return stepper_leave_call(&scene->stepper);
 }
 
-static bool woken_behind_another(struct scene *scene)
+// What the victim looks at is to stand still: the other has left, or the holder has gone.
+static bool woken_behind_another(struct crash_scene *scene)
 {
-	return one_sleeper(scene) && woken_by_unlock(scene);
+	return one_sleeper(scene) && woken_by_unlock(scene) &&
+	       waitpid(scene->shared->waiters[0].pid, NULL, 0) > 0;
 }
 
-static void stage_holder(struct scene *scene)
+static void stage_holder(struct crash_scene *scene)
 {
-	scene_stage(scene);
-	scene_start_holder(scene, NULL);
+	crash_stage(scene);
+	crash_start_holder(scene, NULL);
 }
 
-static bool woken_by_death(struct scene *scene)
+static bool woken_by_death(struct crash_scene *scene)
 {
 	if (!asleep_before_two(scene))
 		return false;
-	scene_kill_holder(scene);
+	crash_kill_holder(scene);
+	waitpid(scene->holder, NULL, 0);
+	scene->holder = 0;
 	return stepper_leave_call(&scene->stepper);
 }
 
 // Its deadline passes, or it is refused for not listening; those behind it must not notice.
-static int lock_soon(struct scene *scene)
+static int lock_soon(struct crash_scene *scene)
 {
 	lh_grant grant;
 
@@ -133,7 +136,7 @@ static int lock_soon(struct scene *scene)
 			     &grant);
 }
 
-static bool woken_by_deadline(struct scene *scene)
+static bool woken_by_deadline(struct crash_scene *scene)
 {
 	do {
 		if (!stepper_go_to_call(&scene->stepper, SYS_futex_waitv))
@@ -141,7 +144,7 @@ static bool woken_by_deadline(struct scene *scene)
 		if (!scene->waiter_count) {
 			// The first sleep: those behind it come now. (They sleep on its turn.)
 			stepper_enter_call(&scene->stepper);
-			scene_await_asleep(scene, scene->victim);
+			crash_await_asleep(scene, scene->victim);
 			if (!one_sleeper(scene) || !one_sleeper(scene))
 				return false;
 		} else {
@@ -153,57 +156,57 @@ static bool woken_by_deadline(struct scene *scene)
 	return true;
 }
 
-static void note_deadline(struct scene *scene)
+static void note_deadline(struct crash_scene *scene)
 {
-	scene_with_lease(scene);
+	crash_with_lease(scene);
 	scene->shared->offset = lh_now() + LH_MS(30);
 }
 
-static int lock_deaf(struct scene *scene)
+static int lock_deaf(struct crash_scene *scene)
 {
 	return lh_mutex_lock(&scene->mutex, scene->mine, LH_FOREVER, NULL);
 }
 
-static const struct scene_operation operations[] = {
+static const struct crash_operation operations[] = {
 	{ .name = "unlock, one sleeps",
 	  .shows = "G1 G2 G5 G8 G12",
 	  .every = true,
-	  .prepare = scene_holding,
-	  .act = scene_unlock,
+	  .prepare = crash_holding,
+	  .act = crash_unlock,
 	  .begin = one_sleeper,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "unlock, three sleep",
 	  .shows = "G1 G2 G5 G8 G12",
 	  .every = true,
 	  .thin = { 3, 1, 1 },
-	  .prepare = scene_holding,
-	  .act = scene_unlock,
+	  .prepare = crash_holding,
+	  .act = crash_unlock,
 	  .begin = three_sleepers,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "unlock, lease with a TTL, one sleeps",
 	  .shows = "G1 G2 G5 G8 G12",
 	  .every = true,
 	  .thin = { 8, 2, 1 },
-	  .prepare = scene_holding_with_ttl,
-	  .act = scene_unlock,
+	  .prepare = crash_holding_with_ttl,
+	  .act = crash_unlock,
 	  .begin = one_sleeper,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "unlock by one who had queued, two behind it",
 	  .shows = "G1 G2 G5 G8 G12",
 	  .every = true,
 	  .thin = { 8, 2, 1 },
 	  .stage = stage_held,
 	  .prepare = queue_and_hold,
-	  .act = scene_unlock,
+	  .act = crash_unlock,
 	  .meet = hand_over,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "lock up to its sleep, one sleeps",
 	  .shows = "G1 G8",
 	  .every = true,
 	  .thin = { 40, 8, 1 },
 	  .stage = stage_held,
 	  .prepare = patient,
-	  .act = scene_lock,
+	  .act = crash_lock,
 	  .begin = one_sleeper,
 	  .sleeps = true,
 	  .verify = director_unlocks_then_verify },
@@ -213,7 +216,7 @@ static const struct scene_operation operations[] = {
 	  .thin = { 40, 8, 1 },
 	  .stage = stage_held,
 	  .prepare = patient,
-	  .act = scene_lock,
+	  .act = crash_lock,
 	  .begin = one_sleeper,
 	  .at_point = another_comes,
 	  .sleeps = true,
@@ -224,17 +227,17 @@ static const struct scene_operation operations[] = {
 	  .thin = { 40, 8, 1 },
 	  .stage = stage_held,
 	  .prepare = patient,
-	  .act = scene_lock,
+	  .act = crash_lock,
 	  .begin = one_sleeper,
 	  .at_point = another_comes_and_unlock,
 	  .sleeps = true,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "asleep, two behind it",
 	  .shows = "G8",
 	  .repeat = { 10, 50, 200 },
 	  .stage = stage_held,
 	  .prepare = patient,
-	  .act = scene_lock,
+	  .act = crash_lock,
 	  .begin = asleep_before_two,
 	  .verify = director_unlocks_then_verify },
 	{ .name = "woken by an unlock, lock and unlock, two behind it",
@@ -243,27 +246,27 @@ static const struct scene_operation operations[] = {
 	  .thin = { 16, 3, 1 },
 	  .stage = stage_held,
 	  .prepare = patient,
-	  .act = scene_lock_and_unlock,
+	  .act = crash_lock_and_unlock,
 	  .begin = woken_by_unlock,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "woken behind another waiter, lock and unlock, two behind it",
 	  .shows = "G1 G2 G5 G8 G12",
 	  .every = true,
 	  .thin = { 16, 3, 1 },
 	  .stage = stage_held,
 	  .prepare = patient,
-	  .act = scene_lock_and_unlock,
+	  .act = crash_lock_and_unlock,
 	  .begin = woken_behind_another,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "woken by the holder's death, lock and unlock, two behind it",
 	  .shows = "G1 G2 G5 G8 G12",
 	  .every = true,
 	  .thin = { 40, 8, 2 },
 	  .stage = stage_holder,
 	  .prepare = patient,
-	  .act = scene_lock_and_unlock,
+	  .act = crash_lock_and_unlock,
 	  .begin = woken_by_death,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "woken by the holder's death and refused, two behind it",
 	  .shows = "G2 G8 G12",
 	  .every = true,
@@ -272,7 +275,7 @@ static const struct scene_operation operations[] = {
 	  .prepare = patient,
 	  .act = lock_deaf,
 	  .begin = woken_by_death,
-	  .verify = scene_verify },
+	  .verify = crash_verify },
 	{ .name = "woken by its deadline, two behind it",
 	  .shows = "G8 G10",
 	  .every = true,
@@ -286,5 +289,5 @@ static const struct scene_operation operations[] = {
 
 int main(void)
 {
-	return scene_run(operations, sizeof(operations) / sizeof(operations[0]));
+	return crash_run(operations, sizeof(operations) / sizeof(operations[0]));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What must be true after a crash.
-#include "tests/crash/scene.h"
+#include "tests/crash/crash.h"
 
 #include "arena/hold.h"
 #include "arena/placement.h"
@@ -13,12 +13,12 @@
 #include <string.h>
 #include <sys/wait.h>
 
-struct object_header *scene_header(const struct scene *scene)
+struct object_header *crash_header(const struct crash_scene *scene)
 {
 	return arena_object(scene->arena, arena_granule(lh_mutex_offset(&scene->mutex)));
 }
 
-void scene_observe(struct scene *scene)
+void crash_observe(struct crash_scene *scene)
 {
 	const uint32_t victim = scene->shared->lease ? scene->shared->slot + 1 : 0;
 	const uint32_t director = scene->lease ? scene->lease->index + 1 : 0;
@@ -26,7 +26,7 @@ void scene_observe(struct scene *scene)
 
 	// A living waiter that has it declares it consistent and lets it go.
 	do {
-		word = atomic_load(&scene_header(scene)->word);
+		word = atomic_load(&crash_header(scene)->word);
 	} while (word_owner(word) && word_owner(word) != victim && word_owner(word) != director &&
 		 word_owner(word) != scene->dead_slot);
 	scene->word = word;
@@ -37,15 +37,15 @@ void scene_observe(struct scene *scene)
 	scene->token = word_token(word);
 }
 
-void scene_kill(struct scene *scene)
+void crash_kill(struct crash_scene *scene)
 {
 	if (scene->arena)
-		scene_observe(scene);
+		crash_observe(scene);
 	scene->killed_ns = lh_now();
 	kill(scene->victim, SIGKILL);
 }
 
-void scene_reap_children(struct scene *scene)
+void crash_reap_children(struct crash_scene *scene)
 {
 	const pid_t thread = scene->stepper.thread;
 
@@ -66,12 +66,12 @@ void scene_reap_children(struct scene *scene)
 // ---- waiters -------------------------------------------------------------------------------------
 
 // The one with the lowest token above `token`; NULL: none.
-static const struct scene_waiter *next_grant(const struct scene *scene, uint64_t token)
+static const struct crash_waiter *next_grant(const struct crash_scene *scene, uint64_t token)
 {
-	const struct scene_waiter *next = NULL;
+	const struct crash_waiter *next = NULL;
 
 	for (size_t i = 0; i < scene->waiter_count; i++) {
-		const struct scene_waiter *waiter = &scene->shared->waiters[i];
+		const struct crash_waiter *waiter = &scene->shared->waiters[i];
 
 		if (waiter->grant.token > token &&
 		    (!next || waiter->grant.token < next->grant.token))
@@ -80,19 +80,19 @@ static const struct scene_waiter *next_grant(const struct scene *scene, uint64_t
 	return next;
 }
 
-void scene_collect_waiters(struct scene *scene)
+void crash_collect_waiters(struct crash_scene *scene)
 {
-	const struct scene_waiter *waiter;
+	const struct crash_waiter *waiter;
 	uint32_t in_order = 0;
 
 	for (size_t i = 0; i < scene->waiter_count; i++) {
 		waiter = &scene->shared->waiters[i];
 		waitpid(waiter->pid, NULL, 0);
-		SCENE_CHECK(scene, atomic_load(&waiter->done), "waiter %zu died", i);
-		SCENE_CHECK(scene, waiter->result == 0, "waiter %zu: lock or unlock said %d", i,
+		CRASH_CHECK(scene, atomic_load(&waiter->done), "waiter %zu died", i);
+		CRASH_CHECK(scene, waiter->result == 0, "waiter %zu: lock or unlock said %d", i,
 			    waiter->result);
-		SCENE_CHECK(scene, !waiter->intruded, "G1: waiter %zu was not alone", i);
-		scene_note_recovery(scene, waiter->granted_ns);
+		CRASH_CHECK(scene, !waiter->intruded, "G1: waiter %zu was not alone", i);
+		crash_note_recovery(scene, waiter->granted_ns);
 		// Granted before the kill: not after the victim's own grant.
 		if (waiter->grant.token <= scene->token)
 			in_order++;
@@ -100,10 +100,10 @@ void scene_collect_waiters(struct scene *scene)
 	while ((waiter = next_grant(scene, scene->token)) != NULL) {
 		const bool told = (waiter->grant.flags & LH_GRANT_OWNER_DIED) != 0;
 
-		SCENE_CHECK(scene, told == scene->damage,
+		CRASH_CHECK(scene, told == scene->damage,
 			    "G12: a waiter was %s of damage, the word was %#llx",
 			    told ? "told" : "not told", (unsigned long long)scene->word);
-		SCENE_CHECK(scene, !told || waiter->grant.previous == scene->lost_lease,
+		CRASH_CHECK(scene, !told || waiter->grant.previous == scene->lost_lease,
 			    "the lost lease is called %llu instead of %llu",
 			    (unsigned long long)waiter->grant.previous,
 			    (unsigned long long)scene->lost_lease);
@@ -111,15 +111,15 @@ void scene_collect_waiters(struct scene *scene)
 		scene->token = waiter->grant.token;
 		in_order++;
 	}
-	SCENE_CHECK(scene, in_order == scene->waiter_count, "G5: two grants have the same token");
-	SCENE_CHECK(scene, !atomic_load(&scene->shared->lost_wakes),
+	CRASH_CHECK(scene, in_order == scene->waiter_count, "G5: two grants have the same token");
+	CRASH_CHECK(scene, !atomic_load(&scene->shared->lost_wakes),
 		    "G2, G8: %u times nobody woke a sleeper (the word was %#llx)",
 		    atomic_load(&scene->shared->lost_wakes), (unsigned long long)scene->word);
 }
 
 // ---- the mutex -----------------------------------------------------------------------------------
 
-void scene_check_mutex(struct scene *scene)
+void crash_check_mutex(struct crash_scene *scene)
 {
 	lh_grant grant = { .token = 0 };
 	int result = 0;
@@ -127,40 +127,40 @@ void scene_check_mutex(struct scene *scene)
 	patience_begin(&scene->shared->lost_wakes);
 	if (scene->damage && scene->serial % 2) {
 		result = lh_mutex_lock(&scene->mutex, scene->lease,
-				       lh_deadline_after(SCENE_DEADLINE_NS), NULL);
-		SCENE_CHECK(scene, result == -EOWNERDEAD, "G12: who does not listen got %d",
+				       lh_deadline_after(CRASH_DEADLINE_NS), NULL);
+		CRASH_CHECK(scene, result == -EOWNERDEAD, "G12: who does not listen got %d",
 			    result);
 	}
-	result = lh_mutex_lock(&scene->mutex, scene->lease, lh_deadline_after(SCENE_DEADLINE_NS),
+	result = lh_mutex_lock(&scene->mutex, scene->lease, lh_deadline_after(CRASH_DEADLINE_NS),
 			       &grant);
 	if (!scene->waiter_count)
-		scene_note_recovery(scene, lh_now());
-	SCENE_CHECK(scene, result == 0, "the next user was not granted the mutex: %d, word %#llx",
-		    result, (unsigned long long)atomic_load(&scene_header(scene)->word));
-	SCENE_CHECK(scene, ((grant.flags & LH_GRANT_OWNER_DIED) != 0) == scene->damage,
+		crash_note_recovery(scene, lh_now());
+	CRASH_CHECK(scene, result == 0, "the next user was not granted the mutex: %d, word %#llx",
+		    result, (unsigned long long)atomic_load(&crash_header(scene)->word));
+	CRASH_CHECK(scene, ((grant.flags & LH_GRANT_OWNER_DIED) != 0) == scene->damage,
 		    "G12: the next user was %s of damage, the word was %#llx",
 		    grant.flags ? "told" : "not told", (unsigned long long)scene->word);
-	SCENE_CHECK(scene, !grant.flags || grant.previous == scene->lost_lease,
+	CRASH_CHECK(scene, !grant.flags || grant.previous == scene->lost_lease,
 		    "the lost lease is called %llu instead of %llu",
 		    (unsigned long long)grant.previous, (unsigned long long)scene->lost_lease);
-	SCENE_CHECK(scene, grant.token > scene->token, "G5: token %llu after %llu",
+	CRASH_CHECK(scene, grant.token > scene->token, "G5: token %llu after %llu",
 		    (unsigned long long)grant.token, (unsigned long long)scene->token);
 	scene->token = grant.token;
 	result = lh_mutex_unlock(&scene->mutex, scene->lease);
-	SCENE_CHECK(scene, result == 0, "unlock: %d", result);
+	CRASH_CHECK(scene, result == 0, "unlock: %d", result);
 	// Damage stays told until it is declared repaired, and not a grant longer.
 	result = lh_mutex_lock(&scene->mutex, scene->lease, LH_NOW, &grant);
-	SCENE_CHECK(scene, result == 0 && (grant.flags != 0) == scene->damage,
+	CRASH_CHECK(scene, result == 0 && (grant.flags != 0) == scene->damage,
 		    "G12: lock again: %d, flags %u", result, grant.flags);
 	result = lh_mutex_consistent(&scene->mutex, scene->lease);
-	SCENE_CHECK(scene, result == 0, "consistent: %d", result);
+	CRASH_CHECK(scene, result == 0, "consistent: %d", result);
 	result = lh_mutex_unlock(&scene->mutex, scene->lease);
-	SCENE_CHECK(scene, result == 0, "unlock: %d", result);
+	CRASH_CHECK(scene, result == 0, "unlock: %d", result);
 	result = lh_mutex_lock(&scene->mutex, scene->lease, LH_NOW, NULL);
-	SCENE_CHECK(scene, result == 0, "G12: lock after repair: %d", result);
+	CRASH_CHECK(scene, result == 0, "G12: lock after repair: %d", result);
 	result = lh_mutex_unlock(&scene->mutex, scene->lease);
-	SCENE_CHECK(scene, result == 0, "unlock: %d", result);
-	SCENE_CHECK(scene, !atomic_load(&scene->shared->lost_wakes),
+	CRASH_CHECK(scene, result == 0, "unlock: %d", result);
+	CRASH_CHECK(scene, !atomic_load(&scene->shared->lost_wakes),
 		    "G2: nobody woke the next user (the word was %#llx)",
 		    (unsigned long long)scene->word);
 	patience_begin(NULL);
@@ -170,35 +170,35 @@ void scene_check_mutex(struct scene *scene)
 
 static void report(void *context, int severity, uint64_t offset, const char *text)
 {
-	scene_fail(context, "audit: severity %d at %llu: %s", severity, (unsigned long long)offset,
+	crash_fail(context, "audit: severity %d at %llu: %s", severity, (unsigned long long)offset,
 		   text);
 }
 
 // A user who needs every slot there is, and one who needs the space: they clear what is left.
-static void use_all_slots(struct scene *scene)
+static void use_all_slots(struct crash_scene *scene)
 {
-	lh_lease *leases[SCENE_LEASES];
+	lh_lease *leases[CRASH_LEASES];
 	uint64_t offset;
 	int result;
 
-	for (size_t i = 0; i < SCENE_LEASES; i++) {
+	for (size_t i = 0; i < CRASH_LEASES; i++) {
 		result = lh_lease_acquire(scene->arena, NULL, &leases[i]);
-		SCENE_CHECK(scene, result == 0, "G6: lease %zu of %d: %d (%s)", i, SCENE_LEASES,
+		CRASH_CHECK(scene, result == 0, "G6: lease %zu of %d: %d (%s)", i, CRASH_LEASES,
 			    result, lh_error_detail());
 		if (result)
 			leases[i] = NULL;
 	}
 	result = lh_region_acquire(leases[0], LAYOUT_LINE, &offset);
-	SCENE_CHECK(scene, result == 0, "G6: leased memory: %d (%s)", result, lh_error_detail());
-	for (size_t i = 0; i < SCENE_LEASES; i++) {
+	CRASH_CHECK(scene, result == 0, "G6: leased memory: %d (%s)", result, lh_error_detail());
+	for (size_t i = 0; i < CRASH_LEASES; i++) {
 		result = lh_lease_release(leases[i]);
-		SCENE_CHECK(scene, result == 0, "release of lease %zu: %d", i, result);
+		CRASH_CHECK(scene, result == 0, "release of lease %zu: %d", i, result);
 	}
 }
 
-static void check_tables(struct scene *scene)
+static void check_tables(struct crash_scene *scene)
 {
-	const struct object_header *header = scene_header(scene);
+	const struct object_header *header = crash_header(scene);
 	struct lh_placement_info placement;
 	struct lh_lease_info lease;
 	struct lh_hold_info hold;
@@ -206,40 +206,40 @@ static void check_tables(struct scene *scene)
 	uint32_t placements = 0;
 
 	while (lh_next_lease(scene->arena, &cursor, &lease) == 0)
-		scene_fail(scene, "lease slot %u is left, %s", lease.slot,
+		crash_fail(scene, "lease slot %u is left, %s", lease.slot,
 			   lh_lease_state_name(lease.state));
 	cursor = 0;
 	while (lh_next_hold(scene->arena, &cursor, &hold) == 0)
-		scene_fail(scene, "a hold of lease slot %u is left", hold.slot);
+		crash_fail(scene, "a hold of lease slot %u is left", hold.slot);
 	for (uint32_t i = 0; i < scene->arena->lease_count * scene->arena->holds_per_lease; i++)
-		SCENE_CHECK(scene, atomic_load(&scene->arena->holds[i].object) == 0,
+		CRASH_CHECK(scene, atomic_load(&scene->arena->holds[i].object) == 0,
 			    "hold record %u is left", i);
 	cursor = 0;
 	while (lh_next_placement(scene->arena, &cursor, &placement) == 0) {
 		placements++;
-		SCENE_CHECK(scene, placement.state == 0 && placement.lease == 0,
+		CRASH_CHECK(scene, placement.state == 0 && placement.lease == 0,
 			    "G6: placement at %llu is left: state %u, of lease %llu",
 			    (unsigned long long)placement.offset, placement.state,
 			    (unsigned long long)placement.lease);
 	}
-	SCENE_CHECK(scene, placements == scene->placements, "%u placements instead of %u",
+	CRASH_CHECK(scene, placements == scene->placements, "%u placements instead of %u",
 		    placements, scene->placements);
-	SCENE_CHECK(scene, word == word_freed(word) && !atomic_load(&header->heir),
+	CRASH_CHECK(scene, word == word_freed(word) && !atomic_load(&header->heir),
 		    "G8: the mutex's word is %#llx, its heir %u", (unsigned long long)word,
 		    atomic_load(&header->heir));
 }
 
-void scene_check_empty(struct scene *scene)
+void crash_check_empty(struct crash_scene *scene)
 {
 	int result;
 
-	scene_reap_children(scene);
+	crash_reap_children(scene);
 	result = lh_arena_check(scene->arena, NULL, NULL);
-	SCENE_CHECK(scene, result == LH_CHECK_CLEAN || result == LH_CHECK_STALE,
+	CRASH_CHECK(scene, result == LH_CHECK_CLEAN || result == LH_CHECK_STALE,
 		    "audit before clearing up: %d", result);
 	if (scene->lease) {
 		result = lh_lease_release(scene->lease);
-		SCENE_CHECK(scene, result == 0, "release: %d", result);
+		CRASH_CHECK(scene, result == 0, "release: %d", result);
 		scene->lease = NULL;
 	}
 	use_all_slots(scene);
@@ -249,9 +249,9 @@ void scene_check_empty(struct scene *scene)
 	check_tables(scene);
 }
 
-void scene_verify(struct scene *scene)
+void crash_verify(struct crash_scene *scene)
 {
-	scene_collect_waiters(scene);
-	scene_check_mutex(scene);
-	scene_check_empty(scene);
+	crash_collect_waiters(scene);
+	crash_check_mutex(scene);
+	crash_check_empty(scene);
 }

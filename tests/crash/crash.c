@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/crash/scene.h"
+#include "tests/crash/crash.h"
 
 #include "arena/hold.h"
 #include "src/word.h"
@@ -33,7 +33,7 @@ enum { DIRECTOR_PASSED = 0, DIRECTOR_FAILED = 1, DIRECTOR_MISSED = 3 };
 
 // Shared by the test and its directors.
 struct session {
-	struct scene_shared shared;
+	struct crash_shared shared;
 	size_t point_count;
 	uint64_t instructions;
 	uint32_t recovery_count;
@@ -53,7 +53,7 @@ static uint64_t load_address(void)
 	return (uintptr_t)&__ehdr_start;
 }
 
-void scene_fail(struct scene *scene, const char *format, ...)
+void crash_fail(struct crash_scene *scene, const char *format, ...)
 {
 	va_list arguments;
 
@@ -69,58 +69,58 @@ void scene_fail(struct scene *scene, const char *format, ...)
 	fprintf(stderr, "\n");
 }
 
-void scene_must(struct scene *scene, int result, const char *what)
+void crash_must(struct crash_scene *scene, int result, const char *what)
 {
 	if (result >= 0)
 		return;
-	scene_fail(scene, "%s: %s (%s)", what, strerror(-result), lh_error_detail());
+	crash_fail(scene, "%s: %s (%s)", what, strerror(-result), lh_error_detail());
 	_exit(DIRECTOR_FAILED);
 }
 
 // ---- setting the stage ---------------------------------------------------------------------------
 
-pid_t scene_fork(struct scene *scene)
+pid_t crash_fork(struct crash_scene *scene)
 {
 	const pid_t pid = fork();
 
 	if (pid < 0)
-		scene_must(scene, -errno, "fork");
+		crash_must(scene, -errno, "fork");
 	if (pid == 0)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	return pid;
 }
 
-void scene_open(struct scene *scene)
+void crash_open(struct crash_scene *scene)
 {
 	const struct lh_arena_options options = { .size = 4096,
-						  .max_leases = SCENE_LEASES,
-						  .max_holds = SCENE_HOLDS };
-	const struct lh_mutex_options mutex = { .data_size = SCENE_DATA, .name = "scene" };
+						  .max_leases = CRASH_LEASES,
+						  .max_holds = CRASH_HOLDS };
+	const struct lh_mutex_options mutex = { .data_size = CRASH_DATA, .name = "scene" };
 
-	scene_must(scene, lh_arena_open(scene->name, LH_CREATE, &options, &scene->arena), "open");
+	crash_must(scene, lh_arena_open(scene->name, LH_CREATE, &options, &scene->arena), "open");
 	// The search for a free slot starts where the pid says; here always at the first.
 	atomic_store(&scene->arena->lease_hint, 0);
 	atomic_store(&scene->arena->owner_hint, 0);
-	scene_must(scene, lh_mutex_at(scene->arena, LH_ANYWHERE, &mutex, &scene->mutex), "mutex");
+	crash_must(scene, lh_mutex_at(scene->arena, LH_ANYWHERE, &mutex, &scene->mutex), "mutex");
 }
 
-void scene_stage(struct scene *scene)
+void crash_stage(struct crash_scene *scene)
 {
-	scene_open(scene);
-	scene_must(scene, lh_lease_acquire(scene->arena, NULL, &scene->lease), "lease");
+	crash_open(scene);
+	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &scene->lease), "lease");
 	// A mutex that was never locked goes the long way the first time.
-	scene_must(scene, lh_mutex_lock(&scene->mutex, scene->lease, LH_NOW, NULL), "lock");
-	scene_must(scene, lh_mutex_unlock(&scene->mutex, scene->lease), "unlock");
+	crash_must(scene, lh_mutex_lock(&scene->mutex, scene->lease, LH_NOW, NULL), "lock");
+	crash_must(scene, lh_mutex_unlock(&scene->mutex, scene->lease), "unlock");
 }
 
-__attribute__((noreturn)) static void wait_for_mutex(struct scene *scene,
-						     struct scene_waiter *waiter)
+__attribute__((noreturn)) static void wait_for_mutex(struct crash_scene *scene,
+						     struct crash_waiter *waiter)
 {
 	_Atomic uint64_t *data = lh_mutex_data(&scene->mutex);
 	lh_lease *lease;
 
 	patience_begin(&scene->shared->lost_wakes);
-	scene_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "waiter's lease");
+	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "waiter's lease");
 	waiter->result = lh_mutex_lock(&scene->mutex, lease, LH_FOREVER, &waiter->grant);
 	waiter->granted_ns = lh_now();
 	if (waiter->result == 0) {
@@ -132,12 +132,12 @@ __attribute__((noreturn)) static void wait_for_mutex(struct scene *scene,
 		lh_mutex_consistent(&scene->mutex, lease);
 		waiter->result = lh_mutex_unlock(&scene->mutex, lease);
 	}
-	scene_must(scene, lh_lease_release(lease), "waiter's release");
+	crash_must(scene, lh_lease_release(lease), "waiter's release");
 	atomic_store(&waiter->done, 1);
 	_exit(0);
 }
 
-void scene_await_asleep(struct scene *scene, pid_t thread)
+void crash_await_asleep(struct crash_scene *scene, pid_t thread)
 {
 	siginfo_t info;
 
@@ -151,22 +151,22 @@ void scene_await_asleep(struct scene *scene, pid_t thread)
 	}
 }
 
-void scene_add_waiter(struct scene *scene)
+void crash_add_waiter(struct crash_scene *scene)
 {
-	struct scene_waiter *waiter = &scene->shared->waiters[scene->waiter_count++];
-	const pid_t pid = scene_fork(scene);
+	struct crash_waiter *waiter = &scene->shared->waiters[scene->waiter_count++];
+	const pid_t pid = crash_fork(scene);
 
 	if (pid == 0)
 		wait_for_mutex(scene, waiter);
 	waiter->pid = pid;
-	scene_await_asleep(scene, pid);
+	crash_await_asleep(scene, pid);
 }
 
 // ---- the victim ----------------------------------------------------------------------------------
 
-static void perform(struct scene *scene)
+static void perform(struct crash_scene *scene)
 {
-	const struct scene_operation *operation = scene->operation;
+	const struct crash_operation *operation = scene->operation;
 	int result;
 
 	stepper_trace_me();
@@ -182,9 +182,9 @@ static void perform(struct scene *scene)
 	_exit(0);
 }
 
-static void *perform_and_end(void *scene_pointer)
+static void *perform_and_end(void *crash_pointer)
 {
-	struct scene *scene = scene_pointer;
+	struct crash_scene *scene = crash_pointer;
 
 	stepper_trace_me();
 	atomic_store(&scene->shared->thread, gettid());
@@ -193,11 +193,11 @@ static void *perform_and_end(void *scene_pointer)
 	return NULL;
 }
 
-static void start_victim(struct scene *scene)
+static void start_victim(struct crash_scene *scene)
 {
 	pthread_t thread;
 
-	scene->victim = scene_fork(scene);
+	scene->victim = crash_fork(scene);
 	if (scene->victim)
 		return;
 	if (!scene->operation->thread)
@@ -209,7 +209,7 @@ static void start_victim(struct scene *scene)
 
 // ---- directing -----------------------------------------------------------------------------------
 
-static bool victim_is_ready(struct scene *scene)
+static bool victim_is_ready(struct crash_scene *scene)
 {
 	pid_t thread = scene->victim;
 
@@ -221,7 +221,7 @@ static bool victim_is_ready(struct scene *scene)
 	       (!scene->operation->begin || scene->operation->begin(scene));
 }
 
-static void record(struct scene *scene)
+static void record(struct crash_scene *scene)
 {
 	struct stepper_watch watch = { .size = 0 };
 
@@ -232,33 +232,34 @@ static void record(struct scene *scene)
 					      scene->operation->sleeps ? SYS_futex_waitv : -1,
 					      session->points, MAX_POINTS, &session->instructions);
 	if (!session->point_count)
-		scene_fail(scene, "more than %d points", MAX_POINTS);
+		crash_fail(scene, "more than %d points", MAX_POINTS);
 }
 
-static void strike(struct scene *scene)
+static void strike(struct crash_scene *scene)
 {
-	const struct scene_operation *operation = scene->operation;
+	const struct crash_operation *operation = scene->operation;
 
 	if (operation->at_point)
 		operation->at_point(scene);
 	if (operation->strike)
 		operation->strike(scene);
 	else
-		scene_kill(scene);
+		crash_kill(scene);
 	operation->verify(scene);
 }
 
 // point NULL: records.
-__attribute__((noreturn)) static void direct(struct scene *scene, const struct stepper_point *point)
+__attribute__((noreturn)) static void direct(struct crash_scene *scene,
+					     const struct stepper_point *point)
 {
 	int result = DIRECTOR_PASSED;
 
-	alarm(SCENE_WATCHDOG_S);
+	alarm(CRASH_WATCHDOG_S);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (scene->operation->stage)
 		scene->operation->stage(scene);
 	else if (!scene->operation->no_arena)
-		scene_stage(scene);
+		crash_stage(scene);
 	start_victim(scene);
 	if (scene->operation->meet)
 		scene->operation->meet(scene);
@@ -279,9 +280,9 @@ __attribute__((noreturn)) static void direct(struct scene *scene, const struct s
 
 // ---- all points ----------------------------------------------------------------------------------
 
-static int run_director(const struct scene_operation *operation, const struct stepper_point *point)
+static int run_director(const struct crash_operation *operation, const struct stepper_point *point)
 {
-	struct scene scene = { .operation = operation, .shared = &session->shared };
+	struct crash_scene scene = { .operation = operation, .shared = &session->shared };
 	pid_t pid;
 	int status;
 
@@ -302,7 +303,7 @@ static int run_director(const struct scene_operation *operation, const struct st
 		return WEXITSTATUS(status);
 	if (point)
 		scene.stepper.at = *point;
-	scene_fail(&scene, "%s",
+	crash_fail(&scene, "%s",
 		   WTERMSIG(status) == SIGALRM ? "did not end in time"
 					       : strsignal(WTERMSIG(status)));
 	return DIRECTOR_FAILED;
@@ -337,7 +338,7 @@ struct tally {
 };
 
 // One pass over the points. False: one stays out of reach; record anew.
-static bool try_points(const struct scene_operation *operation, uint32_t first, uint32_t step,
+static bool try_points(const struct crash_operation *operation, uint32_t first, uint32_t step,
 		       struct tally *tally)
 {
 	for (size_t i = first; i < session->point_count && tally->failed < MAX_FAILURES;
@@ -356,7 +357,7 @@ static bool try_points(const struct scene_operation *operation, uint32_t first, 
 	return true;
 }
 
-static int try_operation(const struct scene_operation *operation, unsigned *seed)
+static int try_operation(const struct crash_operation *operation, unsigned *seed)
 {
 	const uint32_t *thin = operation->thin;
 	const uint64_t wanted = tier_pick(thin[0], thin[1], thin[2]);
@@ -394,7 +395,7 @@ static int try_operation(const struct scene_operation *operation, unsigned *seed
 	return tally.failed || !complete;
 }
 
-int scene_run(const struct scene_operation *operations, size_t count)
+int crash_run(const struct crash_operation *operations, size_t count)
 {
 	const char *given = getenv("LEASEHOLD_SEED");
 	const char *only = getenv("LEASEHOLD_OPERATION");
@@ -422,7 +423,7 @@ int scene_run(const struct scene_operation *operations, size_t count)
 	return failed;
 }
 
-void scene_note_recovery(const struct scene *scene, uint64_t granted_ns)
+void crash_note_recovery(const struct crash_scene *scene, uint64_t granted_ns)
 {
 	if (scene->killed_ns && granted_ns > scene->killed_ns &&
 	    session->recovery_count < MAX_RECOVERIES)

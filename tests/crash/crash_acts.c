@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What victims, holders and the director do in more than one test.
+#include "tests/crash/crash.h"
+
+#include "arena/lease.h"
+
+#include <signal.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+void crash_acquire(struct crash_scene *scene, uint64_t ttl_ns)
+{
+	const struct lh_lease_options options = { .ttl_ns = ttl_ns };
+
+	crash_must(scene, lh_lease_acquire(scene->arena, &options, &scene->mine), "victim's lease");
+	scene->shared->lease = lh_lease_id(scene->mine);
+	scene->shared->slot = scene->mine->index;
+}
+
+void crash_with_lease(struct crash_scene *scene)
+{
+	crash_acquire(scene, 0);
+}
+
+void crash_with_ttl(struct crash_scene *scene)
+{
+	crash_acquire(scene, LH_SEC(1000));
+}
+
+static void lock_now(struct crash_scene *scene, lh_lease *lease)
+{
+	lh_grant grant;
+
+	crash_must(scene, lh_mutex_lock(&scene->mutex, lease, LH_NOW, &grant), "lock");
+}
+
+void crash_holding(struct crash_scene *scene)
+{
+	crash_with_lease(scene);
+	lock_now(scene, scene->mine);
+}
+
+void crash_holding_with_ttl(struct crash_scene *scene)
+{
+	crash_with_ttl(scene);
+	lock_now(scene, scene->mine);
+}
+
+int crash_lock(struct crash_scene *scene)
+{
+	lh_grant grant;
+
+	return lh_mutex_lock(&scene->mutex, scene->mine, LH_FOREVER, &grant);
+}
+
+int crash_unlock(struct crash_scene *scene)
+{
+	return lh_mutex_unlock(&scene->mutex, scene->mine);
+}
+
+int crash_lock_and_unlock(struct crash_scene *scene)
+{
+	const int error = crash_lock(scene);
+
+	return error ? error : crash_unlock(scene);
+}
+
+void crash_director_locks(struct crash_scene *scene)
+{
+	lock_now(scene, scene->lease);
+}
+
+void crash_director_unlocks(struct crash_scene *scene)
+{
+	crash_must(scene, lh_mutex_unlock(&scene->mutex, scene->lease), "unlock");
+}
+
+void crash_start_holder(struct crash_scene *scene, void (*prepare)(struct crash_scene *scene))
+{
+	const pid_t pid = crash_fork(scene);
+
+	if (pid == 0) {
+		crash_holding(scene);
+		if (prepare)
+			prepare(scene);
+		atomic_store(&scene->shared->go, 1);
+		for (;;)
+			pause();
+	}
+	while (!atomic_exchange(&scene->shared->go, 0))
+		sched_yield();
+	scene->holder = pid;
+	scene->dead_slot = scene->shared->slot + 1;
+	scene->dead_lease = scene->shared->lease;
+	scene->shared->lease = 0;
+}
+
+void crash_kill_holder(struct crash_scene *scene)
+{
+	kill(scene->holder, SIGKILL);
+}
+
+void crash_dead_holder(struct crash_scene *scene, void (*prepare)(struct crash_scene *scene))
+{
+	crash_start_holder(scene, prepare);
+	crash_kill_holder(scene);
+	waitpid(scene->holder, NULL, 0);
+	scene->holder = 0;
+}
+
+void crash_dead_idler(struct crash_scene *scene)
+{
+	const pid_t pid = crash_fork(scene);
+	lh_lease *lease;
+
+	if (pid == 0) {
+		crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "lease");
+		raise(SIGKILL);
+	}
+	waitpid(pid, NULL, 0);
+}
