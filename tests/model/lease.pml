@@ -22,8 +22,8 @@
  * (judge), and nothing is stranded: when all have ended, one walk by anybody finds or makes all
  * free (init); G3 no theft before expiry (the exact CAS in reap); G4 no grant by a CAS made after
  * loss (recheck), a live lease loses nothing (unlock); G5 tokens rise (recheck); no slot reused
- * while the object names it (at FREE -> LIVE); a late reaper or zombie frees nothing of the slot's next
- * tenant (truth).
+ * while the object names it (at FREE -> LIVE); a late reaper or zombie frees
+ * nothing of the slot's next tenant (truth).
  *
  * TWO is the mask of processes that take two leases, ROUNDS how often each comes back, OPS how
  * many times it locks or renews each time, NOW how far the clock goes.

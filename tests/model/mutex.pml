@@ -24,19 +24,20 @@
  * invalid end state. Without BACKSTOP the wake is prompt; with it a sleeper may also look again,
  * but only when nothing else in the whole system can move.
  *
- * config: -DPROCS=3 -DDEATHS=1
- * config: -DPROCS=3 -DDEATHS=1 -DGIVEUPS=1
- * config: -DPROCS=3 -DDEATHS=1 -DPLAINMASK=14
- * config: -DPROCS=2 -DDEATHS=1 -DOPS=3 -DGIVEUPS=1 -DPLAINMASK=6
- * config: -DPROCS=3 -DDEATHS=2 -DBACKSTOP -DPLAINMASK=8
+ * config: -DPROCS=3 -DDEATHS=2 -DGIVEUPS=1
+ * config: -DPROCS=3 -DDEATHS=2 -DPLAINMASK=14
  * config: -DPROCS=3 -DDEATHS=1 -DGIVEUPS=1 -DPLAINMASK=12
+ * config: -DPROCS=2 -DDEATHS=1 -DGIVEUPS=1 -DPLAINMASK=6 -DOPS=3
+ * config: -DPROCS=3 -DDEATHS=2 -DPLAINMASK=8 -DBACKSTOP
  * config: -DPROCS=3 -DDEATHS=1 -DPLAINMASK=14 -DNO_RECHECK   the sleep itself compares: a shortcut
  * config: -DPROCS=3 -DDEATHS=1 -DFLAT   everybody sleeps on the word: prompt too, but a herd
+ * ci: -DPROCS=3 -DDEATHS=3 -DGIVEUPS=2 -DPLAINMASK=10
  * no-cycle: -DPROCS=3 -DDEATHS=1
  * no-cycle: -DPROCS=3 -DDEATHS=0 -DPLAINMASK=14
  * quick: -DPROCS=3 -DDEATHS=1
  * quick: -DPROCS=2 -DDEATHS=1 -DOPS=2 -DGIVEUPS=1 -DPLAINMASK=6
  *
+ * must-fail: -DFLAT -DPROCS=3 -DDEATHS=2   the only wake of a death goes to one who dies too
  * must-fail: -DPRED -DPROCS=3 -DDEATHS=1   wake one, armed on owner and predecessor: the tail dies
  * must-fail: -DPRED -DNO_ARM -DPROCS=3 -DDEATHS=1   wake one, armed on the owner only
  * must-fail: -DNO_PRED_LIVE -DPROCS=3 -DDEATHS=1   no arming on the predecessor's liveness
