@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/fuzz/exercise.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+
+enum { TIME_LIMIT_S = 100, MOST_STEPS = 1 << 20 };
+
+const struct lh_arena_options exercise_options = { .size = 65536,
+						   .max_leases = EXERCISE_MAX_LEASES,
+						   .max_holds = EXERCISE_MAX_HOLDS };
+
+static const struct lh_mutex_options array_options = { .name = EXERCISE_ARRAY,
+						       .data_size = 72,
+						       .count = EXERCISE_MUTEXES };
+
+uint64_t exercise_random(uint64_t *state)
+{
+	uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return x ^ (x >> 31);
+}
+
+uint64_t exercise_seed(void)
+{
+	const char *given = getenv("LEASEHOLD_SEED");
+	const uint64_t seed = given ? strtoull(given, NULL, 0) : lh_now();
+
+	print_message("LEASEHOLD_SEED=%llu\n", (unsigned long long)seed);
+	return seed;
+}
+
+void exercise_place(lh_arena *arena)
+{
+	lh_mutex mutex;
+	uint64_t offset;
+
+	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, &array_options, &mutex), 0);
+	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, NULL, &mutex), 0);
+	assert_int_equal(lh_region_at(arena, LH_ANYWHERE, 1000, EXERCISE_REGION, &offset), 0);
+}
+
+bool exercise_element(lh_arena *arena, uint32_t index, lh_mutex *ret_mutex)
+{
+	lh_mutex array;
+
+	return lh_mutex_at(arena, LH_ANYWHERE, &array_options, &array) == 0 &&
+	       lh_mutex_element(&array, index, ret_mutex) == 0;
+}
+
+// ---- looking -------------------------------------------------------------------------------------
+
+static void be_string(const char *text, size_t size)
+{
+	need(memchr(text, '\0', size) != NULL);
+	for (; *text; text++)
+		need(*text >= ' ' && *text <= '~');
+}
+
+static void look_at_placements(lh_arena *arena)
+{
+	struct lh_placement_info place;
+	uint64_t cursor = 0;
+	int steps = 0;
+
+	while (lh_next_placement(arena, &cursor, &place) == 0) {
+		need(++steps < MOST_STEPS);
+		be_string(place.name, sizeof(place.name));
+		be_string(lh_kind_name(place.kind), 32);
+		need(lh_arena_range(arena, place.offset, place.size) != NULL);
+	}
+}
+
+static void look_at_leases(lh_arena *arena)
+{
+	struct lh_lease_info lease;
+	struct lh_hold_info hold;
+	struct lh_event_info event;
+	uint64_t cursor = 0;
+	int steps = 0;
+
+	while (lh_next_lease(arena, &cursor, &lease) == 0) {
+		need(++steps < MOST_STEPS);
+		be_string(lease.command, sizeof(lease.command));
+		be_string(lease.label, sizeof(lease.label));
+		need(lease.state >= LH_LEASE_LIVE && lease.state <= LH_LEASE_STARTING);
+		need(lease.slot < EXERCISE_MAX_LEASES);
+	}
+	cursor = 0;
+	while (lh_next_hold(arena, &cursor, &hold) == 0) {
+		need(++steps < MOST_STEPS);
+		need(hold.slot < EXERCISE_MAX_LEASES);
+		need(lh_arena_range(arena, hold.offset, 64) != NULL);
+	}
+	cursor = 0;
+	while (lh_next_event(arena, &cursor, &event) == 0) {
+		need(++steps < MOST_STEPS);
+		be_string(event.command, sizeof(event.command));
+	}
+}
+
+static void count_finding(void *context, int severity, uint64_t offset, const char *text)
+{
+	int *worst = context;
+
+	(void)offset;
+	need(severity == LH_CHECK_STALE || severity == LH_CHECK_DEADLOCK ||
+	     severity == LH_CHECK_CORRUPT);
+	be_string(text, 256);
+	if (severity > *worst)
+		*worst = severity;
+}
+
+static void look(lh_arena *arena)
+{
+	uint64_t offset;
+	int worst = 0;
+
+	look_at_placements(arena);
+	look_at_leases(arena);
+	need(lh_arena_check(arena, count_finding, &worst) == worst);
+	lh_find(arena, EXERCISE_REGION, &offset);
+	lh_find(arena, EXERCISE_ARRAY, &offset);
+}
+
+// ---- using ---------------------------------------------------------------------------------------
+
+// The contract has words for it.
+static int accept(int result)
+{
+	need(strcmp(lh_strerror(result), lh_strerror(-4095)) != 0);
+	return result;
+}
+
+static void use_lease(lh_arena *arena, lh_lease *lease)
+{
+	lh_mutex mutex;
+	lh_grant grant;
+	uint64_t offset;
+
+	for (uint32_t i = 0; i < EXERCISE_MUTEXES; i++) {
+		if (!exercise_element(arena, i, &mutex))
+			continue;
+		accept(lh_mutex_lock(&mutex, lease, LH_NOW, NULL));
+		accept(lh_mutex_unlock(&mutex, lease));
+		if (accept(lh_mutex_lock(&mutex, lease, lh_deadline_after(LH_MS(1)), &grant)) ==
+		    0) {
+			memset(lh_mutex_data(&mutex), 1, array_options.data_size);
+			accept(lh_mutex_consistent(&mutex, lease));
+			lh_mutex_held(&mutex, lease);
+			if (i % 2)
+				accept(lh_mutex_unlock(&mutex, lease));
+		}
+	}
+	if (accept(lh_region_acquire(lease, 100, &offset)) == 0) {
+		memset(lh_arena_range(arena, offset, 100), 1, 100);
+		accept(lh_region_release(lease, offset));
+	}
+	accept(lh_region_acquire(lease, 100, &offset));
+	accept(lh_lease_renew(lease, LH_SEC(100)));
+	lh_lease_remaining(lease);
+	look(arena);
+}
+
+static void place(lh_arena *arena)
+{
+	const uint64_t first = lh_arena_first_offset(arena);
+	lh_mutex mutex;
+	uint64_t offset;
+
+	for (uint64_t at = first; at < first + 4096; at += 512)
+		accept(lh_mutex_at(arena, at, NULL, &mutex));
+	accept(lh_mutex_at(arena, LH_ANYWHERE, NULL, &mutex));
+	if (accept(lh_region_at(arena, LH_ANYWHERE, 500, "new", &offset)) == 0)
+		memset(lh_arena_range(arena, offset, 500), 1, 500);
+	accept(lh_remove(arena, first));
+	if (lh_find(arena, EXERCISE_REGION, &offset) == 0)
+		accept(lh_remove(arena, offset));
+}
+
+static void use(lh_arena *arena)
+{
+	const struct lh_lease_options options[] = { { .label = "fuzz" },
+						    { .ttl_ns = LH_SEC(1000) },
+						    { .flags = LH_LEASE_PROCESS } };
+	lh_lease *leases[3] = { NULL };
+	lh_lease *own = NULL;
+
+	if (accept(lh_thread_lease(arena, &own)) == 0)
+		use_lease(arena, own);
+	for (int i = 0; i < 3; i++) {
+		if (accept(lh_lease_acquire(arena, &options[i], &leases[i])) == 0)
+			use_lease(arena, leases[i]);
+	}
+	place(arena);
+	for (int i = 0; i < 3; i++)
+		accept(lh_lease_release(leases[i]));
+	accept(lh_lease_release(own));
+}
+
+void exercise(const char *path)
+{
+	lh_arena *arena = NULL;
+
+	if (accept(lh_arena_open(path, LH_READ_ONLY, NULL, &arena)) == 0) {
+		lh_mutex mutex;
+
+		look(arena);
+		if (exercise_element(arena, 1, &mutex))
+			lh_mutex_data(&mutex);
+		need(lh_arena_close(arena) == 0);
+	}
+	if (accept(lh_arena_open(path, LH_CREATE, NULL, &arena)) == 0) {
+		look(arena);
+		use(arena);
+		look(arena);
+		accept(lh_arena_close(arena));
+	}
+}
+
+static int run(void *path)
+{
+	alarm(TIME_LIMIT_S);
+	exercise(path);
+	return 0;
+}
+
+void exercise_in_child(const char *path, uint64_t seed)
+{
+	const int status = scene_child(run, (void *)(uintptr_t)path);
+
+	if (status)
+		fail_msg("LEASEHOLD_SEED=%llu: the child ended with status %#x",
+			 (unsigned long long)seed, status);
+}
