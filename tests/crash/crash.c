@@ -36,6 +36,8 @@ struct session {
 	struct crash_shared shared;
 	size_t point_count;
 	uint64_t instructions;
+	uint32_t counted;
+	char what_counted[64];
 	uint32_t recovery_count;
 	uint64_t recoveries[MAX_RECOVERIES];
 	struct stepper_point points[MAX_POINTS];
@@ -119,7 +121,8 @@ __attribute__((noreturn)) static void wait_for_mutex(struct crash_scene *scene,
 	_Atomic uint64_t *data = lh_mutex_data(&scene->mutex);
 	lh_lease *lease;
 
-	patience_begin(&scene->shared->lost_wakes);
+	if (!scene->operation->impatient)
+		patience_begin(&scene->shared->lost_wakes);
 	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "waiter's lease");
 	waiter->result = lh_mutex_lock(&scene->mutex, lease, LH_FOREVER, &waiter->grant);
 	waiter->granted_ns = lh_now();
@@ -367,6 +370,7 @@ static int try_operation(const struct crash_operation *operation, unsigned *seed
 	bool complete = false;
 
 	session->recovery_count = 0;
+	session->counted = 0;
 	if (operation->repeat[0]) {
 		session->instructions = 0;
 		session->point_count = tier_pick(operation->repeat[0], operation->repeat[1],
@@ -386,6 +390,8 @@ static int try_operation(const struct crash_operation *operation, unsigned *seed
 	       operation->shows, (unsigned long long)session->instructions, session->point_count,
 	       tally.tried);
 	print_recoveries();
+	if (session->counted)
+		printf("; %u %s", session->counted, session->what_counted);
 	if (tally.missed)
 		printf("; %u victims went another way and were replaced, recorded %u times",
 		       tally.missed, tally.recorded);
@@ -428,4 +434,11 @@ void crash_note_recovery(const struct crash_scene *scene, uint64_t granted_ns)
 	if (scene->killed_ns && granted_ns > scene->killed_ns &&
 	    session->recovery_count < MAX_RECOVERIES)
 		session->recoveries[session->recovery_count++] = granted_ns - scene->killed_ns;
+}
+
+void crash_count(struct crash_scene *scene, const char *what)
+{
+	(void)scene;
+	snprintf(session->what_counted, sizeof(session->what_counted), "%s", what);
+	session->counted++;
 }

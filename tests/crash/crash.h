@@ -92,9 +92,10 @@ struct crash_operation {
 	void (*strike)(struct crash_scene *scene);
 	// In the director, afterwards.
 	void (*verify)(struct crash_scene *scene);
-	bool no_arena; /* the victim is to create it: nothing is opened before */
-	bool thread;   /* the victim is a thread, which ends after its mark */
-	bool sleeps;   /* stepping ends before the victim's first sleep */
+	bool no_arena;  /* the victim is to create it: nothing is opened before */
+	bool thread;    /* the victim is a thread, which ends after its mark */
+	bool impatient; /* the backstop works as in life: for waiters behind a stopped one */
+	bool sleeps;    /* stepping ends before the victim's first sleep */
 	// No stepping: the victim is struck where `begin` left it, so many times. 0: stepping.
 	uint32_t repeat[3];
 	// In the director, once the victim has been started: until this returns it is not waited for.
@@ -135,6 +136,9 @@ void crash_with_lease(struct crash_scene *scene);
 void crash_with_ttl(struct crash_scene *scene);
 void crash_holding(struct crash_scene *scene);
 void crash_holding_with_ttl(struct crash_scene *scene);
+// For `begin`, in the director: the victim runs on and falls asleep; then perhaps others behind it.
+bool crash_victim_asleep(struct crash_scene *scene);
+bool crash_victim_asleep_before_two(struct crash_scene *scene);
 // For `act`.
 int crash_lock(struct crash_scene *scene);
 int crash_unlock(struct crash_scene *scene);
@@ -151,6 +155,8 @@ void crash_fail(struct crash_scene *scene, const char *format, ...)
 			crash_fail((scene), __VA_ARGS__);                                          \
 	} while (0)
 
+// Counts something worth printing in the operation's line; the same words throughout an operation.
+void crash_count(struct crash_scene *scene, const char *what);
 struct object_header *crash_header(const struct crash_scene *scene);
 // Reads the mutex's word and whether the victim holds it, while it is stopped.
 void crash_observe(struct crash_scene *scene);

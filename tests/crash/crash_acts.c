@@ -8,7 +8,12 @@
 #include <signal.h>
 #include <sched.h>
 #include <sys/wait.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
 
 void crash_acquire(struct crash_scene *scene, uint64_t ttl_ns)
 {
@@ -120,4 +125,22 @@ void crash_dead_idler(struct crash_scene *scene)
 		raise(SIGKILL);
 	}
 	waitpid(pid, NULL, 0);
+}
+
+bool crash_victim_asleep(struct crash_scene *scene)
+{
+	if (!stepper_go_to_call(&scene->stepper, SYS_futex_waitv))
+		return false;
+	stepper_enter_call(&scene->stepper);
+	crash_await_asleep(scene, scene->victim);
+	return true;
+}
+
+bool crash_victim_asleep_before_two(struct crash_scene *scene)
+{
+	if (!crash_victim_asleep(scene))
+		return false;
+	crash_add_waiter(scene);
+	crash_add_waiter(scene);
+	return true;
 }

@@ -82,23 +82,9 @@ static void another_comes_and_unlock(struct crash_scene *scene)
 
 // ---- the woken -----------------------------------------------------------------------------------
 
-static bool asleep(struct crash_scene *scene)
-{
-	if (!stepper_go_to_call(&scene->stepper, SYS_futex_waitv))
-		return false;
-	stepper_enter_call(&scene->stepper);
-	crash_await_asleep(scene, scene->victim);
-	return true;
-}
-
-static bool asleep_before_two(struct crash_scene *scene)
-{
-	return asleep(scene) && one_sleeper(scene) && one_sleeper(scene);
-}
-
 static bool woken_by_unlock(struct crash_scene *scene)
 {
-	if (!asleep_before_two(scene))
+	if (!crash_victim_asleep_before_two(scene))
 		return false;
 	crash_director_unlocks(scene);
 	return stepper_leave_call(&scene->stepper);
@@ -119,7 +105,7 @@ static void stage_holder(struct crash_scene *scene)
 
 static bool woken_by_death(struct crash_scene *scene)
 {
-	if (!asleep_before_two(scene))
+	if (!crash_victim_asleep_before_two(scene))
 		return false;
 	crash_kill_holder(scene);
 	waitpid(scene->holder, NULL, 0);
@@ -238,7 +224,7 @@ static const struct crash_operation operations[] = {
 	  .stage = stage_held,
 	  .prepare = patient,
 	  .act = crash_lock,
-	  .begin = asleep_before_two,
+	  .begin = crash_victim_asleep_before_two,
 	  .verify = director_unlocks_then_verify },
 	{ .name = "woken by an unlock, lock and unlock, two behind it",
 	  .shows = "G1 G2 G5 G8 G12",
