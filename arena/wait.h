@@ -13,6 +13,7 @@
 #include "arena/sys/futex.h"
 
 #define WAIT_BACKSTOP_FIRST_NS (4 * CLOCK_NS_PER_MS)
+#define WAIT_BACKSTOP_FOLLOWER_NS (32 * CLOCK_NS_PER_MS) /* first, of those not next in line */
 #define WAIT_BACKSTOP_LAST_NS (250 * CLOCK_NS_PER_MS)
 #define WAIT_POLL_NS CLOCK_NS_PER_MS /* for what has no word to sleep on */
 

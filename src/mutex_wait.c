@@ -30,7 +30,8 @@ struct waiter {
 	const struct mutex_attempt *attempt;
 	struct wait wait;
 	bool queued;
-	bool is_head;
+	bool is_head;      // for the rest of the call
+	bool follows;      // slept behind another last
 	uint32_t pred;     // queue entry of the one before
 	uint64_t began_ns; // of the wait; 0: has not slept yet
 	int spins;
@@ -232,10 +233,24 @@ static bool sleep_at_head(struct waiter *waiter, uint64_t word, uint32_t blocker
 			     atomic_load_explicit(&slot->owner, memory_order_acquire));
 }
 
+// A follower is told by its predecessor; its backstop is for when that one is stopped, or died
+// together with another. So it may be longer, and different for each, lest all look at once.
+static void set_backstop(struct waiter *waiter, bool follows)
+{
+	const uint64_t first = follows ? WAIT_BACKSTOP_FOLLOWER_NS + waiter->attempt->lease->index %
+									     32 * CLOCK_NS_PER_MS
+				       : WAIT_BACKSTOP_FIRST_NS;
+
+	if (waiter->follows != follows || waiter->wait.backstop_ns < first)
+		waiter->wait.backstop_ns = first;
+	waiter->follows = follows;
+}
+
 // Sleeps until something has changed. 0: look again.
 static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint64_t until_ns)
 {
 	struct lh_lease *lease = waiter->attempt->lease;
+	bool follows;
 	int error;
 
 	if (!waiter->began_ns) {
@@ -247,10 +262,10 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint
 		enqueue(waiter);
 	wait_round(&waiter->wait);
 	wait_not_after(&waiter->wait, until_ns);
-	if (waiter->is_head || !sleep_behind(waiter)) {
-		if (!sleep_at_head(waiter, word, blocker))
-			return 0;
-	}
+	follows = !waiter->is_head && sleep_behind(waiter);
+	if (!follows && !sleep_at_head(waiter, word, blocker))
+		return 0;
+	set_backstop(waiter, follows);
 	error = deadlock_check(lease);
 	if (error)
 		return error;
@@ -260,7 +275,7 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint
 	    word_token(atomic_load_explicit(&waiter->attempt->header->word,
 					    memory_order_relaxed)) != word_token(word))
 		waiter->is_head = true;
-	waiter->spins = 0;
+	waiter->spins = waiter->wait.backstop_passed ? SPINS : 0;
 	return error;
 }
 
@@ -354,6 +369,7 @@ int mutex_acquire(const struct mutex_attempt *attempt)
 	waiter.attempt = attempt;
 	waiter.queued = false;
 	waiter.is_head = false;
+	waiter.follows = false;
 	waiter.began_ns = 0;
 	waiter.spins = 0;
 	waiter.stuck_word = 0;
