@@ -100,14 +100,30 @@ static bool word_is_dead(uint32_t word)
 	return (word & FUTEX_TID_MASK) == 0 || (word & FUTEX_OWNER_DIED);
 }
 
-// Word first: whoever locks the mutex counts the generation up only then.
+// Alive: the generation is the one asked for, and the word says that the thread which wrote its TID
+// under that generation holds the mutex. The TID matters: a claimer holds the mutex a moment before
+// it counts the generation up, and must not be taken for the owner before it (tests/model/lease.pml).
+static bool thread_alive(const struct owner_entry *entry, uint64_t ref, uint32_t *ret_word)
+{
+	const uint64_t generation = owner_ref_generation(ref);
+	uint32_t word, tid;
+
+	if (atomic_load_explicit(&entry->generation, memory_order_acquire) != generation)
+		return false;
+	word = atomic_load_explicit(liveness_word(entry), memory_order_acquire);
+	tid = atomic_load_explicit(&entry->tid, memory_order_acquire);
+	if (word_is_dead(word) || ((word ^ tid) & FUTEX_TID_MASK) ||
+	    atomic_load_explicit(&entry->generation, memory_order_acquire) != generation)
+		return false;
+	*ret_word = word;
+	return true;
+}
+
 static bool thread_ended(const struct owner_entry *entry, uint64_t ref)
 {
-	const uint32_t word = atomic_load_explicit(liveness_word(entry), memory_order_acquire);
+	uint32_t word;
 
-	return word_is_dead(word) ||
-	       atomic_load_explicit(&entry->generation, memory_order_acquire) !=
-		       owner_ref_generation(ref);
+	return !thread_alive(entry, ref, &word);
 }
 
 bool owner_identity(const struct lh_arena *arena, uint64_t ref, struct identity *ret_identity)
@@ -181,14 +197,9 @@ const _Atomic uint32_t *owner_word(const struct lh_arena *arena, uint64_t ref,
 				   uint32_t *ret_expected)
 {
 	const struct owner_entry *entry = entry_of(arena, ref);
-	uint32_t word;
 
-	if (!entry)
+	if (!entry || !thread_alive(entry, ref, ret_expected))
 		return NULL;
-	word = atomic_load_explicit(liveness_word(entry), memory_order_acquire);
-	if (word_is_dead(word) || thread_ended(entry, ref))
-		return NULL;
-	*ret_expected = word;
 	return liveness_word(entry);
 }
 

@@ -29,7 +29,7 @@
  * many times it locks or renews each time, NOW how far the clock goes.
  *
  * config: -DPROCS=2 -DDEATHS=1 -DTWO=2
- * config: -DPROCS=2 -DDEATHS=2 -DTWO=4
+ * config: -DPROCS=2 -DDEATHS=2 -DTWO=6
  * config: -DPROCS=2 -DDEATHS=0 -DROUNDS=2
  * config: -DPROCS=3 -DDEATHS=1 -DOPS=0 -DNOW=0
  * quick: -DPROCS=2 -DDEATHS=1
