@@ -98,7 +98,7 @@ static void prefault_range(const struct lh_arena *arena, uint64_t begin, uint64_
 // would otherwise wait for each first touch. Large tables are left to come as they are used.
 static void prefault(const struct lh_arena *arena, const struct arena_header *header)
 {
-	prefault_range(arena, header->owners_offset, header->holds_offset);
+	prefault_range(arena, header->leases_offset, header->holds_offset);
 	prefault_range(arena, header->events_offset, header->user_offset);
 }
 #endif

@@ -220,6 +220,7 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 		return error_detail(-EBADMSG, "lease slot %u is damaged", lease->index);
 	}
 	lease->slot = slot;
+	lease->name = lease->index + 1;
 	lease->holds = arena_hold_table(arena, lease->index);
 	lease->line_mask = (arena->hold_lines - 1) * LAYOUT_LINE;
 	wipe_records(lease);

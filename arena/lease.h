@@ -20,6 +20,7 @@ struct lh_lease {
 	struct hold_record *holds;
 	uint32_t index;     // of the slot
 	uint32_t line_mask; // hold_line
+	uint64_t name;      // index + 1: how words name it as their owner
 	// The rest.
 	uint64_t fork_generation; // 0 once its thread has ended
 	struct lease_slot *slot;

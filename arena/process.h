@@ -96,4 +96,17 @@ static inline uintptr_t process_thread_name(void)
 #endif
 }
 
+// process_thread_name() == name, in one instruction where that can be had.
+static inline bool process_thread_is(uintptr_t name)
+{
+#if defined(__x86_64__)
+	bool same;
+
+	__asm__("cmp %%fs:0, %1" : "=@cce"(same) : "r"(name));
+	return same;
+#else
+	return process_thread_name() == name;
+#endif
+}
+
 #endif

@@ -158,7 +158,7 @@ void *lh_mutex_data(const lh_mutex *mutex)
 // TTL and cancel token, on the mutex's arena.
 static inline bool is_simple(const lh_mutex *mutex, const lh_lease *lease)
 {
-	return atomic_load_explicit(lease->guard, memory_order_relaxed) == process_thread_name() &&
+	return process_thread_is(atomic_load_explicit(lease->guard, memory_order_relaxed)) &&
 	       (uintptr_t)lease->arena == mutex->private_[0];
 }
 
@@ -193,7 +193,7 @@ static __attribute__((noinline)) int lock_slow(const lh_mutex *mutex, lh_lease *
 		if (error)
 			return error;
 		word = atomic_load_explicit(&mutex_header(mutex)->word, memory_order_relaxed);
-		if (word_owner(word) == lease->index + 1)
+		if (word_owner(word) == lease->name)
 			return -EDEADLK;
 		record = hold_insert(lease, mutex->private_[2]);
 		if (!record)
@@ -222,11 +222,12 @@ int lh_mutex_lock(const lh_mutex *mutex, lh_lease *lease, lh_deadline deadline, 
 	header = mutex_header(mutex);
 	record = hold_first(lease, mutex_granule(mutex));
 	word = atomic_load_explicit(&header->word, memory_order_relaxed);
-	if (!likely(!(word & (WORD_OWNER_MASK | WORD_MARK | WORD_DIED | WORD_TOKEN_TOP)) &&
-		    word > atomic_load_explicit(&header->waiters, memory_order_relaxed) &&
+	taken = word + WORD_TOKEN_ONE + WORD_PLAIN + lease->name;
+	if (!likely(!(word & (WORD_OWNER_MASK | WORD_MARK | WORD_DIED)) &&
+		    word_may_be_plain(
+			    word, atomic_load_explicit(&header->waiters, memory_order_relaxed)) &&
 		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
 		return lock_slow(mutex, lease, deadline, ret_grant, NULL);
-	taken = word + WORD_TOKEN_ONE + WORD_PLAIN + lease->index + 1;
 	hold_write(record, mutex->private_[2]);
 	// free → ours (PLAIN), token + 1. A crash before: our record is an intent; after: we held it.
 	// Acquire pairs with the release of whoever freed it.
@@ -257,7 +258,7 @@ int mutex_free(struct lh_arena *arena, struct object_header *header, struct lh_l
 
 	// ours → free, the token and damage kept. Others only add MARK, or reap us.
 	do {
-		if (word_owner(word) != lease->index + 1)
+		if (word_owner(word) != lease->name)
 			return -ESTALE;
 	} while (!atomic_compare_exchange_weak_explicit(&header->word, &word, word_freed(word),
 							memory_order_acq_rel,
@@ -277,7 +278,8 @@ static inline bool free_plain(struct object_header *header, uint64_t word)
 
 	atomic_store_explicit(&header->word, freed, memory_order_release);
 	fence_light(); // pairs with fence_heavy in mutex_wait.c
-	return freed <= atomic_load_explicit(&header->waiters, memory_order_relaxed);
+	return word_has_sleepers(freed,
+				 atomic_load_explicit(&header->waiters, memory_order_relaxed));
 }
 
 // The rest of a plain release: the record goes only when the sleepers have been woken.
@@ -300,7 +302,7 @@ static int unlock(struct lh_lease *lease, struct object_header *header, struct h
 	const uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
 	int error = 0;
 
-	if (word_owner(word) != lease->index + 1)
+	if (word_owner(word) != lease->name)
 		return not_held(lease);
 	if (!record)
 		return -EBADMSG;
@@ -335,7 +337,7 @@ int lh_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
 	record = hold_first(lease, mutex_granule(mutex));
 	word = atomic_load_explicit(&header->word, memory_order_relaxed);
 	// Owned by a lease that is not lost and in the first place of its table: the short way.
-	if (!likely((word & (WORD_OWNER_MASK | WORD_PLAIN)) == (lease->index + 1 + WORD_PLAIN) &&
+	if (!likely((word & (WORD_OWNER_MASK | WORD_PLAIN)) == (lease->name | WORD_PLAIN) &&
 		    atomic_load_explicit(&record->object, memory_order_relaxed) ==
 			    mutex->private_[2]))
 		return unlock_slow(mutex, lease);
@@ -355,7 +357,7 @@ int lh_mutex_consistent(const lh_mutex *mutex, lh_lease *lease)
 	word = atomic_load_explicit(&mutex_header(mutex)->word, memory_order_relaxed);
 	// ours{DIED} → ours. Before it a crash leaves the damage told; after it, the crash is told.
 	do {
-		if (word_owner(word) != lease->index + 1 || !lease_is_live(lease))
+		if (word_owner(word) != lease->name || !lease_is_live(lease))
 			return not_held(lease);
 	} while ((word & WORD_DIED) && !atomic_compare_exchange_weak_explicit(
 					       &mutex_header(mutex)->word, &word, word & ~WORD_DIED,
@@ -368,7 +370,7 @@ bool lh_mutex_held(const lh_mutex *mutex, const lh_lease *lease)
 	if (check_call(mutex, lease))
 		return false;
 	return word_owner(atomic_load_explicit(&mutex_header(mutex)->word, memory_order_relaxed)) ==
-		       lease->index + 1 &&
+		       lease->name &&
 	       lease_is_live(lease);
 }
 

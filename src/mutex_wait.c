@@ -109,7 +109,7 @@ static uint64_t taken_word(const struct waiter *waiter, uint64_t word)
 
 	if (waiter->queued)
 		return taken | WORD_QUEUED;
-	if ((word & WORD_MARK) || word <= waiters || attempt->lease->ttl_ns ||
+	if ((word & WORD_MARK) || !word_may_be_plain(taken, waiters) || attempt->lease->ttl_ns ||
 	    attempt->arena->plain_fences)
 		return taken;
 	return taken | WORD_PLAIN;
@@ -191,7 +191,9 @@ static void raise_waiters(struct object_header *header, uint64_t to)
 {
 	uint64_t waiters = atomic_load(&header->waiters);
 
-	while (waiters < to && !atomic_compare_exchange_weak(&header->waiters, &waiters, to))
+	// Signed: in the last half of all tokens no owner is PLAIN and nothing happens.
+	while ((int64_t)waiters < (int64_t)to &&
+	       !atomic_compare_exchange_weak(&header->waiters, &waiters, to))
 		;
 }
 

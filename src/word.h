@@ -18,8 +18,8 @@
 //	                  needless system call. Wrongly clear: fatal like QUEUED.
 //	13..0   owner     lease slot + 1, 0: free
 //
-// waiters, 64 bits: the highest token of a PLAIN owner that somebody may sleep on, with all bits
-// below the token set, so that it compares with whole words. Raised by who is about to sleep; never
+// waiters, 64 bits: one more than the highest token of an owner that somebody may sleep on though it
+// is PLAIN, with all bits below the token set, so that it compares with whole words. Raised by who is about to sleep; never
 // lowered: clearing it strands sleepers, whoever does it and whenever (tests/model/mutex.pml).
 // Wrongly high: needless system calls. Wrongly low: fatal.
 //
@@ -40,7 +40,6 @@
 #define WORD_TOKEN_SHIFT 18
 #define WORD_TOKEN_ONE (UINT64_C(1) << WORD_TOKEN_SHIFT)
 #define WORD_TOKEN_MAX (UINT64_MAX >> WORD_TOKEN_SHIFT)
-#define WORD_TOKEN_TOP (UINT64_C(1) << 63) /* from here on hot paths leave the count to others */
 
 #define WORD_BELOW_TOKEN (WORD_TOKEN_ONE - 1)
 
@@ -68,10 +67,24 @@ static inline uint64_t word_freed(uint64_t word)
 	return word & ~(WORD_OWNER_MASK | WORD_MARK | WORD_PLAIN | WORD_QUEUED);
 }
 
-// What `waiters` is raised to by who sleeps on an owned word.
+// What `waiters` is raised to by who sleeps on an owned word: below whatever follows the next grant.
 static inline uint64_t waiters_for(uint64_t word)
 {
-	return word | WORD_BELOW_TOKEN;
+	return (word | WORD_BELOW_TOKEN) + WORD_TOKEN_ONE;
+}
+
+// Whether somebody may sleep on the PLAIN owner that released its word to this.
+static inline bool word_has_sleepers(uint64_t freed, uint64_t waiters)
+{
+	return freed + WORD_TOKEN_ONE <= waiters;
+}
+
+// Whether a word may be taken PLAIN, as this: nobody slept on the last owner (whom another PLAIN one
+// would make pay for a membarrier again), and the token is far from its end. The comparison is signed:
+// words whose token has the top bit are below any `waiters`, which never has it.
+static inline bool word_may_be_plain(uint64_t taken, uint64_t waiters)
+{
+	return (int64_t)taken > (int64_t)waiters;
 }
 
 static inline uint32_t queue_entry(uint32_t slot, uint32_t turn)
