@@ -248,8 +248,7 @@ static int open_existing(const char *path, int flags, lh_arena **ret_arena)
 
 static int check_options(const struct lh_arena_options *options)
 {
-	const unsigned known = LH_ARENA_HUGE_PAGES | LH_ARENA_LOCKED | LH_ARENA_NUMA_INTERLEAVE |
-			       LH_ARENA_PLAIN_FENCES;
+	const unsigned known = GEOMETRY_FLAGS;
 
 	for (size_t i = 0; i < 4; i++) {
 		if (options->reserved[i])

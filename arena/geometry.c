@@ -123,8 +123,9 @@ int geometry_check(const struct arena_header *header, uint64_t size)
 	    header->owners != header->max_leases + LAYOUT_EXTRA_OWNERS ||
 	    header->events != LAYOUT_EVENTS || header->user_size == 0 ||
 	    header->user_size > LAYOUT_MAX_SIZE / 2 || header->user_size % LAYOUT_LINE ||
-	    header->entries != entries_for(header->user_size))
-		return error_detail(-EBADMSG, "the header's counts are out of range");
+	    header->entries != entries_for(header->user_size) ||
+	    (header->flags & ~(uint32_t)GEOMETRY_FLAGS))
+		return error_detail(-EBADMSG, "the header's counts or flags are out of range");
 	place_tables(&expected);
 	if (memcmp(&expected, header, offsetof(struct arena_header, entry_bound)) != 0)
 		return error_detail(-EBADMSG, "the header's offsets do not follow from its counts");

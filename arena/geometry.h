@@ -6,6 +6,10 @@
 
 #include "arena/arena.h"
 
+// The flags that an arena can have been created with.
+#define GEOMETRY_FLAGS                                                                             \
+	(LH_ARENA_HUGE_PAGES | LH_ARENA_LOCKED | LH_ARENA_NUMA_INTERLEAVE | LH_ARENA_PLAIN_FENCES)
+
 // Fills a header for these options (already checked and defaulted); 0 or -EINVAL if too large.
 int geometry_plan(const struct lh_arena_options *options, struct arena_header *ret_header);
 
