@@ -191,7 +191,8 @@ static void raise_waiters(struct object_header *header, uint64_t to)
 {
 	uint64_t waiters = atomic_load(&header->waiters);
 
-	// Signed: in the last half of all tokens no owner is PLAIN and nothing happens.
+	// Signed: in the last half of all tokens no owner is PLAIN and nothing happens. (Nor for the
+	// one grant between the halves, whose sleepers have their backstop.)
 	while ((int64_t)waiters < (int64_t)to &&
 	       !atomic_compare_exchange_weak(&header->waiters, &waiters, to))
 		;
