@@ -74,17 +74,18 @@ static void thread_exits(void *state)
 	thread->guard = NULL;
 }
 
+// liburcu's fork handlers are called once in a process, by whoever uses it first-hand: they lock what
+// is not recursive. This library can do without: its read sections lie within the registry's and the
+// keeper's lock, which are held over the fork.
 static void before_fork(void)
 {
 	pthread_mutex_lock(&start_lock);
 	arena_before_fork();
 	keeper_before_fork();
-	urcu_bp_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
-	urcu_bp_after_fork_parent();
 	keeper_after_fork_in_parent();
 	arena_after_fork_in_parent();
 	pthread_mutex_unlock(&start_lock);
@@ -93,7 +94,6 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
 	start_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-	urcu_bp_after_fork_child();
 	process_generation();
 	clock_namespace(&clock_identity.time_namespace);
 	keeper_after_fork();

@@ -101,7 +101,8 @@ LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_lease_options) == 72,
  *   -ENOLCK   the arena has max_leases leases
  *   -ESTALE   the arena was unlinked
  *   -EROFS    the arena is read-only
- *   -ENOTSUP  LH_LEASE_KILL_ON_EXPIRY without pidfd_send_signal(2)
+ *   -ENOTSUP  LH_LEASE_KILL_ON_EXPIRY without pidfd_send_signal(2); no /proc; a process made by
+ *             clone(2) past the C library, whose end would not be told
  *   -ENOMEM, -EAGAIN   no memory; the library's thread cannot be started
  *   -EBADMSG  the arena's tables are damaged
  * Crash: no lease; its half-made slot is cleared by whoever meets it.
