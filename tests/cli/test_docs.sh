@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The documents know of all that they claim to list: docs/architecture.md of each source file,
+# docs/protocol.md of each function that changes shared memory by an atomic read-modify-write; and what
+# they link to, or name as a file, is there.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+wrong=0
+complain() {
+	echo "FAIL: $*"
+	wrong=1
+}
+
+echo "-- files in docs/architecture.md"
+for file in arena/*.[ch] arena/sys/*.[ch] src/*.[ch]; do
+	# A header is listed with its source: `arena/hold.c`, `.h`.
+	stem=${file%.[ch]}
+	grep -q "\`$stem\.[ch]\`" docs/architecture.md || complain "docs/architecture.md lacks $file"
+done
+
+echo "-- functions in docs/protocol.md"
+functions=$(awk '
+	/^[a-z].*\(/ && !/;$/ {
+		head = $0
+		gsub(/__attribute__\(\([a-z]*\)\)/, "", head)
+		sub(/\(.*/, "", head)
+		words = split(head, word, /[ *]+/)
+		name = word[words]
+	}
+	/atomic_(compare_)?exchange|atomic_fetch_|__atomic_|change\(arena|latch\(arena/ {
+		print name
+	}' arena/*.c src/*.c | sort -u)
+[ "$(wc -w <<<"$functions")" -gt 30 ] || complain "too few functions found: $functions"
+for function in $functions; do
+	grep -qw "$function" docs/protocol.md || complain "docs/protocol.md lacks $function"
+done
+
+echo "-- links and file names"
+for document in README.md docs/*.md docs/decisions/*.md; do
+	while read -r target; do
+		[ -e "$(dirname "$document")/$target" ] || complain "$document links to $target"
+	done < <(grep -o '](\([^)]*\))' "$document" | tr -d ']()' | sed 's/#.*//' | grep -v '^https\?:')
+	while read -r file; do
+		[ -e "$file" ] || complain "$document names $file"
+	done < <(grep -oE '`(arena|src|tests|tools|bench|include)/[a-zA-Z0-9_./-]+[`:]' "$document" |
+		tr -d '`:' | sort -u)
+done
+exit $wrong

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# README.md's hello compiles as it stands, has the twelve lines that it is meant to have, and runs; a
+# second process finds what the first has made; what README.md links to is there.
+set -euo pipefail
+top=$(cd "$(dirname "$0")/../.." && pwd)
+readme=$top/README.md
+library=$(dirname "$(find "$LEASEHOLD_BUILD" -maxdepth 1 -name libleasehold.so -print -quit)")
+name=readme-hello-$$
+work=$(mktemp -d)
+trap 'rm -rf "$work" "/dev/shm/$name"' EXIT
+fail() {
+	echo "FAIL: $*"
+	exit 1
+}
+
+echo "-- hello"
+awk '/^```c$/ { inside = 1; next } /^```$/ { if (inside) exit } inside' "$readme" >"$work/hello.c"
+lines=$(wc -l <"$work/hello.c")
+[ "$lines" -eq 12 ] || fail "hello has $lines lines"
+grep -q '"hello"' "$work/hello.c" || fail "hello opens no arena of that name"
+sed -i "s/\"hello\"/\"$name\"/" "$work/hello.c"
+cc -std=c11 -Wall -Wextra -Wpedantic -Werror -I"$top/include" -o "$work/hello" "$work/hello.c" \
+	-L"$library" -Wl,-rpath,"$library" -lleasehold
+"$work/hello" || fail "the first to run"
+"$work/hello" || fail "the second, which attaches"
+placed=$("$LEASEHOLD_BIN/lease-inspector" list "$name" --json)
+jq -e '.placements | length == 1 and (.[0] | .name == "door" and .kind == "mutex")' <<<"$placed" ||
+	fail "not one mutex \"door\": $placed"
+"$LEASEHOLD_BIN/lease-inspector" check "$name" || fail "something is left over"
+
+echo "-- links"
+while read -r target; do
+	[ -e "$top/$target" ] || fail "README.md links to $target, which is not there"
+done < <(grep -o '](\([^)]*\))' "$readme" | tr -d ']()' | grep -v '^https\?:')
+
+echo "-- verbs of lease-inspector"
+while read -r verb; do
+	"$LEASEHOLD_BIN/lease-inspector" --help | grep -q "^  $verb " || fail "no verb $verb"
+done < <(sed -n 's/^lease-inspector \([a-z]*\) .*/\1/p' "$readme" | sort -u)
