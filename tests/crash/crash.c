@@ -2,6 +2,7 @@
 #include "tests/crash/crash.h"
 
 #include "arena/hold.h"
+#include "arena/sys/futex.h"
 #include "src/word.h"
 #include "tests/crash/patience.h"
 #include "tests/support/tier.h"
@@ -61,9 +62,10 @@ void crash_fail(struct crash_scene *scene, const char *format, ...)
 
 	scene->failed = true;
 	fprintf(stderr,
-		"FAILED: %s, point %llu (after %u system calls and %u instructions, at %#llx): ",
-		scene->operation->name, (unsigned long long)scene->serial, scene->stepper.at.calls,
-		scene->stepper.at.instructions,
+		"FAILED: %s, variant %u, %llu (after %u system calls and %u instructions, at "
+		"%#llx): ",
+		scene->operation->name, scene->variant, (unsigned long long)scene->serial,
+		scene->stepper.at.calls, scene->stepper.at.instructions,
 		(unsigned long long)(scene->stepper.at.address - load_address()));
 	va_start(arguments, format);
 	vfprintf(stderr, format, arguments);
@@ -224,15 +226,19 @@ static bool victim_is_ready(struct crash_scene *scene)
 	       (!scene->operation->begin || scene->operation->begin(scene));
 }
 
+static struct stepper_watch watch_of(const struct crash_scene *scene)
+{
+	if (!scene->arena)
+		return (struct stepper_watch){ .size = 0 };
+	return (struct stepper_watch){ scene->arena->base, scene->arena->size };
+}
+
 static void record(struct crash_scene *scene)
 {
-	struct stepper_watch watch = { .size = 0 };
+	const struct crash_operation *operation = scene->operation;
 
-	if (scene->arena)
-		watch = (struct stepper_watch){ .bytes = scene->arena->base,
-						.size = scene->arena->size };
-	session->point_count = stepper_record(&scene->stepper, watch, scene->operation->every,
-					      scene->operation->sleeps ? SYS_futex_waitv : -1,
+	session->point_count = stepper_record(&scene->stepper, watch_of(scene), operation->every,
+					      operation->sleeps ? SYS_futex_waitv : -1,
 					      session->points, MAX_POINTS, &session->instructions);
 	if (!session->point_count)
 		crash_fail(scene, "more than %d points", MAX_POINTS);
@@ -268,7 +274,8 @@ __attribute__((noreturn)) static void direct(struct crash_scene *scene,
 		scene->operation->meet(scene);
 	if (!victim_is_ready(scene))
 		result = DIRECTOR_MISSED;
-	else if (point && !scene->operation->repeat[0] && !stepper_go(&scene->stepper, point))
+	else if (point && !scene->operation->repeat[0] &&
+		 !stepper_go(&scene->stepper, point, watch_of(scene), scene->by_changes))
 		result = DIRECTOR_MISSED;
 	else if (point)
 		strike(scene);
@@ -283,9 +290,13 @@ __attribute__((noreturn)) static void direct(struct crash_scene *scene,
 
 // ---- all points ----------------------------------------------------------------------------------
 
-static int run_director(const struct crash_operation *operation, const struct stepper_point *point)
+static int run_director(const struct crash_operation *operation, const struct stepper_point *point,
+			uint32_t variant, bool by_changes)
 {
-	struct crash_scene scene = { .operation = operation, .shared = &session->shared };
+	struct crash_scene scene = { .operation = operation,
+				     .variant = variant,
+				     .by_changes = by_changes,
+				     .shared = &session->shared };
 	pid_t pid;
 	int status;
 
@@ -340,22 +351,49 @@ struct tally {
 	uint32_t tried, failed, missed, recorded;
 };
 
+// Whether a point is among those that this tier tries: all that are turning, and one of each `step`.
+static bool is_chosen(const struct crash_operation *operation, size_t point, uint32_t step,
+		      size_t *chosen, unsigned *seed)
+{
+	if (point % step == 0)
+		*chosen = point + (size_t)rand_r(seed) % step;
+	return point == *chosen || (operation->every && session->points[point].turning);
+}
+
+static int try_point(const struct crash_operation *operation, size_t point, uint32_t variant,
+		     struct tally *tally)
+{
+	int result, tries = 0;
+
+	do {
+		result = run_director(operation, &session->points[point], variant,
+				      tries % 2 && !operation->every);
+		tally->missed += result == DIRECTOR_MISSED;
+	} while (result == DIRECTOR_MISSED && ++tries < MAX_TRIES);
+	return result;
+}
+
 // One pass over the points. False: one stays out of reach; record anew.
-static bool try_points(const struct crash_operation *operation, uint32_t first, uint32_t step,
+static bool try_points(const struct crash_operation *operation, uint32_t step, unsigned *seed,
 		       struct tally *tally)
 {
-	for (size_t i = first; i < session->point_count && tally->failed < MAX_FAILURES;
-	     i += step) {
-		int result, tries = 0;
+	size_t chosen = 0;
 
-		do {
-			result = run_director(operation, &session->points[i]);
-			tally->missed += result == DIRECTOR_MISSED;
-		} while (result == DIRECTOR_MISSED && ++tries < MAX_TRIES);
-		if (result == DIRECTOR_MISSED)
-			return false;
-		tally->tried++;
-		tally->failed += result != DIRECTOR_PASSED;
+	for (size_t i = 0; i < session->point_count && tally->failed < MAX_FAILURES; i++) {
+		const bool turning = session->points[i].turning || operation->repeat[0];
+		const int rounds = turning && !tier_pick(1, 0, 0) ? CRASH_VARIANTS : 1;
+		uint32_t variant = (uint32_t)rand_r(seed);
+
+		if (!is_chosen(operation, i, step, &chosen, seed))
+			continue;
+		for (int round = 0; round < rounds; round++, variant++) {
+			const int result = try_point(operation, i, variant % 4, tally);
+
+			if (result == DIRECTOR_MISSED)
+				return false;
+			tally->tried++;
+			tally->failed += result != DIRECTOR_PASSED;
+		}
 	}
 	return true;
 }
@@ -365,7 +403,6 @@ static int try_operation(const struct crash_operation *operation, unsigned *seed
 	const uint32_t *thin = operation->thin;
 	const uint64_t wanted = tier_pick(thin[0], thin[1], thin[2]);
 	const uint32_t step = wanted ? (uint32_t)wanted : 1;
-	const uint32_t first = (uint32_t)rand_r(seed) % step;
 	struct tally tally = { .tried = 0 };
 	bool complete = false;
 
@@ -376,14 +413,14 @@ static int try_operation(const struct crash_operation *operation, unsigned *seed
 		session->point_count = tier_pick(operation->repeat[0], operation->repeat[1],
 						 operation->repeat[2]);
 		memset(session->points, 0, session->point_count * sizeof(*session->points));
-		complete = try_points(operation, 0, 1, &tally);
+		complete = try_points(operation, 1, seed, &tally);
 	}
 	for (int round = 0; round < MAX_TRIES && !complete && !tally.failed; round++) {
-		const int result = run_director(operation, NULL);
+		const int result = run_director(operation, NULL, 0, false);
 
 		tally = (struct tally){ .missed = tally.missed, .recorded = tally.recorded + 1 };
 		if (result == DIRECTOR_PASSED)
-			complete = try_points(operation, first, step, &tally);
+			complete = try_points(operation, step, seed, &tally);
 		tally.failed += result == DIRECTOR_FAILED;
 	}
 	printf("%s (%s): %llu instructions, %zu points, %u tried", operation->name,
@@ -401,6 +438,25 @@ static int try_operation(const struct crash_operation *operation, unsigned *seed
 	return tally.failed || !complete;
 }
 
+static bool can_run(void)
+{
+	const pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		stepper_trace_me();
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		printf("SKIP: ptrace(2) is refused here\n");
+	else if (!futex_many_available())
+		printf("SKIP: futex_waitv(2) is missing here\n");
+	else
+		return true;
+	return false;
+}
+
 int crash_run(const struct crash_operation *operations, size_t count)
 {
 	const char *given = getenv("LEASEHOLD_SEED");
@@ -408,6 +464,8 @@ int crash_run(const struct crash_operation *operations, size_t count)
 	unsigned seed = given ? (unsigned)strtoul(given, NULL, 0) : (unsigned)lh_now();
 	int failed = 0;
 
+	if (!can_run())
+		return 77;
 	if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE) &&
 	    personality(ADDR_NO_RANDOMIZE) != -1) {
 		char *const arguments[] = { program_invocation_name, NULL };
@@ -423,10 +481,12 @@ int crash_run(const struct crash_operation *operations, size_t count)
 	}
 	printf("seed: LEASEHOLD_SEED=%u\n", seed);
 	for (size_t i = 0; i < count; i++) {
+		if (operations[i].not_quick && tier_pick(1, 0, 0))
+			continue;
 		if (!only || strstr(operations[i].name, only))
 			failed += try_operation(&operations[i], &seed);
 	}
-	return failed;
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 void crash_note_recovery(const struct crash_scene *scene, uint64_t granted_ns)

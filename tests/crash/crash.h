@@ -18,6 +18,15 @@
 
 enum { CRASH_LEASES = 6, CRASH_HOLDS = 4, CRASH_WAITERS = 3, CRASH_DATA = 64 };
 
+// What comes after the crash: the next user wants the lost one's slot first, or what it held; it first
+// does not listen to news of damage; it leaves free what it took, before the stopped one goes on.
+enum {
+	CRASH_SLOTS_FIRST = 1,
+	CRASH_DEAF_FIRST = 2,
+	CRASH_LEFT_FREE = 1,
+	CRASH_VARIANTS = 2, /* that are tried in turn; the other bits by chance */
+};
+
 #define CRASH_WATCHDOG_S 20
 #define CRASH_DEADLINE_NS LH_SEC(10) /* a watchdog too: nothing may take so long */
 
@@ -68,7 +77,9 @@ struct crash_scene {
 	uint64_t token;      /* the highest granted so far */
 	uint32_t dead_slot;  /* + 1, of crash_dead_holder; 0: none */
 	uint64_t dead_lease;
-	uint64_t serial; /* of the point */
+	uint64_t serial;  /* of the run */
+	uint32_t variant; /* CRASH_…: what comes after the crash */
+	bool by_changes;  /* how the stepper goes to the point */
 	bool failed;
 };
 
@@ -76,7 +87,9 @@ struct crash_operation {
 	const char *name;
 	const char *shows; /* guarantees */
 	bool every;        /* after each instruction, not only where the state changes */
-	// How many of the points are tried: every n-th, in the tiers quick, full and ci. 0: 1.
+	// How many of the points are tried: one in n, chosen by chance, in the tiers quick, full and
+	// ci; 0: all. With `every`, those where the state changes are tried always, and in each
+	// variant of what comes after the crash.
 	uint32_t thin[3];
 	// In the director, before there is a victim. NULL: crash_stage.
 	void (*stage)(struct crash_scene *scene);
@@ -92,6 +105,7 @@ struct crash_operation {
 	void (*strike)(struct crash_scene *scene);
 	// In the director, afterwards.
 	void (*verify)(struct crash_scene *scene);
+	bool not_quick; /* left out in the tier quick */
 	bool no_arena;  /* the victim is to create it: nothing is opened before */
 	bool thread;    /* the victim is a thread, which ends after its mark */
 	bool impatient; /* the backstop works as in life: for waiters behind a stopped one */
@@ -102,7 +116,7 @@ struct crash_operation {
 	void (*meet)(struct crash_scene *scene);
 };
 
-// Tries all the operations, prints a line for each; the number of failed points.
+// Tries all the operations and prints a line for each. The test's exit status.
 int crash_run(const struct crash_operation *operations, size_t count);
 
 // ---- for stages

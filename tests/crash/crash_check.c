@@ -125,7 +125,7 @@ void crash_check_mutex(struct crash_scene *scene)
 	int result = 0;
 
 	patience_begin(&scene->shared->lost_wakes);
-	if (scene->damage && scene->serial % 2) {
+	if (scene->damage && (scene->variant & CRASH_DEAF_FIRST)) {
 		result = lh_mutex_lock(&scene->mutex, scene->lease,
 				       lh_deadline_after(CRASH_DEADLINE_NS), NULL);
 		CRASH_CHECK(scene, result == -EOWNERDEAD, "G12: who does not listen got %d",
@@ -174,23 +174,29 @@ static void report(void *context, int severity, uint64_t offset, const char *tex
 		   text);
 }
 
-// A user who needs every slot there is, and one who needs the space: they clear what is left.
-static void use_all_slots(struct crash_scene *scene)
+// A user who needs every slot there is, and one who needs the space: they clear what is left. `mine`
+// leases the director has already.
+static void use_all_slots(struct crash_scene *scene, size_t mine)
 {
+	const size_t count = CRASH_LEASES - mine;
 	lh_lease *leases[CRASH_LEASES];
 	uint64_t offset;
 	int result;
 
-	for (size_t i = 0; i < CRASH_LEASES; i++) {
+	for (size_t i = 0; i < count; i++) {
 		result = lh_lease_acquire(scene->arena, NULL, &leases[i]);
-		CRASH_CHECK(scene, result == 0, "G6: lease %zu of %d: %d (%s)", i, CRASH_LEASES,
-			    result, lh_error_detail());
+		CRASH_CHECK(scene, result == 0, "G6: lease %zu of %zu: %d (%s)", i, count, result,
+			    lh_error_detail());
 		if (result)
 			leases[i] = NULL;
+		else
+			CRASH_CHECK(scene, !lh_mutex_held(&scene->mutex, leases[i]),
+				    "G1: a new lease in slot %u holds the mutex", leases[i]->index);
 	}
 	result = lh_region_acquire(leases[0], LAYOUT_LINE, &offset);
 	CRASH_CHECK(scene, result == 0, "G6: leased memory: %d (%s)", result, lh_error_detail());
-	for (size_t i = 0; i < CRASH_LEASES; i++) {
+	lh_arena_check(scene->arena, report, scene);
+	for (size_t i = 0; i < count; i++) {
 		result = lh_lease_release(leases[i]);
 		CRASH_CHECK(scene, result == 0, "release of lease %zu: %d", i, result);
 	}
@@ -242,7 +248,7 @@ void crash_check_empty(struct crash_scene *scene)
 		CRASH_CHECK(scene, result == 0, "release: %d", result);
 		scene->lease = NULL;
 	}
-	use_all_slots(scene);
+	use_all_slots(scene, 0);
 	lh_arena_check(scene->arena, report, scene);
 	if (!scene->placements)
 		scene->placements = 1;
@@ -252,6 +258,10 @@ void crash_check_empty(struct crash_scene *scene)
 void crash_verify(struct crash_scene *scene)
 {
 	crash_collect_waiters(scene);
+	if (scene->variant & CRASH_SLOTS_FIRST) {
+		crash_reap_children(scene);
+		use_all_slots(scene, 1);
+	}
 	crash_check_mutex(scene);
 	crash_check_empty(scene);
 }

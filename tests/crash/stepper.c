@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -141,21 +142,16 @@ enum stepper_result stepper_step(struct stepper *stepper)
 	return STEPPER_MORE;
 }
 
-bool stepper_go(struct stepper *stepper, const struct stepper_point *point)
+static bool go_to_call_end(struct stepper *stepper, uint32_t calls)
 {
-	while (stepper->at.calls < point->calls) {
-		if (resume(stepper, PTRACE_SYSCALL) != CALL_STOP)
-			return false;
-		if (resume(stepper, PTRACE_SYSCALL) != CALL_STOP)
+	while (stepper->at.calls < calls) {
+		if (resume(stepper, PTRACE_SYSCALL) != CALL_STOP ||
+		    resume(stepper, PTRACE_SYSCALL) != CALL_STOP)
 			return false;
 		stepper->at.calls++;
 		stepper->at.instructions = 0;
 	}
-	while (stepper->at.instructions < point->instructions) {
-		if (stepper_step(stepper) != STEPPER_MORE || stepper->at.calls != point->calls)
-			return false;
-	}
-	return stepper->at.address == point->address;
+	return true;
 }
 
 bool stepper_go_to_call(struct stepper *stepper, long number)
@@ -182,7 +178,7 @@ bool stepper_leave_call(struct stepper *stepper)
 	if (waitpid(stepper->thread, &status, __WALL) != stepper->thread || !WIFSTOPPED(status) ||
 	    WSTOPSIG(status) != CALL_STOP)
 		return false;
-	stepper->at = (struct stepper_point){ 0, 0, READ(stepper, rip) };
+	stepper->at = (struct stepper_point){ .address = READ(stepper, rip) };
 	return true;
 }
 
@@ -215,27 +211,34 @@ static void start_watch(struct recorder *recorder)
 		memcpy(recorder->copy, recorder->watch.bytes, recorder->watch.size);
 }
 
-// The traced one has returned from mmap: the first file that it maps shared is to be watched.
-static void follow_mapping(struct recorder *recorder)
+// The traced one creates it: an object without a name, until it has one.
+static void find_object(struct recorder *recorder)
 {
-	const uint64_t flags = READ(recorder->stepper, r10);
-	const uint64_t size = READ(recorder->stepper, rsi);
-	char path[64];
+	const pid_t pid = recorder->stepper->thread;
+	struct stat status;
+	char path[64], target[64];
 	void *bytes;
 	int fd;
 
-	if (recorder->watch.bytes || !(flags & MAP_SHARED) || (flags & MAP_ANONYMOUS))
-		return;
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", recorder->stepper->thread,
-		 (int)READ(recorder->stepper, r8));
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-	close(fd);
-	if (bytes == MAP_FAILED)
-		return;
-	recorder->mapped = true;
-	recorder->watch = (struct stepper_watch){ bytes, size };
-	start_watch(recorder);
+	for (int number = 3; number < 16 && !recorder->watch.bytes; number++) {
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, number);
+		if (readlink(path, target, sizeof(target)) < 9 ||
+		    memcmp(target, "/dev/shm/", 9) != 0)
+			continue;
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (fstat(fd, &status) == 0 && status.st_size > 0) {
+			bytes = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
+			if (bytes != MAP_FAILED) {
+				recorder->mapped = true;
+				recorder->watch = (struct stepper_watch){ bytes,
+									  (size_t)status.st_size };
+				start_watch(recorder);
+			}
+		}
+		close(fd);
+	}
 }
 
 static bool bytes_changed(struct recorder *recorder)
@@ -260,33 +263,73 @@ static struct state look(struct recorder *recorder)
 	return state;
 }
 
+static void begin_watch(struct recorder *recorder)
+{
+	if (recorder->watch.bytes)
+		start_watch(recorder);
+	else
+		find_object(recorder);
+	recorder->state = look(recorder);
+}
+
+// After a step. Whether it changed the state.
+static bool note_step(struct recorder *recorder)
+{
+	struct stepper_point *at = &recorder->stepper->at;
+	struct state state;
+
+	if (recorder->state.call >= 0 && !recorder->watch.bytes)
+		find_object(recorder);
+	state = look(recorder);
+	at->turning = memcmp(&state, &recorder->state, sizeof(state)) != 0;
+	at->changes = state.calls != recorder->state.calls ? 0 : at->changes + at->turning;
+	recorder->state = state;
+	return at->turning;
+}
+
+static void end_watch(struct recorder *recorder)
+{
+	free(recorder->copy);
+	if (recorder->mapped)
+		munmap((void *)(uintptr_t)recorder->watch.bytes, recorder->watch.size);
+}
+
 size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every, long last,
 		      struct stepper_point *points, size_t capacity, uint64_t *ret_instructions)
 {
 	struct recorder recorder = { .stepper = stepper, .watch = watch };
 	size_t count = 0;
 
-	if (watch.bytes)
-		start_watch(&recorder);
 	*ret_instructions = 0;
-	recorder.state = look(&recorder);
+	begin_watch(&recorder);
+	stepper->at.turning = true;
 	points[count++] = stepper->at;
 	while (count < capacity && (last < 0 || recorder.state.call != last) &&
 	       stepper_step(stepper) == STEPPER_MORE) {
-		struct state state;
-
 		++*ret_instructions;
-		if (recorder.state.call == SYS_mmap)
-			follow_mapping(&recorder);
-		state = look(&recorder);
-		if (every || memcmp(&state, &recorder.state, sizeof(state)) != 0)
+		if (note_step(&recorder) || every)
 			points[count++] = stepper->at;
-		recorder.state = state;
 	}
-	free(recorder.copy);
-	if (recorder.mapped)
-		munmap((void *)(uintptr_t)recorder.watch.bytes, recorder.watch.size);
+	end_watch(&recorder);
 	return count < capacity ? count : 0;
+}
+
+bool stepper_go(struct stepper *stepper, const struct stepper_point *point,
+		struct stepper_watch watch, bool by_changes)
+{
+	struct recorder recorder = { .stepper = stepper, .watch = watch };
+	bool there = go_to_call_end(stepper, point->calls);
+
+	if (there && by_changes)
+		begin_watch(&recorder);
+	while (there && (by_changes ? stepper->at.changes < point->changes
+				    : stepper->at.instructions < point->instructions)) {
+		there = stepper_step(stepper) == STEPPER_MORE && stepper->at.calls == point->calls;
+		if (there && by_changes)
+			note_step(&recorder);
+	}
+	end_watch(&recorder);
+	return there && stepper->at.address == point->address;
 }
 
 // ---- asleep? -------------------------------------------------------------------------------------

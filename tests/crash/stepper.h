@@ -19,7 +19,9 @@
 struct stepper_point {
 	uint32_t calls;
 	uint32_t instructions;
+	uint32_t changes; /* of the state, since the last call too */
 	uint64_t address;
+	bool turning; /* something of the state changed just before */
 };
 
 struct stepper {
@@ -49,9 +51,6 @@ bool stepper_begin(struct stepper *stepper, pid_t thread);
 // One instruction; a system call is one.
 enum stepper_result stepper_step(struct stepper *stepper);
 
-// Runs to a point. False: it did not come by there; it may have ended.
-bool stepper_go(struct stepper *stepper, const struct stepper_point *point);
-
 // Runs until it is about to make system call `number`. Whether it is.
 bool stepper_go_to_call(struct stepper *stepper, long number);
 // Lets the call it is about to make begin; it may sleep. Then waits until it has returned from it.
@@ -73,6 +72,12 @@ struct stepper_watch {
 // made or about to be made}. Returns how many points (at most `capacity`; more are an error: 0).
 size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every, long last,
 		      struct stepper_point *points, size_t capacity, uint64_t *ret_instructions);
+
+// Runs to a point that was recorded with the same watch. `by_changes`: where the state has changed as
+// often, however many instructions that takes (reading /proc takes more or less, by what it says).
+// False: it did not come by there; it may have ended.
+bool stepper_go(struct stepper *stepper, const struct stepper_point *point,
+		struct stepper_watch watch, bool by_changes);
 
 // Whether a thread sleeps in system call `number`.
 bool stepper_sleeps_in(pid_t thread, long number);

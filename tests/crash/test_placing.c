@@ -174,6 +174,7 @@ static const struct crash_operation operations[] = {
 	  .at_point = note_name,
 	  .verify = verify_creation },
 	{ .name = "arena creation",
+	  .not_quick = true,
 	  .shows = "a crash leaves nothing or a complete arena",
 	  .thin = { 40, 8, 1 },
 	  .no_arena = true,

@@ -247,7 +247,7 @@ static void stop_and_succeed(struct crash_scene *scene)
 {
 	struct object_header *header = crash_header(scene);
 	_Atomic uint64_t *data = lh_mutex_data(&scene->mutex);
-	const bool held = scene->serial % 2;
+	const bool held = !(scene->variant & CRASH_LEFT_FREE);
 	enum answer expected;
 	bool taken = false;
 	uint64_t expiry, word;
@@ -357,9 +357,9 @@ static const struct crash_operation operations[] = {
 	{ STOPPED("stopped when woken by an unlock, two behind it", crash_lock),
 	  .thin = { 30, 6, 1 }, .impatient = true, .stage = stage_held, .prepare = crash_with_ttl,
 	  .begin = woken_before_two },
-	{ STOPPED("stopped when woken by nobody, two behind it", crash_lock),
-	  .thin = { 20, 4, 1 }, .impatient = true, .sleeps = true, .stage = stage_held,
-	  .prepare = crash_with_ttl, .begin = woken_by_backstop },
+	{ STOPPED("stopped when woken by nobody, two behind it", crash_lock), .thin = { 20, 4, 1 },
+	  .impatient = true, .sleeps = true, .stage = stage_held, .prepare = crash_with_ttl,
+	  .begin = woken_by_backstop },
 	{ STOPPED("stopped in unlock", crash_unlock), .thin = { 8, 2, 1 },
 	  .prepare = crash_holding_with_ttl },
 	{ STOPPED("stopped in consistent", consistent), .thin = { 4, 2, 1 }, .stage = stage_damaged,
