@@ -20,6 +20,7 @@
 
 #include "arena/error.h"
 #include "arena/owner.h"
+#include "arena/reap.h"
 #include "arena/wait.h"
 
 #include <errno.h>
@@ -470,6 +471,7 @@ int placement_at(struct lh_arena *arena, const struct placement *wanted,
 		 uint64_t *ret_offset, uint32_t *ret_entry)
 {
 	const lh_deadline deadline = lh_deadline_after(PLACING_DEADLINE_NS);
+	bool reaped = arena->read_only;
 	int error = check_wanted(arena, wanted);
 
 	if (error)
@@ -480,6 +482,11 @@ int placement_at(struct lh_arena *arena, const struct placement *wanted,
 		uint32_t entry = 0;
 
 		error = find_existing(arena, wanted, &copy, &entry, deadline);
+		if (error == -EEXIST && copy.placement.lease && !reaped) {
+			reap_all(arena); // it may be leased memory of the dead
+			reaped = true;
+			continue;
+		}
 		if (error == 0) {
 			*ret_offset = copy.placement.offset;
 			if (ret_entry)
@@ -492,6 +499,11 @@ int placement_at(struct lh_arena *arena, const struct placement *wanted,
 			return error_detail(-EROFS, "nothing to attach to: a read-only arena "
 						    "places nothing");
 		error = make_new(arena, wanted, prepare, &claim);
+		if (error == -ENOSPC && !reaped) {
+			reap_all(arena); // leased memory of the dead comes back
+			reaped = true;
+			continue;
+		}
 		if (error == -EAGAIN)
 			continue;
 		if (error)

@@ -173,6 +173,7 @@ static int acquire_once(struct lh_lease *lease, size_t size, uint64_t *ret_offse
 int lh_region_acquire(lh_lease *lease, size_t size, uint64_t *ret_offset)
 {
 	int error = lease_check(lease);
+	bool reaped = false;
 
 	if (error)
 		return error_detail(error, "lease");
@@ -184,6 +185,11 @@ int lh_region_acquire(lh_lease *lease, size_t size, uint64_t *ret_offset)
 			(unsigned long long)(lease->arena->user_end - lease->arena->user_offset));
 	do {
 		error = acquire_once(lease, size, ret_offset);
+		if (error == -ENOSPC && !reaped) {
+			reap_all(lease->arena); // leased memory of the dead comes back
+			reaped = true;
+			error = -EAGAIN;
+		}
 	} while (error == -EAGAIN);
 	return error;
 }
