@@ -157,17 +157,19 @@ static void await_loss(struct crash_scene *scene)
 		;
 }
 
-// The slot of a lost lease whose owner runs is nobody else's, all others are to be had.
-static void check_quarantine(struct crash_scene *scene)
+// The slot of a lost lease whose owner runs is nobody else's, all others are to be had
+// but those of `others`.
+static void check_quarantine(struct crash_scene *scene, int others)
 {
 	const bool occupied = atomic_load(&victims_slot(scene)->owner) != 0;
 	lh_lease *leases[CRASH_LEASES];
+	const int expected = CRASH_LEASES - 1 - occupied - others;
 	int count = 0, error;
 
 	while ((error = lh_lease_acquire(scene->arena, NULL, &leases[count])) == 0 &&
 	       count < CRASH_LEASES - 1)
 		count++;
-	CRASH_CHECK(scene, error == -ENOLCK && count == CRASH_LEASES - 1 - occupied,
+	CRASH_CHECK(scene, error == -ENOLCK && count == expected,
 		    "%d leases were to be had, then %d", count, error);
 	while (count)
 		lh_lease_release(leases[--count]);
@@ -259,7 +261,7 @@ static void stop_and_succeed(struct crash_scene *scene)
 		taken = let_others_through(scene, expiry);
 	succeed(scene, expiry, scene->held && !taken);
 	await_loss(scene);
-	check_quarantine(scene);
+	check_quarantine(scene, 0);
 	atomic_store(data, 4711);
 	if (!held) {
 		lh_mutex_consistent(&scene->mutex, scene->lease);
@@ -280,6 +282,20 @@ static void stop_and_succeed(struct crash_scene *scene)
 		crash_director_unlocks(scene);
 	}
 	scene->lost_lease = scene->held ? scene->shared->lease : scene->lost_lease;
+}
+
+// Those behind an expired waiter learn of it from whoever clears up: no backstop is needed.
+static void stop_and_clear_up(struct crash_scene *scene)
+{
+	stop_victim(scene);
+	crash_add_waiter(scene);
+	shorten(scene);
+	await_loss(scene);
+	check_quarantine(scene, 1);
+	crash_director_unlocks(scene);
+	crash_collect_waiters(scene);
+	resume(scene);
+	check_answers(scene, ANSWER_STALE);
 }
 
 static void stage_damaged(struct crash_scene *scene)
@@ -354,6 +370,17 @@ static const struct crash_operation operations[] = {
 	{ STOPPED("stopped in lock up to its sleep, others before and behind it", crash_lock),
 	  .thin = { 200, 40, 6 }, .impatient = true, .sleeps = true, .stage = stage_held,
 	  .prepare = crash_with_ttl, .begin = one_sleeper },
+	{ .name = "stopped in lock up to its sleep, cleared up, another behind it",
+	  .shows = "G3 G4 G8",
+	  .every = true,
+	  .thin = { 200, 40, 6 },
+	  .sleeps = true,
+	  .stage = stage_held,
+	  .prepare = crash_with_ttl,
+	  .act = crash_lock,
+	  .after = try_everything,
+	  .strike = stop_and_clear_up,
+	  .verify = crash_verify },
 	{ STOPPED("stopped when woken by an unlock, two behind it", crash_lock),
 	  .thin = { 30, 6, 1 }, .impatient = true, .stage = stage_held, .prepare = crash_with_ttl,
 	  .begin = woken_before_two },

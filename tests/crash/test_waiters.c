@@ -8,6 +8,7 @@
 // A process dies after each instruction of a lock or unlock while others wait for the same mutex, or
 // after it was woken in its own wait. Living waiters must get through at once (G2, G8): they sleep
 // without the backstop, so a wake that nobody gave fails the test.
+#include "arena/lease.h"
 #include "tests/crash/patience.h"
 #include "tests/crash/crash.h"
 
@@ -66,6 +67,29 @@ static void patient(struct crash_scene *scene)
 static void director_unlocks_then_verify(struct crash_scene *scene)
 {
 	crash_director_unlocks(scene);
+	crash_verify(scene);
+}
+
+// The dead one's slot has a new tenant, who wants nothing of the mutex, before another comes.
+static void new_tenant_then_verify(struct crash_scene *scene)
+{
+	lh_lease *leases[CRASH_LEASES] = { NULL }, *tenant = NULL;
+	size_t count = 0;
+
+	waitpid(scene->victim, NULL, 0);
+	while (count < CRASH_LEASES && lh_lease_acquire(scene->arena, NULL, &leases[count]) == 0)
+		count++;
+	for (size_t i = 0; i < count; i++) {
+		if (leases[i]->index == scene->shared->slot)
+			tenant = leases[i];
+		else
+			lh_lease_release(leases[i]);
+	}
+	CRASH_CHECK(scene, tenant, "G6: the slot is not to be had");
+	crash_add_waiter(scene);
+	crash_director_unlocks(scene);
+	crash_collect_waiters(scene);
+	crash_must(scene, lh_lease_release(tenant), "release");
 	crash_verify(scene);
 }
 
@@ -218,6 +242,15 @@ static const struct crash_operation operations[] = {
 	  .at_point = another_comes_and_unlock,
 	  .sleeps = true,
 	  .verify = crash_verify },
+	{ .name = "lock up to its sleep, its slot is used again, another comes",
+	  .shows = "G1 G8",
+	  .every = true,
+	  .thin = { 200, 40, 4 },
+	  .stage = stage_held,
+	  .prepare = patient,
+	  .act = crash_lock,
+	  .sleeps = true,
+	  .verify = new_tenant_then_verify },
 	{ .name = "asleep, two behind it",
 	  .shows = "G8",
 	  .repeat = { 10, 50, 200 },
