@@ -122,6 +122,34 @@ static void audit_overlaps(struct audit *audit)
 	free(spans);
 }
 
+static uint64_t token_of(const struct audit *audit, const struct kind_ops *ops, uint32_t slot,
+			 uint32_t kind, uint32_t granule)
+{
+	struct hold_view view;
+
+	ops->view(audit->arena, slot, hold_word(kind, LH_HOLD_EXCLUSIVE, 1, granule), &view);
+	return view.token;
+}
+
+// The record is there throughout a grant. A change of the token, too, is a sign that the object was
+// let go and taken meanwhile, so that no record need have been there.
+static bool is_recorded(const struct audit *audit, const struct kind_ops *ops, uint32_t slot,
+			uint32_t kind, uint32_t granule)
+{
+	const struct lh_arena *arena = audit->arena;
+	const uint64_t token = token_of(audit, ops, slot, kind, granule);
+	const struct hold_record *records = arena_hold_table(arena, slot);
+
+	if (ops->owner(arena, granule) != slot)
+		return true;
+	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
+		if (hold_names(atomic_load(&records[i].object), kind, granule))
+			return true;
+	}
+	return ops->owner(arena, granule) != slot ||
+	       token_of(audit, ops, slot, kind, granule) != token;
+}
+
 // An object's owner must be a lease that records it.
 static void audit_object(struct audit *audit, const struct kind_ops *ops, uint32_t kind,
 			 uint32_t granule)
@@ -130,7 +158,6 @@ static void audit_object(struct audit *audit, const struct kind_ops *ops, uint32
 	const struct object_header *header = arena_object(arena, granule);
 	const uint64_t offset = (uint64_t)granule * LAYOUT_LINE;
 	int64_t owner;
-	bool recorded = false;
 
 	if (!header)
 		return;
@@ -142,16 +169,10 @@ static void audit_object(struct audit *audit, const struct kind_ops *ops, uint32
 	owner = ops->owner ? ops->owner(arena, granule) : -1;
 	if (owner < 0)
 		return;
-	if (owner >= (int64_t)arena->lease_count) {
+	if (owner >= (int64_t)arena->lease_count)
 		find(audit, LH_CHECK_CORRUPT, offset, "%s: owned by lease slot %lld of %u",
 		     lh_kind_name(kind), (long long)owner, arena->lease_count);
-		return;
-	}
-	for (uint32_t i = 0; i < arena->holds_per_lease && !recorded; i++)
-		recorded = hold_names(
-			atomic_load(&arena_hold_table(arena, (uint32_t)owner)[i].object), kind,
-			granule);
-	if (!recorded && ops->owner(arena, granule) == owner)
+	else if (!is_recorded(audit, ops, (uint32_t)owner, kind, granule))
 		find(audit, LH_CHECK_CORRUPT, offset,
 		     "%s: owned by slot %lld, which does not record it", lh_kind_name(kind),
 		     (long long)owner);
