@@ -78,6 +78,17 @@ static void print_finding(void *context, int severity, uint64_t offset, const ch
 	fprintf(stderr, "check: %d at %llu: %s\n", severity, (unsigned long long)offset, text);
 }
 
+static void print_damage(void *context, int severity, uint64_t offset, const char *text)
+{
+	if (severity >= LH_CHECK_DEADLOCK)
+		print_finding(context, severity, offset, text);
+}
+
+void stage_is_sound(const struct stage *stage)
+{
+	need(lh_arena_check(stage->arena, print_damage, NULL) < LH_CHECK_DEADLOCK);
+}
+
 void stage_is_clean(const struct stage *stage)
 {
 	struct lh_lease_info lease;

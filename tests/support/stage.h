@@ -41,6 +41,8 @@ struct stage_data *stage_data(const struct stage *stage, int index);
 // Returns once `count` leases wait for mutex `index`, going by what the inspector is told.
 void stage_await_waiters(const struct stage *stage, int index, unsigned count);
 
+// Requires that lh_arena_check finds neither damage nor a deadlock, at any moment.
+void stage_is_sound(const struct stage *stage);
 // Reaps what the dead left and requires that lh_arena_check then finds nothing; no lease, hold or
 // leased memory but those of this process is left.
 void stage_is_clean(const struct stage *stage);
