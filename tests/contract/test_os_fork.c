@@ -358,7 +358,7 @@ static void *become_sleep(void *unused)
 {
 	(void)unused;
 	execl("/bin/sleep", "sleep", "1000", (char *)NULL);
-	need(!"execl");
+	need_from(false, "execl", __FILE__, __LINE__);
 	return NULL;
 }
 

@@ -113,7 +113,7 @@ static void note(pid_t pid, pid_t replacement)
 			return;
 		}
 	}
-	need(!"room for another peer");
+	need_from(false, "room for another peer", __FILE__, __LINE__);
 }
 
 __attribute__((noreturn)) static void be_peer(peer_body *body, void *context,
