@@ -520,14 +520,17 @@ static void reopen(struct lh_arena *arena)
 void arena_after_fork(void)
 {
 	struct cds_lfht_iter position;
-	struct lh_arena *arena;
+	struct cds_lfht_node *entry;
 
 	registry_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	fence_register();
 	if (!registry)
 		return;
 	rcu_read_lock();
-	cds_lfht_for_each_entry(registry, &position, arena, node) {
+	cds_lfht_for_each(registry, &position, entry)
+	{
+		struct lh_arena *arena = caa_container_of(entry, struct lh_arena, node);
+
 		for (uint32_t slot = 0; slot < arena->lease_count; slot++)
 			atomic_store_explicit(&arena->process_leases[slot], 0,
 					      memory_order_relaxed);

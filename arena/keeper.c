@@ -59,6 +59,11 @@ void keeper_kick(void)
 	futex_wake_private(&keeper.kicks, 1);
 }
 
+static struct keeper_duty *duty_at(struct cds_lfht_node *entry)
+{
+	return caa_container_of(entry, struct keeper_duty, node);
+}
+
 static bool on_keeper(void)
 {
 	return keeper.started && pthread_equal(keeper.thread, pthread_self());
@@ -124,7 +129,7 @@ static bool tell(struct keeper_duty *duty)
 static uint64_t serve(void)
 {
 	struct cds_lfht_iter position;
-	struct keeper_duty *duty;
+	struct cds_lfht_node *entry;
 	uint64_t next;
 	bool changed;
 
@@ -132,7 +137,10 @@ static uint64_t serve(void)
 		next = UINT64_MAX;
 		changed = false;
 		rcu_read_lock();
-		cds_lfht_for_each_entry(keeper.duties, &position, duty, node) {
+		cds_lfht_for_each(keeper.duties, &position, entry)
+		{
+			struct keeper_duty *duty = duty_at(entry);
+
 			if (!duty->told)
 				renew(duty);
 			if ((!duty->told || duty->callback) && is_lost(duty)) {
@@ -392,12 +400,15 @@ void keeper_free_inherited(struct lh_lease *lease)
 void keeper_forget(struct lh_arena *arena)
 {
 	struct cds_lfht_iter position;
-	struct keeper_duty *duty;
+	struct cds_lfht_node *entry;
 
 	pthread_mutex_lock(&keeper.lock);
 	if (keeper.duties) {
 		rcu_read_lock();
-		cds_lfht_for_each_entry(keeper.duties, &position, duty, node) {
+		cds_lfht_for_each(keeper.duties, &position, entry)
+		{
+			struct keeper_duty *duty = duty_at(entry);
+
 			// What the end of a thread left. Its handle may still be released: the duty
 			// stays allocated, with nothing left to look at.
 			if (duty->arena == arena) {

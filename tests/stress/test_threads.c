@@ -239,6 +239,20 @@ static void the_keeper_serves_all_threads(void **state)
 
 // ---- threads that come and go --------------------------------------------------------------------
 
+// That a dead thread's writes come before its successor's is the kernel's doing, which
+// ThreadSanitizer does not see; hence atomics here.
+static void succeed_inside(int index, const lh_grant *grant)
+{
+	static _Atomic uint64_t visitors[STAGE_MUTEXES];
+	static _Atomic uint64_t last[STAGE_MUTEXES];
+
+	need_equal((int64_t)visitors[index]++, 0); // G1
+	need(grant->token > last[index]);          // G5
+	last[index] = grant->token;
+	visitors[index]--;
+	grants++;
+}
+
 static void *hold_and_end(void *unused)
 {
 	unsigned seed = thread_seed();
@@ -250,7 +264,7 @@ static void *hold_and_end(void *unused)
 	need_equal(lh_thread_lease(own.arena, &own.lease), 0);
 	index = (int)storm_random(&seed, SHARED);
 	need_equal(lh_mutex_lock(&own.mutexes[index], own.lease, LH_FOREVER, &grant), 0);
-	work_inside(index, &grant);
+	succeed_inside(index, &grant);
 	if (grant.flags & LH_GRANT_OWNER_DIED) {
 		need_equal(lh_mutex_consistent(&own.mutexes[index], own.lease), 0);
 		deadlocks++; // counts deaths here
@@ -277,8 +291,6 @@ static void threads_that_end_holding_are_succeeded(void **state)
 	(void)state;
 	watch("ending", 300);
 	grants = deadlocks = 0;
-	for (int i = 0; i < STAGE_MUTEXES; i++)
-		guarded[i].token = 0;
 	run(start_others, NULL);
 	printf("grants %llu, deaths told %llu\n", grants, deadlocks);
 	need(grants > 0 && deadlocks > 0);
