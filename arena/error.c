@@ -79,10 +79,10 @@ static const struct {
 
 const char *lh_strerror(int error)
 {
-	const int number = error < 0 ? -error : error;
+	const unsigned number = error < 0 ? -(unsigned)error : (unsigned)error;
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		if (texts[i].error == number)
+		if ((unsigned)texts[i].error == number)
 			return texts[i].text;
 	}
 	return "an error of the operating system: errno(3) names it";
