@@ -23,6 +23,19 @@
 #include <cmocka.h>
 #include <leasehold/leasehold.h>
 
+// Whether a sanitizer's own memory and signals leave no room for some limits.
+#ifdef __has_feature
+#define SCENE_HAS(feature) __has_feature(feature)
+#else
+#define SCENE_HAS(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) ||                               \
+	SCENE_HAS(address_sanitizer) || SCENE_HAS(thread_sanitizer)
+#define SCENE_SANITIZED 1
+#else
+#define SCENE_SANITIZED 0
+#endif
+
 struct scene {
 	char name[64]; /* of the arena, never used before */
 	lh_arena *arena;
