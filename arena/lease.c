@@ -520,7 +520,6 @@ int lh_lease_release(lh_lease *lease)
 	if (result == -EBADMSG) {
 		// What cannot be unlocked stays named by the table, and the slot with it, until the
 		// owner's end lets a reaper look at it.
-		owner_wake_all(lease->arena, lease->owner);
 	} else {
 		error = vacate_slot(lease);
 		if (error)
@@ -531,6 +530,8 @@ int lh_lease_release(lh_lease *lease)
 	atomic_store(&lease->arena->process_leases[lease->index], 0);
 	error = lease->flags & LH_LEASE_PROCESS ? keeper_run(release_owner, lease->share)
 						: owner_release(lease->share);
+	if (result == -EBADMSG) // who sleeps on what could not be unlocked looks again
+		owner_wake_all(lease->arena, lease->owner);
 	if (error && !result)
 		result = error;
 	free_private(lease);

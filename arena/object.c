@@ -8,7 +8,6 @@
 
 #include "arena/error.h"
 #include "arena/sys/clock.h"
-#include "arena/sys/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -63,6 +63,7 @@ static bool is_busy(const struct lh_arena *arena, const struct placement *placem
 	const struct kind_ops *ops = kind_ops(placement->kind);
 	const uint64_t stride = ops && ops->stride ? ops->stride(placement->data_size) : 0;
 	const uint32_t count = placement->count ? placement->count : 1;
+	const uint64_t now = clock_now();
 
 	if (placement->lease)
 		return true;
@@ -71,7 +72,9 @@ static bool is_busy(const struct lh_arena *arena, const struct placement *placem
 					 EDGE_WANTED_SHIFT) *
 					LAYOUT_LINE;
 
-		if (wanted >= placement->offset && wanted - placement->offset < placement->size)
+		// What a free slot wanted is its last tenant's.
+		if (lease_state_seen(arena, slot, now) == LH_LEASE_LIVE &&
+		    wanted >= placement->offset && wanted - placement->offset < placement->size)
 			return true;
 	}
 	if (!ops || !ops->busy)

@@ -163,14 +163,14 @@ static void enqueue(struct waiter *waiter)
 	waiter->is_head = (waiter->pred & QUEUE_SLOT_MASK) == my_name(attempt);
 }
 
-// Arms on the one before. False: it has passed its turn or ended (then it has been reaped).
+// Arms on the one before. False: it has passed its turn, or was lost (then it has been reaped).
 static bool sleep_behind(struct waiter *waiter)
 {
 	struct lh_arena *arena = waiter->attempt->arena;
 	const uint32_t name = waiter->pred & QUEUE_SLOT_MASK;
 	struct lease_slot *slot;
 	uint32_t turn;
-	uint64_t owner;
+	uint64_t owner, expiry;
 
 	if (name == 0 || name > arena->lease_count)
 		return false;
@@ -179,10 +179,12 @@ static bool sleep_behind(struct waiter *waiter)
 	turn = atomic_load(&slot->turn); // after the exchange: see mutex_pass_turn
 	if (queue_entry(name - 1, turn) != waiter->pred)
 		return false;
-	if (owner_ended(arena, owner)) {
+	expiry = lease_word_expiry(atomic_load_explicit(&slot->state, memory_order_acquire));
+	if (owner_ended(arena, owner) || clock_now() >= expiry) {
 		reap_slot(arena, name - 1);
 		return false;
 	}
+	wait_not_after(&waiter->wait, expiry);
 	wait_on(&waiter->wait, &slot->turn, turn);
 	return wait_on_owner(&waiter->wait, owner);
 }
