@@ -4,7 +4,6 @@
 #include "arena/hold.h"
 #include "arena/sys/futex.h"
 #include "src/word.h"
-#include "tests/crash/patience.h"
 #include "tests/support/tier.h"
 
 #include <errno.h>
@@ -124,7 +123,7 @@ __attribute__((noreturn)) static void wait_for_mutex(struct crash_scene *scene,
 	lh_lease *lease;
 
 	if (!scene->operation->impatient)
-		patience_begin(&scene->shared->lost_wakes);
+		patience_begin(&scene->shared->patience);
 	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "waiter's lease");
 	waiter->result = lh_mutex_lock(&scene->mutex, lease, LH_FOREVER, &waiter->grant);
 	waiter->granted_ns = lh_now();
@@ -242,6 +241,9 @@ static void record(struct crash_scene *scene)
 					      session->points, MAX_POINTS, &session->instructions);
 	if (!session->point_count)
 		crash_fail(scene, "more than %d points", MAX_POINTS);
+	if (operation->at_most && session->instructions > operation->at_most)
+		crash_fail(scene, "it went the long way: %llu instructions",
+			   (unsigned long long)session->instructions);
 }
 
 static void strike(struct crash_scene *scene)
@@ -330,6 +332,11 @@ static int compare(const void *left, const void *right)
 	return (one > other) - (one < other);
 }
 
+static double ms_of(uint64_t ns)
+{
+	return (double)ns / 1e6;
+}
+
 static void print_recoveries(void)
 {
 	uint64_t *times = session->recoveries;
@@ -343,8 +350,8 @@ static void print_recoveries(void)
 		late++;
 	printf("; granted on after %.2f ms (median), %.2f (99 %%), %.2f (longest); %u after 3.5 ms "
 	       "or more",
-	       (double)times[count / 2] / 1e6, (double)times[count - 1 - count / 100] / 1e6,
-	       (double)times[count - 1] / 1e6, late);
+	       ms_of(times[count / 2]), ms_of(times[count - 1 - count / 100]),
+	       ms_of(times[count - 1]), late);
 }
 
 struct tally {

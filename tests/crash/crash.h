@@ -12,11 +12,12 @@
 #define TESTS_CRASH_CRASH_H
 
 #include "arena/arena.h"
+#include "tests/crash/patience.h"
 #include "tests/crash/stepper.h"
 
 #include <leasehold/leasehold.h>
 
-enum { CRASH_LEASES = 6, CRASH_HOLDS = 4, CRASH_WAITERS = 3, CRASH_DATA = 64 };
+enum { CRASH_LEASES = 6, CRASH_HOLDS = 8, CRASH_WAITERS = 3, CRASH_DATA = 64 };
 
 // What comes after the crash: the next user wants the lost one's slot first, or what it held; it first
 // does not listen to news of damage; it leaves free what it took, before the stopped one goes on.
@@ -48,7 +49,7 @@ struct crash_shared {
 	int result;      /* of its operation */
 	int results[16]; /* of what it did afterwards */
 	_Atomic uint32_t finished;
-	_Atomic uint32_t lost_wakes;
+	struct patience patience;
 	_Atomic uint32_t go;
 	_Atomic pid_t thread; /* of a victim that is a thread */
 	struct crash_waiter waiters[CRASH_WAITERS];
@@ -105,6 +106,8 @@ struct crash_operation {
 	void (*strike)(struct crash_scene *scene);
 	// In the director, afterwards.
 	void (*verify)(struct crash_scene *scene);
+	// How many instructions it can take if it goes the short way, which is what is to be tried. 0: any
+	uint32_t at_most;
 	bool not_quick; /* left out in the tier quick */
 	bool no_arena;  /* the victim is to create it: nothing is opened before */
 	bool thread;    /* the victim is a thread, which ends after its mark */
@@ -125,6 +128,12 @@ int crash_run(const struct crash_operation *operations, size_t count);
 pid_t crash_fork(struct crash_scene *scene);
 // Opens the scene's arena, places its mutex, and acquires the director's lease.
 void crash_stage(struct crash_scene *scene);
+// The same, and the mutex was damaged; the director holds it; another process holds it, who can be
+// killed; the user's space is not zero.
+void crash_stage_damaged(struct crash_scene *scene);
+void crash_stage_held(struct crash_scene *scene);
+void crash_stage_holder(struct crash_scene *scene);
+void crash_stage_used(struct crash_scene *scene);
 void crash_open(struct crash_scene *scene);
 // A process that locks the mutex, and perhaps more (`prepare`, its lease as scene->mine); its death.
 void crash_start_holder(struct crash_scene *scene, void (*prepare)(struct crash_scene *scene));
@@ -152,11 +161,19 @@ void crash_holding(struct crash_scene *scene);
 void crash_holding_with_ttl(struct crash_scene *scene);
 // For `begin`, in the director: the victim runs on and falls asleep; then perhaps others behind it.
 bool crash_victim_asleep(struct crash_scene *scene);
+bool crash_one_sleeper(struct crash_scene *scene);
+bool crash_holder_dies(struct crash_scene *scene); /* and is gone */
 bool crash_victim_asleep_before_two(struct crash_scene *scene);
 // For `act`.
 int crash_lock(struct crash_scene *scene);
 int crash_unlock(struct crash_scene *scene);
+int crash_lock_deaf(struct crash_scene *scene); /* does not listen to news of damage */
 int crash_lock_and_unlock(struct crash_scene *scene);
+int crash_consistent(struct crash_scene *scene);
+int crash_renew(struct crash_scene *scene); /* for 5000 s */
+int crash_release(struct crash_scene *scene);
+int crash_region_acquire(struct crash_scene *scene); /* 100 bytes; the offset to shared->offset */
+int crash_region_release(struct crash_scene *scene);
 
 // ---- for verifying
 

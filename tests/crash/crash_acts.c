@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sched.h>
 #include <sys/wait.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -143,4 +144,80 @@ bool crash_victim_asleep_before_two(struct crash_scene *scene)
 	crash_add_waiter(scene);
 	crash_add_waiter(scene);
 	return true;
+}
+
+void crash_stage_held(struct crash_scene *scene)
+{
+	crash_stage(scene);
+	crash_director_locks(scene);
+}
+
+void crash_stage_holder(struct crash_scene *scene)
+{
+	crash_stage(scene);
+	crash_start_holder(scene, NULL);
+}
+
+void crash_stage_damaged(struct crash_scene *scene)
+{
+	lh_grant grant;
+
+	crash_stage(scene);
+	crash_dead_holder(scene, NULL);
+	crash_must(scene, lh_mutex_lock(&scene->mutex, scene->lease, LH_NOW, &grant), "lock");
+	crash_must(scene, lh_mutex_unlock(&scene->mutex, scene->lease), "unlock");
+}
+
+void crash_stage_used(struct crash_scene *scene)
+{
+	uint64_t offset;
+
+	crash_stage(scene);
+	crash_must(scene, lh_region_acquire(scene->lease, 3072, &offset), "region");
+	memset(lh_arena_range(scene->arena, offset, 3072), 0x5a, 3072);
+	crash_must(scene, lh_region_release(scene->lease, offset), "region");
+}
+
+bool crash_one_sleeper(struct crash_scene *scene)
+{
+	crash_add_waiter(scene);
+	return true;
+}
+
+bool crash_holder_dies(struct crash_scene *scene)
+{
+	crash_kill_holder(scene);
+	waitpid(scene->holder, NULL, 0);
+	scene->holder = 0;
+	return true;
+}
+
+int crash_lock_deaf(struct crash_scene *scene)
+{
+	return lh_mutex_lock(&scene->mutex, scene->mine, LH_FOREVER, NULL);
+}
+
+int crash_consistent(struct crash_scene *scene)
+{
+	return lh_mutex_consistent(&scene->mutex, scene->mine);
+}
+
+int crash_renew(struct crash_scene *scene)
+{
+	return lh_lease_renew(scene->mine, LH_SEC(5000));
+}
+
+int crash_release(struct crash_scene *scene)
+{
+	return lh_lease_release(scene->mine);
+}
+
+int crash_region_acquire(struct crash_scene *scene)
+{
+	return lh_region_acquire(scene->mine, 100, &scene->shared->offset);
+}
+
+int crash_region_release(struct crash_scene *scene)
+{
+	return lh_region_release(scene->mine, scene->shared->offset);
 }

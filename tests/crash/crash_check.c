@@ -6,7 +6,6 @@
 #include "arena/hold.h"
 #include "arena/placement.h"
 #include "src/word.h"
-#include "tests/crash/patience.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -85,6 +84,7 @@ void crash_collect_waiters(struct crash_scene *scene)
 	const struct crash_waiter *waiter;
 	uint32_t in_order = 0;
 
+	patience_due(&scene->shared->patience);
 	for (size_t i = 0; i < scene->waiter_count; i++) {
 		waiter = &scene->shared->waiters[i];
 		waitpid(waiter->pid, NULL, 0);
@@ -112,9 +112,10 @@ void crash_collect_waiters(struct crash_scene *scene)
 		in_order++;
 	}
 	CRASH_CHECK(scene, in_order == scene->waiter_count, "G5: two grants have the same token");
-	CRASH_CHECK(scene, !atomic_load(&scene->shared->lost_wakes),
+	CRASH_CHECK(scene, !atomic_load(&scene->shared->patience.lost_wakes),
 		    "G2, G8: %u times nobody woke a sleeper (the word was %#llx)",
-		    atomic_load(&scene->shared->lost_wakes), (unsigned long long)scene->word);
+		    atomic_load(&scene->shared->patience.lost_wakes),
+		    (unsigned long long)scene->word);
 }
 
 // ---- the mutex -----------------------------------------------------------------------------------
@@ -124,7 +125,8 @@ void crash_check_mutex(struct crash_scene *scene)
 	lh_grant grant = { .token = 0 };
 	int result = 0;
 
-	patience_begin(&scene->shared->lost_wakes);
+	patience_due(&scene->shared->patience);
+	patience_begin(&scene->shared->patience);
 	if (scene->damage && (scene->variant & CRASH_DEAF_FIRST)) {
 		result = lh_mutex_lock(&scene->mutex, scene->lease,
 				       lh_deadline_after(CRASH_DEADLINE_NS), NULL);
@@ -160,7 +162,7 @@ void crash_check_mutex(struct crash_scene *scene)
 	CRASH_CHECK(scene, result == 0, "G12: lock after repair: %d", result);
 	result = lh_mutex_unlock(&scene->mutex, scene->lease);
 	CRASH_CHECK(scene, result == 0, "unlock: %d", result);
-	CRASH_CHECK(scene, !atomic_load(&scene->shared->lost_wakes),
+	CRASH_CHECK(scene, !atomic_load(&scene->shared->patience.lost_wakes),
 		    "G2: nobody woke the next user (the word was %#llx)",
 		    (unsigned long long)scene->word);
 	patience_begin(NULL);

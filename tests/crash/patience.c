@@ -7,11 +7,26 @@
 
 #include <errno.h>
 
-static _Atomic uint32_t *lost_wakes;
+static struct patience *chosen;
 
-void patience_begin(_Atomic uint32_t *lost)
+void patience_begin(struct patience *patience)
 {
-	lost_wakes = lost;
+	chosen = patience;
+}
+
+void patience_due(struct patience *patience)
+{
+	uint64_t none = 0;
+
+	atomic_compare_exchange_strong(&patience->due_ns, &none, clock_now());
+}
+
+// Whether the wakes were due long ago.
+static bool has_run_out(void)
+{
+	const uint64_t due = atomic_load(&chosen->due_ns);
+
+	return due && clock_now() >= due + PATIENCE_NS;
 }
 
 int __real_futex_wait_many(const struct futex_word *words, size_t count, uint64_t until_ns);
@@ -22,10 +37,12 @@ int __wrap_futex_wait_many(const struct futex_word *words, size_t count, uint64_
 	int result;
 
 	// A poll, for what has no word to sleep on, stays one.
-	if (!lost_wakes || until_ns <= clock_now() + WAIT_POLL_NS)
+	if (!chosen || until_ns <= clock_now() + WAIT_POLL_NS)
 		return __real_futex_wait_many(words, count, until_ns);
-	result = __real_futex_wait_many(words, count, clock_now() + PATIENCE_NS);
+	do {
+		result = __real_futex_wait_many(words, count, clock_now() + PATIENCE_NS);
+	} while (result == -ETIMEDOUT && !has_run_out());
 	if (result == -ETIMEDOUT)
-		atomic_fetch_add(lost_wakes, 1);
+		atomic_fetch_add(&chosen->lost_wakes, 1);
 	return result;
 }

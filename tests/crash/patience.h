@@ -4,17 +4,25 @@
 //
 // A sleeper looks again by itself after a few milliseconds, which would hide that nobody woke it: on
 // a busy machine no stopwatch tells the two apart. The linker puts patience in place of the library's
-// futex_wait_many (--wrap): in a process that says so, a sleep lasts until a wake or PATIENCE_NS,
-// and each time that it comes to the latter is counted. Not for waits with a deadline or a TTL.
+// futex_wait_many (--wrap): in a process that says so, a sleep lasts until a wake or until
+// PATIENCE_NS after all wakes were due, and each time that it comes to the latter is counted. Not for waits with a deadline or a TTL.
 #ifndef TESTS_CRASH_PATIENCE_H
 #define TESTS_CRASH_PATIENCE_H
 
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define PATIENCE_NS UINT64_C(1500000000)
+#define PATIENCE_NS UINT64_C(3000000000)
 
-// From now on in this process; 0: no more. Lost wakes are counted in *lost.
-void patience_begin(_Atomic uint32_t *lost);
+struct patience {
+	_Atomic uint64_t
+		due_ns; // when the last of those died or let go who are waited for; 0: not yet
+	_Atomic uint32_t lost_wakes;
+};
+
+// From now on in this process; NULL: no more.
+void patience_begin(struct patience *patience);
+// Whoever sleeps now should have been woken. The first call counts.
+void patience_due(struct patience *patience);
 
 #endif

@@ -145,9 +145,10 @@ enum stepper_result stepper_step(struct stepper *stepper)
 static bool go_to_call_end(struct stepper *stepper, uint32_t calls)
 {
 	while (stepper->at.calls < calls) {
-		if (resume(stepper, PTRACE_SYSCALL) != CALL_STOP ||
-		    resume(stepper, PTRACE_SYSCALL) != CALL_STOP)
-			return false;
+		for (int stops = 0; stops < 2; stops++) { // before and after it
+			if (resume(stepper, PTRACE_SYSCALL) != CALL_STOP)
+				return false;
+		}
 		stepper->at.calls++;
 		stepper->at.instructions = 0;
 	}

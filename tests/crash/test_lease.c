@@ -39,16 +39,6 @@ static int thread_lease(struct crash_scene *scene)
 	return lh_thread_lease(scene->arena, &scene->mine);
 }
 
-static int renew(struct crash_scene *scene)
-{
-	return lh_lease_renew(scene->mine, LH_SEC(2000));
-}
-
-static int release(struct crash_scene *scene)
-{
-	return lh_lease_release(scene->mine);
-}
-
 static void with_a_region(struct crash_scene *scene)
 {
 	crash_with_lease(scene);
@@ -62,33 +52,6 @@ static void with_much(struct crash_scene *scene)
 	crash_holding(scene);
 	crash_must(scene, lh_region_acquire(scene->mine, 100, &offset), "region");
 	crash_must(scene, lh_region_acquire(scene->mine, 200, &offset), "region");
-}
-
-static bool one_sleeper(struct crash_scene *scene)
-{
-	crash_add_waiter(scene);
-	return true;
-}
-
-static int region_acquire(struct crash_scene *scene)
-{
-	return lh_region_acquire(scene->mine, 100, &scene->shared->offset);
-}
-
-static int region_release(struct crash_scene *scene)
-{
-	return lh_region_release(scene->mine, scene->shared->offset);
-}
-
-// Leased memory was somebody's before: it is not zero.
-static void stage_used(struct crash_scene *scene)
-{
-	uint64_t offset;
-
-	crash_stage(scene);
-	crash_must(scene, lh_region_acquire(scene->lease, 2048, &offset), "region");
-	memset(lh_arena_range(scene->arena, offset, 2048), 0x5a, 2048);
-	crash_must(scene, lh_region_release(scene->lease, offset), "region");
 }
 
 static void thread_with_much(struct crash_scene *scene)
@@ -138,48 +101,48 @@ static const struct crash_operation operations[] = {
 	  .every = true,
 	  .thin = { 8, 2, 1 },
 	  .prepare = crash_holding_with_ttl,
-	  .act = renew,
+	  .act = crash_renew,
 	  .verify = crash_verify },
 	{ .name = "lease release",
 	  .shows = "G2 G6",
 	  .every = true,
 	  .thin = { 40, 8, 1 },
 	  .prepare = crash_with_lease,
-	  .act = release,
+	  .act = crash_release,
 	  .verify = crash_verify },
 	{ .name = "lease release, with a mutex and leased memory, one sleeps",
 	  .shows = "G1 G2 G5 G6 G8 G12",
-	  .stage = stage_used,
+	  .stage = crash_stage_used,
 	  .prepare = with_much,
-	  .act = release,
-	  .begin = one_sleeper,
+	  .act = crash_release,
+	  .begin = crash_one_sleeper,
 	  .verify = crash_verify },
 	{ .name = "region acquire",
 	  .shows = "G2 G6",
-	  .stage = stage_used,
+	  .stage = crash_stage_used,
 	  .prepare = crash_with_lease,
-	  .act = region_acquire,
+	  .act = crash_region_acquire,
 	  .verify = crash_verify },
 	{ .name = "region release",
 	  .shows = "G2 G6",
 	  .every = true,
 	  .thin = { 16, 4, 1 },
-	  .stage = stage_used,
+	  .stage = crash_stage_used,
 	  .prepare = with_a_region,
-	  .act = region_release,
+	  .act = crash_region_release,
 	  .verify = crash_verify },
 	{ .name = "thread exit, with a mutex and leased memory, one sleeps",
 	  .shows = "G1 G2 G5 G6 G8 G12",
 	  .thread = true,
 	  .prepare = thread_with_much,
-	  .begin = one_sleeper,
+	  .begin = crash_one_sleeper,
 	  .verify = crash_verify },
 	{ .name = "thread exit, its process lives on",
 	  .shows = "G1 G2 G5 G6 G8 G12",
 	  .repeat = { 10, 50, 100 },
 	  .thread = true,
 	  .prepare = thread_with_much,
-	  .begin = one_sleeper,
+	  .begin = crash_one_sleeper,
 	  .strike = let_it_end,
 	  .verify = verify_then_kill },
 };

@@ -8,21 +8,6 @@
 // A process dies after each instruction of lock, unlock and consistent, with nobody else about.
 #include "tests/crash/crash.h"
 
-static int consistent(struct crash_scene *scene)
-{
-	return lh_mutex_consistent(&scene->mutex, scene->mine);
-}
-
-static void stage_damaged(struct crash_scene *scene)
-{
-	lh_grant grant;
-
-	crash_stage(scene);
-	crash_dead_holder(scene, NULL);
-	crash_must(scene, lh_mutex_lock(&scene->mutex, scene->lease, LH_NOW, &grant), "lock");
-	crash_must(scene, lh_mutex_unlock(&scene->mutex, scene->lease), "unlock");
-}
-
 static void stage_new(struct crash_scene *scene)
 {
 	crash_open(scene);
@@ -39,6 +24,7 @@ static const struct crash_operation operations[] = {
 	  .act = crash_lock,
 	  .verify = crash_verify },
 	{ .name = "lock",
+	  .at_most = 100,
 	  .shows = "G1 G2 G5 G12",
 	  .every = true,
 	  .prepare = crash_with_lease,
@@ -52,6 +38,7 @@ static const struct crash_operation operations[] = {
 	  .act = crash_lock,
 	  .verify = crash_verify },
 	{ .name = "unlock",
+	  .at_most = 100,
 	  .shows = "G1 G2 G5 G12",
 	  .every = true,
 	  .prepare = crash_holding,
@@ -68,7 +55,7 @@ static const struct crash_operation operations[] = {
 	  .shows = "G1 G2 G5 G12",
 	  .every = true,
 	  .thin = { 4, 1, 1 },
-	  .stage = stage_damaged,
+	  .stage = crash_stage_damaged,
 	  .prepare = crash_with_lease,
 	  .act = crash_lock,
 	  .verify = crash_verify },
@@ -76,9 +63,9 @@ static const struct crash_operation operations[] = {
 	  .shows = "G12",
 	  .every = true,
 	  .thin = { 4, 1, 1 },
-	  .stage = stage_damaged,
+	  .stage = crash_stage_damaged,
 	  .prepare = crash_holding,
-	  .act = consistent,
+	  .act = crash_consistent,
 	  .verify = crash_verify },
 };
 

@@ -71,17 +71,6 @@ static void verify_creation(struct crash_scene *scene)
 
 // ---- placing -------------------------------------------------------------------------------------
 
-// The user's space was used before: it is not zero.
-static void stage_used(struct crash_scene *scene)
-{
-	uint64_t offset;
-
-	crash_stage(scene);
-	crash_must(scene, lh_region_acquire(scene->lease, 3072, &offset), "region");
-	memset(lh_arena_range(scene->arena, offset, 3072), 0x5a, 3072);
-	crash_must(scene, lh_region_release(scene->lease, offset), "region");
-}
-
 static const struct lh_mutex_options one = { .name = "new" };
 static const struct lh_mutex_options table = { .name = "new", .count = 3, .data_size = 100 };
 
@@ -168,7 +157,7 @@ static void verify_other(struct crash_scene *scene)
 static const struct crash_operation operations[] = {
 	{ .name = "arena creation, the process's first",
 	  .shows = "a crash leaves nothing or a complete arena",
-	  .thin = { 40, 8, 1 },
+	  .thin = { 40, 24, 2 },
 	  .no_arena = true,
 	  .act = create,
 	  .at_point = note_name,
@@ -176,7 +165,7 @@ static const struct crash_operation operations[] = {
 	{ .name = "arena creation",
 	  .not_quick = true,
 	  .shows = "a crash leaves nothing or a complete arena",
-	  .thin = { 40, 8, 1 },
+	  .thin = { 40, 24, 2 },
 	  .no_arena = true,
 	  .prepare = start_library,
 	  .act = create,
@@ -184,31 +173,31 @@ static const struct crash_operation operations[] = {
 	  .verify = verify_creation },
 	{ .name = "place a mutex",
 	  .shows = "G6",
-	  .stage = stage_used,
+	  .stage = crash_stage_used,
 	  .thin = { 4, 1, 1 },
 	  .act = mutex_named,
 	  .verify = verify_placing },
 	{ .name = "place an array of mutexes",
 	  .shows = "G6",
-	  .stage = stage_used,
+	  .stage = crash_stage_used,
 	  .thin = { 4, 1, 1 },
 	  .act = mutex_array,
 	  .verify = verify_placing },
 	{ .name = "place a mutex at an offset",
 	  .shows = "G6",
-	  .stage = stage_used,
+	  .stage = crash_stage_used,
 	  .thin = { 4, 1, 1 },
 	  .act = mutex_at_offset,
 	  .verify = verify_placing },
 	{ .name = "place a mutex at an offset, the next one wants another",
 	  .shows = "G6",
-	  .stage = stage_used,
+	  .stage = crash_stage_used,
 	  .thin = { 4, 1, 1 },
 	  .act = mutex_at_offset,
 	  .verify = verify_other },
 	{ .name = "place a region",
 	  .shows = "G6",
-	  .stage = stage_used,
+	  .stage = crash_stage_used,
 	  .thin = { 4, 1, 1 },
 	  .act = region,
 	  .verify = verify_placing },

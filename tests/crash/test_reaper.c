@@ -7,7 +7,6 @@
 //
 // A process dies after each instruction, or in each state, of clearing up behind another that had
 // died: a third one must then find all of it undone or all of it done (G1, G2, G6, G12).
-#include "tests/crash/patience.h"
 #include "tests/crash/crash.h"
 
 #include "arena/lease.h"
@@ -29,20 +28,6 @@ static void stage_holder(struct crash_scene *scene)
 {
 	crash_stage(scene);
 	crash_start_holder(scene, more_holds);
-}
-
-// Now, so that the victim's own lease was no occasion to clear up.
-static bool holder_dies(struct crash_scene *scene)
-{
-	crash_kill_holder(scene);
-	waitpid(scene->holder, NULL, 0);
-	scene->holder = 0;
-	return true;
-}
-
-static int lock_deaf(struct crash_scene *scene)
-{
-	return lh_mutex_lock(&scene->mutex, scene->mine, LH_FOREVER, NULL);
 }
 
 // The dead one had a damaged mutex, declared nothing, and lost it again.
@@ -91,7 +76,7 @@ static int acquire(struct crash_scene *scene)
 static void begin_placing(struct crash_scene *scene)
 {
 	const struct placement wanted = { .offset = LH_ANYWHERE,
-					  .size = 2 * LAYOUT_LINE,
+					  .size = 2ul * LAYOUT_LINE,
 					  .data_size = 100,
 					  .kind = LH_KIND_REGION,
 					  .lease = lh_lease_id(scene->mine) };
@@ -106,18 +91,13 @@ static void stage_claimed(struct crash_scene *scene)
 	crash_start_holder(scene, begin_placing);
 }
 
-static int region_acquire(struct crash_scene *scene)
-{
-	return lh_region_acquire(scene->mine, 100, &scene->shared->offset);
-}
-
 static const struct crash_operation operations[] = {
 	{ .name = "lock, its owner has died",
 	  .shows = "G1 G2 G5 G6 G12",
 	  .every = true,
 	  .thin = { 40, 4, 1 },
 	  .stage = stage_holder,
-	  .begin = holder_dies,
+	  .begin = crash_holder_dies,
 	  .prepare = crash_with_lease,
 	  .act = crash_lock,
 	  .verify = crash_verify },
@@ -125,7 +105,7 @@ static const struct crash_operation operations[] = {
 	  .shows = "G1 G2 G5 G6 G12",
 	  .thin = { 4, 1, 1 },
 	  .stage = stage_second_holder,
-	  .begin = holder_dies,
+	  .begin = crash_holder_dies,
 	  .prepare = crash_with_lease,
 	  .act = crash_lock_and_unlock,
 	  .verify = crash_verify },
@@ -133,7 +113,7 @@ static const struct crash_operation operations[] = {
 	  .shows = "G1 G2 G5 G6 G12",
 	  .thin = { 4, 1, 1 },
 	  .stage = stage_holder,
-	  .begin = holder_dies,
+	  .begin = crash_holder_dies,
 	  .prepare = crash_with_ttl,
 	  .act = crash_lock_and_unlock,
 	  .verify = crash_verify },
@@ -141,9 +121,9 @@ static const struct crash_operation operations[] = {
 	  .shows = "G2 G6 G12",
 	  .thin = { 4, 1, 1 },
 	  .stage = stage_holder,
-	  .begin = holder_dies,
+	  .begin = crash_holder_dies,
 	  .prepare = crash_with_lease,
-	  .act = lock_deaf,
+	  .act = crash_lock_deaf,
 	  .verify = crash_verify },
 	{ .name = "lease acquire, its owner entry is a dead one's",
 	  .shows = "G2 G6 G12",
@@ -161,9 +141,9 @@ static const struct crash_operation operations[] = {
 	  .shows = "G2 G6",
 	  .thin = { 4, 1, 1 },
 	  .stage = stage_claimed,
-	  .begin = holder_dies,
+	  .begin = crash_holder_dies,
 	  .prepare = crash_with_lease,
-	  .act = region_acquire,
+	  .act = crash_region_acquire,
 	  .verify = crash_verify },
 };
 

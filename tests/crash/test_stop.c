@@ -75,31 +75,6 @@ static bool has_region(const struct crash_scene *scene)
 	return false;
 }
 
-static int renew(struct crash_scene *scene)
-{
-	return lh_lease_renew(scene->mine, LH_SEC(5000));
-}
-
-static int consistent(struct crash_scene *scene)
-{
-	return lh_mutex_consistent(&scene->mutex, scene->mine);
-}
-
-static int release(struct crash_scene *scene)
-{
-	return lh_lease_release(scene->mine);
-}
-
-static int region_acquire(struct crash_scene *scene)
-{
-	return lh_region_acquire(scene->mine, 100, &scene->shared->offset);
-}
-
-static int region_release(struct crash_scene *scene)
-{
-	return lh_region_release(scene->mine, scene->shared->offset);
-}
-
 // By what it had reached when it was stopped.
 static enum answer expected_answer(const struct crash_scene *scene, uint64_t state)
 {
@@ -109,14 +84,14 @@ static enum answer expected_answer(const struct crash_scene *scene, uint64_t sta
 		return scene->held ? ANSWER_EITHER : ANSWER_STALE;
 	if (act == crash_unlock)
 		return scene->held ? ANSWER_STALE : ANSWER_DONE;
-	if (act == consistent)
+	if (act == crash_consistent)
 		return scene->word & WORD_DIED ? ANSWER_STALE : ANSWER_EITHER;
-	if (act == renew)
+	if (act == crash_renew)
 		return lease_word_expiry(state) > lh_now() + LH_SEC(3000) ? ANSWER_DONE
 									  : ANSWER_STALE;
-	if (act == region_acquire)
+	if (act == crash_region_acquire)
 		return has_region(scene) ? ANSWER_EITHER : ANSWER_STALE;
-	if (act == region_release) // what it gives back is still its own
+	if (act == crash_region_release) // what it gives back is still its own
 		return has_region(scene) ? ANSWER_EITHER : ANSWER_DONE;
 	return lease_word_state(state) == LEASE_FREE ? ANSWER_DONE : ANSWER_STALE;
 }
@@ -298,30 +273,6 @@ static void stop_and_clear_up(struct crash_scene *scene)
 	check_answers(scene, ANSWER_STALE);
 }
 
-static void stage_damaged(struct crash_scene *scene)
-{
-	lh_grant grant;
-
-	crash_stage(scene);
-	crash_dead_holder(scene, NULL);
-	crash_must(scene, lh_mutex_lock(&scene->mutex, scene->lease, LH_NOW, &grant), "lock");
-	crash_must(scene, lh_mutex_unlock(&scene->mutex, scene->lease), "unlock");
-}
-
-static void stage_holder(struct crash_scene *scene)
-{
-	crash_stage(scene);
-	crash_start_holder(scene, NULL);
-}
-
-static bool holder_dies(struct crash_scene *scene)
-{
-	crash_kill_holder(scene);
-	waitpid(scene->holder, NULL, 0);
-	scene->holder = 0;
-	return true;
-}
-
 static void with_a_region(struct crash_scene *scene)
 {
 	crash_with_ttl(scene);
@@ -332,18 +283,6 @@ static void holding_a_region_too(struct crash_scene *scene)
 {
 	crash_holding_with_ttl(scene);
 	crash_must(scene, lh_region_acquire(scene->mine, 100, &scene->shared->offset), "region");
-}
-
-static void stage_held(struct crash_scene *scene)
-{
-	crash_stage(scene);
-	crash_director_locks(scene);
-}
-
-static bool one_sleeper(struct crash_scene *scene)
-{
-	crash_add_waiter(scene);
-	return true;
 }
 
 static bool woken_before_two(struct crash_scene *scene)
@@ -366,43 +305,43 @@ static bool woken_by_backstop(struct crash_scene *scene)
 static const struct crash_operation operations[] = {
 	{ STOPPED("stopped in lock", crash_lock), .thin = { 8, 2, 1 }, .prepare = crash_with_ttl },
 	{ STOPPED("stopped in lock, its owner has died", crash_lock), .thin = { 100, 20, 3 },
-	  .stage = stage_holder, .prepare = crash_with_ttl, .begin = holder_dies },
+	  .stage = crash_stage_holder, .prepare = crash_with_ttl, .begin = crash_holder_dies },
 	{ STOPPED("stopped in lock up to its sleep, others before and behind it", crash_lock),
-	  .thin = { 200, 40, 6 }, .impatient = true, .sleeps = true, .stage = stage_held,
-	  .prepare = crash_with_ttl, .begin = one_sleeper },
+	  .thin = { 200, 40, 6 }, .impatient = true, .sleeps = true, .stage = crash_stage_held,
+	  .prepare = crash_with_ttl, .begin = crash_one_sleeper },
 	{ .name = "stopped in lock up to its sleep, cleared up, another behind it",
 	  .shows = "G3 G4 G8",
 	  .every = true,
 	  .thin = { 200, 40, 6 },
 	  .sleeps = true,
-	  .stage = stage_held,
+	  .stage = crash_stage_held,
 	  .prepare = crash_with_ttl,
 	  .act = crash_lock,
 	  .after = try_everything,
 	  .strike = stop_and_clear_up,
 	  .verify = crash_verify },
 	{ STOPPED("stopped when woken by an unlock, two behind it", crash_lock),
-	  .thin = { 30, 6, 1 }, .impatient = true, .stage = stage_held, .prepare = crash_with_ttl,
-	  .begin = woken_before_two },
+	  .thin = { 30, 6, 1 }, .impatient = true, .stage = crash_stage_held,
+	  .prepare = crash_with_ttl, .begin = woken_before_two },
 	{ STOPPED("stopped when woken by nobody, two behind it", crash_lock), .thin = { 20, 4, 1 },
-	  .impatient = true, .sleeps = true, .stage = stage_held, .prepare = crash_with_ttl,
+	  .impatient = true, .sleeps = true, .stage = crash_stage_held, .prepare = crash_with_ttl,
 	  .begin = woken_by_backstop },
 	{ STOPPED("stopped in unlock", crash_unlock), .thin = { 8, 2, 1 },
 	  .prepare = crash_holding_with_ttl },
-	{ STOPPED("stopped in consistent", consistent), .thin = { 4, 2, 1 }, .stage = stage_damaged,
+	{ STOPPED("stopped in consistent", crash_consistent), .thin = { 4, 2, 1 },
+	  .stage = crash_stage_damaged, .prepare = crash_holding_with_ttl },
+	{ STOPPED("stopped in renew", crash_renew), .thin = { 8, 2, 1 },
 	  .prepare = crash_holding_with_ttl },
-	{ STOPPED("stopped in renew", renew), .thin = { 8, 2, 1 },
+	{ STOPPED("stopped in region acquire", crash_region_acquire), .thin = { 80, 16, 2 },
 	  .prepare = crash_holding_with_ttl },
-	{ STOPPED("stopped in region acquire", region_acquire), .thin = { 80, 16, 2 },
-	  .prepare = crash_holding_with_ttl },
-	{ STOPPED("stopped in region release", region_release), .thin = { 20, 4, 1 },
+	{ STOPPED("stopped in region release", crash_region_release), .thin = { 20, 4, 1 },
 	  .prepare = with_a_region },
 	{ .name = "stopped in lease release, with a mutex and leased memory",
 	  .shows = "G1 G3 G4 G5 G6",
 	  .every = true,
 	  .thin = { 50, 10, 2 },
 	  .prepare = holding_a_region_too,
-	  .act = release,
+	  .act = crash_release,
 	  .after = release_alone,
 	  .strike = stop_and_succeed,
 	  .verify = crash_verify },

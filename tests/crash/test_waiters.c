@@ -9,7 +9,6 @@
 // after it was woken in its own wait. Living waiters must get through at once (G2, G8): they sleep
 // without the backstop, so a wake that nobody gave fails the test.
 #include "arena/lease.h"
-#include "tests/crash/patience.h"
 #include "tests/crash/crash.h"
 
 #include <sys/syscall.h>
@@ -21,12 +20,6 @@
 
 // ---- unlock --------------------------------------------------------------------------------------
 
-static bool one_sleeper(struct crash_scene *scene)
-{
-	crash_add_waiter(scene);
-	return true;
-}
-
 static bool three_sleepers(struct crash_scene *scene)
 {
 	for (int i = 0; i < 3; i++)
@@ -34,16 +27,9 @@ static bool three_sleepers(struct crash_scene *scene)
 	return true;
 }
 
-// The victim gets the mutex as a waiter, so it owns it as one who queued, with others behind it.
-static void stage_held(struct crash_scene *scene)
-{
-	crash_stage(scene);
-	crash_director_locks(scene);
-}
-
 static void queue_and_hold(struct crash_scene *scene)
 {
-	patience_begin(&scene->shared->lost_wakes);
+	patience_begin(&scene->shared->patience);
 	crash_with_lease(scene);
 	crash_must(scene, crash_lock(scene), "lock");
 }
@@ -60,7 +46,7 @@ static void hand_over(struct crash_scene *scene)
 
 static void patient(struct crash_scene *scene)
 {
-	patience_begin(&scene->shared->lost_wakes);
+	patience_begin(&scene->shared->patience);
 	crash_with_lease(scene);
 }
 
@@ -117,14 +103,8 @@ static bool woken_by_unlock(struct crash_scene *scene)
 // What the victim looks at is to stand still: the other has left, or the holder has gone.
 static bool woken_behind_another(struct crash_scene *scene)
 {
-	return one_sleeper(scene) && woken_by_unlock(scene) &&
+	return crash_one_sleeper(scene) && woken_by_unlock(scene) &&
 	       waitpid(scene->shared->waiters[0].pid, NULL, 0) > 0;
-}
-
-static void stage_holder(struct crash_scene *scene)
-{
-	crash_stage(scene);
-	crash_start_holder(scene, NULL);
 }
 
 static bool woken_by_death(struct crash_scene *scene)
@@ -155,8 +135,8 @@ static bool woken_by_deadline(struct crash_scene *scene)
 			// The first sleep: those behind it come now. (They sleep on its turn.)
 			stepper_enter_call(&scene->stepper);
 			crash_await_asleep(scene, scene->victim);
-			if (!one_sleeper(scene) || !one_sleeper(scene))
-				return false;
+			crash_add_waiter(scene);
+			crash_add_waiter(scene);
 		} else {
 			stepper_enter_call(&scene->stepper);
 		}
@@ -172,18 +152,13 @@ static void note_deadline(struct crash_scene *scene)
 	scene->shared->offset = lh_now() + LH_MS(30);
 }
 
-static int lock_deaf(struct crash_scene *scene)
-{
-	return lh_mutex_lock(&scene->mutex, scene->mine, LH_FOREVER, NULL);
-}
-
 static const struct crash_operation operations[] = {
 	{ .name = "unlock, one sleeps",
 	  .shows = "G1 G2 G5 G8 G12",
 	  .every = true,
 	  .prepare = crash_holding,
 	  .act = crash_unlock,
-	  .begin = one_sleeper,
+	  .begin = crash_one_sleeper,
 	  .verify = crash_verify },
 	{ .name = "unlock, three sleep",
 	  .shows = "G1 G2 G5 G8 G12",
@@ -199,13 +174,13 @@ static const struct crash_operation operations[] = {
 	  .thin = { 8, 2, 1 },
 	  .prepare = crash_holding_with_ttl,
 	  .act = crash_unlock,
-	  .begin = one_sleeper,
+	  .begin = crash_one_sleeper,
 	  .verify = crash_verify },
 	{ .name = "unlock by one who had queued, two behind it",
 	  .shows = "G1 G2 G5 G8 G12",
 	  .every = true,
 	  .thin = { 8, 2, 1 },
-	  .stage = stage_held,
+	  .stage = crash_stage_held,
 	  .prepare = queue_and_hold,
 	  .act = crash_unlock,
 	  .meet = hand_over,
@@ -213,40 +188,40 @@ static const struct crash_operation operations[] = {
 	{ .name = "lock up to its sleep, one sleeps",
 	  .shows = "G1 G8",
 	  .every = true,
-	  .thin = { 40, 8, 1 },
-	  .stage = stage_held,
+	  .thin = { 60, 20, 4 },
+	  .stage = crash_stage_held,
 	  .prepare = patient,
 	  .act = crash_lock,
-	  .begin = one_sleeper,
+	  .begin = crash_one_sleeper,
 	  .sleeps = true,
 	  .verify = director_unlocks_then_verify },
 	{ .name = "lock up to its sleep, one sleeps, another comes meanwhile",
 	  .shows = "G1 G8",
 	  .every = true,
-	  .thin = { 40, 8, 1 },
-	  .stage = stage_held,
+	  .thin = { 60, 20, 4 },
+	  .stage = crash_stage_held,
 	  .prepare = patient,
 	  .act = crash_lock,
-	  .begin = one_sleeper,
+	  .begin = crash_one_sleeper,
 	  .at_point = another_comes,
 	  .sleeps = true,
 	  .verify = director_unlocks_then_verify },
 	{ .name = "lock up to its sleep, another comes and the holder unlocks meanwhile",
 	  .shows = "G1 G8",
 	  .every = true,
-	  .thin = { 40, 8, 1 },
-	  .stage = stage_held,
+	  .thin = { 60, 20, 4 },
+	  .stage = crash_stage_held,
 	  .prepare = patient,
 	  .act = crash_lock,
-	  .begin = one_sleeper,
+	  .begin = crash_one_sleeper,
 	  .at_point = another_comes_and_unlock,
 	  .sleeps = true,
 	  .verify = crash_verify },
 	{ .name = "lock up to its sleep, its slot is used again, another comes",
 	  .shows = "G1 G8",
 	  .every = true,
-	  .thin = { 200, 40, 4 },
-	  .stage = stage_held,
+	  .thin = { 200, 60, 10 },
+	  .stage = crash_stage_held,
 	  .prepare = patient,
 	  .act = crash_lock,
 	  .sleeps = true,
@@ -254,7 +229,7 @@ static const struct crash_operation operations[] = {
 	{ .name = "asleep, two behind it",
 	  .shows = "G8",
 	  .repeat = { 10, 50, 200 },
-	  .stage = stage_held,
+	  .stage = crash_stage_held,
 	  .prepare = patient,
 	  .act = crash_lock,
 	  .begin = crash_victim_asleep_before_two,
@@ -262,8 +237,8 @@ static const struct crash_operation operations[] = {
 	{ .name = "woken by an unlock, lock and unlock, two behind it",
 	  .shows = "G1 G2 G5 G8 G12",
 	  .every = true,
-	  .thin = { 16, 3, 1 },
-	  .stage = stage_held,
+	  .thin = { 20, 6, 2 },
+	  .stage = crash_stage_held,
 	  .prepare = patient,
 	  .act = crash_lock_and_unlock,
 	  .begin = woken_by_unlock,
@@ -271,8 +246,8 @@ static const struct crash_operation operations[] = {
 	{ .name = "woken behind another waiter, lock and unlock, two behind it",
 	  .shows = "G1 G2 G5 G8 G12",
 	  .every = true,
-	  .thin = { 16, 3, 1 },
-	  .stage = stage_held,
+	  .thin = { 20, 6, 2 },
+	  .stage = crash_stage_held,
 	  .prepare = patient,
 	  .act = crash_lock_and_unlock,
 	  .begin = woken_behind_another,
@@ -280,8 +255,8 @@ static const struct crash_operation operations[] = {
 	{ .name = "woken by the holder's death, lock and unlock, two behind it",
 	  .shows = "G1 G2 G5 G8 G12",
 	  .every = true,
-	  .thin = { 40, 8, 2 },
-	  .stage = stage_holder,
+	  .thin = { 60, 16, 4 },
+	  .stage = crash_stage_holder,
 	  .prepare = patient,
 	  .act = crash_lock_and_unlock,
 	  .begin = woken_by_death,
@@ -289,17 +264,17 @@ static const struct crash_operation operations[] = {
 	{ .name = "woken by the holder's death and refused, two behind it",
 	  .shows = "G2 G8 G12",
 	  .every = true,
-	  .thin = { 40, 8, 2 },
-	  .stage = stage_holder,
+	  .thin = { 60, 16, 4 },
+	  .stage = crash_stage_holder,
 	  .prepare = patient,
-	  .act = lock_deaf,
+	  .act = crash_lock_deaf,
 	  .begin = woken_by_death,
 	  .verify = crash_verify },
 	{ .name = "woken by its deadline, two behind it",
 	  .shows = "G8 G10",
 	  .every = true,
-	  .thin = { 16, 3, 1 },
-	  .stage = stage_held,
+	  .thin = { 20, 6, 2 },
+	  .stage = crash_stage_held,
 	  .prepare = note_deadline,
 	  .act = lock_soon,
 	  .begin = woken_by_deadline,
