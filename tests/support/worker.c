@@ -17,6 +17,7 @@ struct worker {
 	lh_arena *arena;
 	const struct lh_lease_options *options; /* until its lease is acquired */
 	uint64_t lease;
+	lh_lease *left;           /* what a thread did not release */
 	struct worker_stage last; /* as of the last answer */
 };
 
@@ -40,7 +41,7 @@ static bool answer(const struct worker *worker, const struct worker_stage *stage
 	return write(worker->report, &text, sizeof(text)) == (ssize_t)sizeof(text);
 }
 
-static void work(const struct worker *worker)
+static void work(struct worker *worker)
 {
 	struct worker_stage stage = { .arena = worker->arena };
 	struct message message;
@@ -56,6 +57,7 @@ static void work(const struct worker *worker)
 		if (!answer(worker, &stage, result))
 			return;
 	}
+	worker->left = stage.lease;
 }
 
 static void *run_thread(void *argument)
@@ -192,6 +194,7 @@ void worker_kill(struct worker *worker)
 	} else {
 		worker_tell(worker, NULL, 0);
 		pthread_join(worker->thread, NULL);
+		lh_lease_release(worker->left); // lost with its thread: its memory only
 	}
 	forget(worker);
 }
