@@ -435,14 +435,24 @@ void keeper_after_fork_in_parent(void)
 	pthread_mutex_unlock(&keeper.lock);
 }
 
-// The child has no keeper; its parent's duties are the parent's. The table is left behind, as its
-// nodes belong to leases that the child may still release (keeper_free_inherited).
+// The child has no keeper; its parent's duties are the parent's. They leave the table, but stay
+// allocated: they belong to leases that the child may still release (keeper_free_inherited).
 void keeper_after_fork(void)
 {
+	struct cds_lfht_iter position;
+	struct cds_lfht_node *entry;
+
 	keeper.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	keeper.progress = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
 	keeper.started = false;
-	keeper.duties = NULL;
 	keeper.calls = NULL;
 	keeper.running = NULL;
+	if (!keeper.duties)
+		return;
+	rcu_read_lock();
+	cds_lfht_for_each(keeper.duties, &position, entry)
+	{
+		cds_lfht_del(keeper.duties, entry);
+	}
+	rcu_read_unlock();
 }
