@@ -228,7 +228,9 @@ static void consent_to_be_killed(const struct line *line, void *context)
 			}
 			need_equal((int64_t)data->first, (int64_t)data->second);
 			data->first++;
-			for (uint32_t spins = storm_random(&worker.seed, 100000); spins; spins--)
+			const uint64_t until = lh_now() + storm_random(&worker.seed, 500000);
+
+			while (lh_now() < until)
 				atomic_signal_fence(memory_order_seq_cst);
 			data->second++;
 		}

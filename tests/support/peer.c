@@ -127,7 +127,8 @@ __attribute__((noreturn)) static void be_peer(peer_body *body, void *context,
 		signal(signals[i], SIG_DFL); // cmocka's handlers jump into its runner
 	body(line, context);
 	fflush(NULL);
-	exit(0);
+	// Not exit: what its parent's other threads had, and atexit handlers, are none of a peer's.
+	_exit(0);
 }
 
 struct peer peer_start(peer_body *body, void *context)
