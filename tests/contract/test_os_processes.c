@@ -281,7 +281,7 @@ static void *load(struct library *library)
 
 static void *use_and_unload(void *line_pointer)
 {
-	static lh_lease *kept[3]; // could be released still, so it is not lost
+	static lh_lease *volatile kept[3]; // could be released still, so it is not lost
 	static int round;
 	const struct line *line = (const struct line *)line_pointer;
 	const struct lh_lease_options options = { .ttl_ns = LH_SEC(60),
