@@ -263,6 +263,7 @@ static void strike(struct crash_scene *scene)
 __attribute__((noreturn)) static void direct(struct crash_scene *scene,
 					     const struct stepper_point *point)
 {
+	struct stepper_point goal = point ? *point : (struct stepper_point){ .calls = 0 };
 	int result = DIRECTOR_PASSED;
 
 	alarm(CRASH_WATCHDOG_S);
@@ -274,10 +275,12 @@ __attribute__((noreturn)) static void direct(struct crash_scene *scene,
 	start_victim(scene);
 	if (scene->operation->meet)
 		scene->operation->meet(scene);
+	if (point && scene->operation->impatient)
+		goal.address = 0;
 	if (!victim_is_ready(scene))
 		result = DIRECTOR_MISSED;
 	else if (point && !scene->operation->repeat[0] &&
-		 !stepper_go(&scene->stepper, point, watch_of(scene), scene->by_changes))
+		 !stepper_go(&scene->stepper, &goal, watch_of(scene), scene->by_changes))
 		result = DIRECTOR_MISSED;
 	else if (point)
 		strike(scene);

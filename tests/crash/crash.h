@@ -111,8 +111,10 @@ struct crash_operation {
 	bool not_quick; /* left out in the tier quick */
 	bool no_arena;  /* the victim is to create it: nothing is opened before */
 	bool thread;    /* the victim is a thread, which ends after its mark */
-	bool impatient; /* the backstop works as in life: for waiters behind a stopped one */
-	bool sleeps;    /* stepping ends before the victim's first sleep */
+	// The backstop works as in life: for waiters behind a stopped one. They run beside the victim, so
+	// a point is where it is after so many instructions, whichever way it went.
+	bool impatient;
+	bool sleeps; /* stepping ends before the victim's first sleep */
 	// No stepping: the victim is struck where `begin` left it, so many times. 0: stepping.
 	uint32_t repeat[3];
 	// In the director, once the victim has been started: until this returns it is not waited for.

@@ -330,7 +330,7 @@ bool stepper_go(struct stepper *stepper, const struct stepper_point *point,
 			note_step(&recorder);
 	}
 	end_watch(&recorder);
-	return there && stepper->at.address == point->address;
+	return there && (!point->address || stepper->at.address == point->address);
 }
 
 // ---- asleep? -------------------------------------------------------------------------------------

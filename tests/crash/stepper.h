@@ -20,8 +20,8 @@ struct stepper_point {
 	uint32_t calls;
 	uint32_t instructions;
 	uint32_t changes; /* of the state, since the last call too */
-	uint64_t address;
-	bool turning; /* something of the state changed just before */
+	uint64_t address; /* to go to: 0: whatever it is there */
+	bool turning;     /* something of the state changed just before */
 };
 
 struct stepper {
