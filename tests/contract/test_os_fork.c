@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: NOT_UNDER valgrind children leave what they inherit, which it takes for leaks
 //
 // fork, clone(2) past the C library, vfork and exec: what a child has, and what its parent keeps.
 #include <errno.h>

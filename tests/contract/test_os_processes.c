@@ -279,10 +279,12 @@ static void *load(struct library *library)
 	return handle;
 }
 
+// Handles that could be released still, so that they are not lost.
+static lh_lease *kept[3];
+static int kept_count;
+
 static void *use_and_unload(void *line_pointer)
 {
-	static lh_lease *volatile kept[3]; // could be released still, so it is not lost
-	static int round;
 	const struct line *line = (const struct line *)line_pointer;
 	const struct lh_lease_options options = { .ttl_ns = LH_SEC(60),
 						  .flags = LH_LEASE_AUTO_RENEW };
@@ -295,7 +297,7 @@ static void *use_and_unload(void *line_pointer)
 	need_equal(library.open(stage_name(), 0, NULL, &arena), 0);
 	need_equal(library.lease(arena, &options, &lease), 0); // its keeper thread runs now
 	need(library.loss_fd(lease) >= 0);
-	kept[round++] = lease;
+	kept[kept_count++] = lease;
 	need_equal(library.thread_lease(arena, &lease), 0);
 	need_equal(dlclose(handle), 0);
 	line_say(line, 0);
