@@ -84,25 +84,6 @@ static int start_library(void)
 // ---------------------------------------------------------------------------------------------
 // Mapping
 
-#define PREFAULT_BYTES (UINT64_C(1) << 18)
-
-#ifdef MADV_POPULATE_WRITE
-static void prefault_range(const struct lh_arena *arena, uint64_t begin, uint64_t end)
-{
-	begin = begin / LAYOUT_PAGE * LAYOUT_PAGE;
-	if (!arena->read_only && end - begin <= PREFAULT_BYTES)
-		madvise(arena->base + begin, end - begin, MADV_POPULATE_WRITE);
-}
-
-// Maps what a recovery reads and writes before it is needed: whoever is granted a dead one's lock
-// would otherwise wait for each first touch. Large tables are left to come as they are used.
-static void prefault(const struct lh_arena *arena, const struct arena_header *header)
-{
-	prefault_range(arena, header->leases_offset, header->holds_offset);
-	prefault_range(arena, header->events_offset, header->user_offset);
-}
-#endif
-
 static int map(struct lh_arena *arena, const struct arena_header *header)
 {
 	const int protection = arena->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
@@ -113,9 +94,6 @@ static int map(struct lh_arena *arena, const struct arena_header *header)
 				    (unsigned long long)header->total_size);
 	arena->base = base;
 	geometry_apply(arena, header);
-#ifdef MADV_POPULATE_WRITE
-	prefault(arena, header);
-#endif
 	return 0;
 }
 
