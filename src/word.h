@@ -19,8 +19,9 @@
 //	13..0   owner     lease slot + 1, 0: free
 //
 // waiters, 64 bits: one more than the highest token of an owner that somebody may sleep on though it
-// is PLAIN, with all bits below the token set, so that it compares with whole words. Raised by who is about to sleep; never
-// lowered: clearing it strands sleepers, whoever does it and whenever (tests/model/mutex.pml).
+// is PLAIN, with all bits below the token set, so that it compares with whole words. Raised by who is
+// about to sleep; never lowered: clearing it strands sleepers, whoever does it and whenever
+// (tests/model/mutex.pml).
 // Wrongly high: needless system calls. Wrongly low: fatal.
 //
 // heir, 32 bits: lease slot + 1 of a waiter that was passed over for too long: others leave a free
