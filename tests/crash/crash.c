@@ -119,13 +119,14 @@ void crash_stage(struct crash_scene *scene)
 __attribute__((noreturn)) static void wait_for_mutex(struct crash_scene *scene,
 						     struct crash_waiter *waiter)
 {
-	_Atomic uint64_t *data = lh_mutex_data(&scene->mutex);
+	const lh_mutex *mutex = waiter->other ? &scene->other : &scene->mutex;
+	_Atomic uint64_t *data = lh_mutex_data(mutex);
 	lh_lease *lease;
 
 	if (!scene->operation->impatient)
 		patience_begin(&scene->shared->patience);
 	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "waiter's lease");
-	waiter->result = lh_mutex_lock(&scene->mutex, lease, LH_FOREVER, &waiter->grant);
+	waiter->result = lh_mutex_lock(mutex, lease, LH_FOREVER, &waiter->grant);
 	waiter->granted_ns = lh_now();
 	if (waiter->result == 0) {
 		waiter->intruded = atomic_exchange(data, (uint64_t)getpid()) != 0 &&
@@ -133,8 +134,8 @@ __attribute__((noreturn)) static void wait_for_mutex(struct crash_scene *scene,
 		sched_yield();
 		waiter->intruded |= atomic_load(data) != (uint64_t)getpid();
 		atomic_store(data, 0);
-		lh_mutex_consistent(&scene->mutex, lease);
-		waiter->result = lh_mutex_unlock(&scene->mutex, lease);
+		lh_mutex_consistent(mutex, lease);
+		waiter->result = lh_mutex_unlock(mutex, lease);
 	}
 	crash_must(scene, lh_lease_release(lease), "waiter's release");
 	atomic_store(&waiter->done, 1);
@@ -155,15 +156,27 @@ void crash_await_asleep(struct crash_scene *scene, pid_t thread)
 	}
 }
 
-void crash_add_waiter(struct crash_scene *scene)
+static void add_waiter(struct crash_scene *scene, bool other)
 {
 	struct crash_waiter *waiter = &scene->shared->waiters[scene->waiter_count++];
-	const pid_t pid = crash_fork(scene);
+	pid_t pid;
 
+	waiter->other = other;
+	pid = crash_fork(scene);
 	if (pid == 0)
 		wait_for_mutex(scene, waiter);
 	waiter->pid = pid;
 	crash_await_asleep(scene, pid);
+}
+
+void crash_add_waiter(struct crash_scene *scene)
+{
+	add_waiter(scene, false);
+}
+
+void crash_add_other_waiter(struct crash_scene *scene)
+{
+	add_waiter(scene, true);
 }
 
 // ---- the victim ----------------------------------------------------------------------------------

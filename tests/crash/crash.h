@@ -38,6 +38,7 @@ struct crash_waiter {
 	int result;
 	lh_grant grant;
 	uint64_t granted_ns;
+	bool other;    /* it wants scene->other */
 	bool intruded; /* the data changed while it held the lock */
 };
 
@@ -60,6 +61,7 @@ struct crash_scene {
 	char name[64];
 	lh_arena *arena; /* the director's; inherited by all it forks */
 	lh_mutex mutex;  /* with CRASH_DATA bytes */
+	lh_mutex other;  /* of crash_stage_two */
 	lh_lease *lease; /* the director's */
 	lh_lease *mine;  /* the victim's, in the victim */
 	struct crash_shared *shared;
@@ -134,6 +136,7 @@ void crash_stage(struct crash_scene *scene);
 // killed; the user's space is not zero.
 void crash_stage_damaged(struct crash_scene *scene);
 void crash_stage_held(struct crash_scene *scene);
+void crash_stage_two(struct crash_scene *scene); /* with another mutex */
 void crash_stage_holder(struct crash_scene *scene);
 void crash_stage_used(struct crash_scene *scene);
 void crash_open(struct crash_scene *scene);
@@ -148,6 +151,8 @@ void crash_director_locks(struct crash_scene *scene);
 void crash_director_unlocks(struct crash_scene *scene);
 // Another waiter, once it sleeps in its lock call or is done.
 void crash_add_waiter(struct crash_scene *scene);
+// One who waits for scene->other, which the victim holds and does not let go.
+void crash_add_other_waiter(struct crash_scene *scene);
 // Until the thread sleeps on futexes, or has ended.
 void crash_await_asleep(struct crash_scene *scene, pid_t thread);
 

@@ -221,3 +221,12 @@ int crash_region_release(struct crash_scene *scene)
 {
 	return lh_region_release(scene->mine, scene->shared->offset);
 }
+
+void crash_stage_two(struct crash_scene *scene)
+{
+	const struct lh_mutex_options options = { .data_size = CRASH_DATA, .name = "other" };
+
+	crash_stage(scene);
+	scene->placements = 2;
+	crash_must(scene, lh_mutex_at(scene->arena, LH_ANYWHERE, &options, &scene->other), "mutex");
+}

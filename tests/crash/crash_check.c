@@ -72,7 +72,7 @@ static const struct crash_waiter *next_grant(const struct crash_scene *scene, ui
 	for (size_t i = 0; i < scene->waiter_count; i++) {
 		const struct crash_waiter *waiter = &scene->shared->waiters[i];
 
-		if (waiter->grant.token > token &&
+		if (!waiter->other && waiter->grant.token > token &&
 		    (!next || waiter->grant.token < next->grant.token))
 			next = waiter;
 	}
@@ -93,8 +93,10 @@ void crash_collect_waiters(struct crash_scene *scene)
 			    waiter->result);
 		CRASH_CHECK(scene, !waiter->intruded, "G1: waiter %zu was not alone", i);
 		crash_note_recovery(scene, waiter->granted_ns);
+		CRASH_CHECK(scene, !waiter->other || (waiter->grant.flags & LH_GRANT_OWNER_DIED),
+			    "G12: waiter %zu was not told of damage", i);
 		// Granted before the kill: not after the victim's own grant.
-		if (waiter->grant.token <= scene->token)
+		if (waiter->other || waiter->grant.token <= scene->token)
 			in_order++;
 	}
 	while ((waiter = next_grant(scene, scene->token)) != NULL) {

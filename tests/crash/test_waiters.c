@@ -11,8 +11,10 @@
 #include "arena/lease.h"
 #include "tests/crash/crash.h"
 
+#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #ifndef SYS_futex_waitv
 #define SYS_futex_waitv 449
@@ -152,6 +154,50 @@ static void note_deadline(struct crash_scene *scene)
 	scene->shared->offset = lh_now() + LH_MS(30);
 }
 
+// ---- one death, two that sleep on it -------------------------------------------------------------
+
+static void hold_both(struct crash_scene *scene)
+{
+	lh_grant grant;
+
+	crash_holding(scene);
+	crash_must(scene, lh_mutex_lock(&scene->other, scene->mine, LH_NOW, &grant), "lock");
+}
+
+static bool one_sleeper_on_each(struct crash_scene *scene)
+{
+	crash_add_waiter(scene);
+	crash_add_other_waiter(scene);
+	return true;
+}
+
+// ---- those who leave the queue and live on -------------------------------------------------------
+
+static void stay(struct crash_scene *scene)
+{
+	atomic_store(&scene->shared->finished, 1);
+	for (;;)
+		pause();
+}
+
+static void let_it_leave(struct crash_scene *scene)
+{
+	crash_observe(scene);
+	stepper_detach(&scene->stepper, 0);
+	while (!atomic_load(&scene->shared->finished))
+		sched_yield();
+}
+
+static void verify_beside_it(struct crash_scene *scene)
+{
+	if (lh_mutex_held(&scene->mutex, scene->lease))
+		crash_director_unlocks(scene);
+	crash_collect_waiters(scene);
+	crash_check_mutex(scene);
+	crash_kill(scene);
+	crash_check_empty(scene);
+}
+
 static const struct crash_operation operations[] = {
 	{ .name = "unlock, one sleeps",
 	  .shows = "G1 G2 G5 G8 G12",
@@ -184,6 +230,15 @@ static const struct crash_operation operations[] = {
 	  .prepare = queue_and_hold,
 	  .act = crash_unlock,
 	  .meet = hand_over,
+	  .verify = crash_verify },
+	{ .name = "unlock, holding another, one sleeps on each",
+	  .shows = "G1 G2 G5 G8 G12",
+	  .every = true,
+	  .thin = { 8, 2, 1 },
+	  .stage = crash_stage_two,
+	  .prepare = hold_both,
+	  .act = crash_unlock,
+	  .begin = one_sleeper_on_each,
 	  .verify = crash_verify },
 	{ .name = "lock up to its sleep, one sleeps",
 	  .shows = "G1 G8",
@@ -279,6 +334,26 @@ static const struct crash_operation operations[] = {
 	  .act = lock_soon,
 	  .begin = woken_by_deadline,
 	  .verify = director_unlocks_then_verify },
+	{ .name = "given up at its deadline, two behind it",
+	  .shows = "G8 G10",
+	  .repeat = { 3, 20, 100 },
+	  .stage = crash_stage_held,
+	  .prepare = note_deadline,
+	  .act = lock_soon,
+	  .after = stay,
+	  .begin = woken_by_deadline,
+	  .strike = let_it_leave,
+	  .verify = verify_beside_it },
+	{ .name = "refused after the holder's death, two behind it",
+	  .shows = "G8 G12",
+	  .repeat = { 3, 20, 100 },
+	  .stage = crash_stage_holder,
+	  .prepare = patient,
+	  .act = crash_lock_deaf,
+	  .after = stay,
+	  .begin = woken_by_death,
+	  .strike = let_it_leave,
+	  .verify = verify_beside_it },
 };
 
 int main(void)
