@@ -161,6 +161,10 @@ LH_API void *lh_arena_range(const lh_arena *arena, uint64_t offset, size_t size)
  *   -EEXIST   a different or overlapping placement is there, or the name is taken by another
  *   -ENOSPC   no gap, or no directory entry, is left for it
  *   -EROFS    the arena is read-only and there is nothing to attach to
+ *   -EBUSY    the arena is read-only, and the placement is only just being made
+ *   -ETIMEDOUT  another process is stopped in the middle of making the same placement
+ *   -ENOLCK   too many threads without a lease are placing at this moment
+ *   -ENOMEM   no memory
  *   -EBADMSG  the directory is damaged
  * Order: the creator's zeroes are visible to all who attach (acquire).
  * Crash: placed, or not; a half-made placement is finished or undone by the next call that meets
@@ -182,8 +186,8 @@ LH_API int lh_find(const lh_arena *arena, const char *name, uint64_t *ret_offset
 /*
  * Removes the placement that begins at offset, a region or a primitive; its space may be placed
  * anew. Handles and pointers to it must not be used any more, in this process either.
- * Errors: -ENOENT: none begins there; -EBUSY: another process has the arena open, or somebody holds
- * it or waits for it (leased memory counts as held); -EROFS; -EBADMSG; -EINVAL.
+ * Errors: -ENOENT: none begins there; -EBUSY: another process, or this one read-only, has the arena
+ * open or is opening it, or somebody holds it or waits for it (leased memory counts as held); -EROFS; -EBADMSG; -EINVAL.
  * Crash: removed or not; a half-removed one is finished by the next call that meets it.
  * Signal: unsafe.
  */

@@ -123,7 +123,8 @@ LH_API int lh_lease_acquire(lh_arena *arena, const struct lh_lease_options *opti
 LH_API int lh_thread_lease(lh_arena *arena, lh_lease **ret_lease);
 
 /*
- * Sets the expiry to ttl_ns from now, be that later or earlier than it was. Never revives: renewal
+ * Sets the expiry to ttl_ns from now, be that later or earlier than it was (who sleeps already for
+ * what the lease holds notices an earlier one up to 250 ms late). Never revives: renewal
  * and loss are compare-and-swaps of one word, so only one of them happens.
  * Errors: -ESTALE: lost, or found expired here; -EINVAL: the lease has no TTL, ttl_ns is 0 or
  * beyond 34 years of uptime; -EPERM: another thread's lease; -EBADMSG.

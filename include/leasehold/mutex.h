@@ -9,7 +9,8 @@
  * its death or its expiry, the next one is granted the mutex with LH_GRANT_OWNER_DIED, and so is
  * everyone after it until lh_mutex_consistent (the contract of pthread_mutex_consistent(3), but
  * unlocking without it does not make the mutex unusable). Every grant has a token, grant.h. Grants
- * are in no order of arrival. Nothing is done about priority inversion.
+ * are in no strict order of arrival, but who has waited for a millisecond is next (one waiter a
+ * millisecond, as long as it comes within four). Nothing is done about priority inversion.
  *
  * A mutex may carry data: data_size bytes, zeroed when created, 64-byte aligned, beside its word.
  * With count > 0 one placement holds an array of count mutexes, each with data of its own: a
@@ -100,6 +101,10 @@ LH_API size_t lh_mutex_footprint(const struct lh_mutex_options *options);
  *   -EEXIST   a different or overlapping placement is there, or the name is taken by another
  *   -ENOSPC   no gap, or no directory entry, is left for it
  *   -EROFS    the arena is read-only and there is nothing to attach to
+ *   -EBUSY    the arena is read-only, and the placement is only just being made
+ *   -ETIMEDOUT  another process is stopped in the middle of making the same placement
+ *   -ENOLCK   too many threads without a lease are placing at this moment
+ *   -ENOMEM   no memory
  *   -EBADMSG  the directory or the mutex's header is damaged
  * Order: the creator's zeroes are visible to all who attach (acquire).
  * Crash: placed or not; a half-made placement is finished or undone by the next call that meets it.
@@ -130,7 +135,8 @@ LH_API void *lh_mutex_data(const lh_mutex *mutex);
  * at again at the moment of the grant: if its TTL ran out in the queue it gets -ESTALE, not the
  * lock. ret_grant (may be NULL) tells token, damage and, with damage, the lost lease's id.
  * Errors; except after -ESTALE, the lease holds just what it held before:
- *   -EBUSY      held by another lease, and deadline is LH_NOW
+ *   -EBUSY      deadline is LH_NOW, and another lease holds it, or a waiter that was passed over for
+ *               a millisecond is about to get it
  *   -ETIMEDOUT  the deadline passed
  *   -ECANCELED  the lease's cancel token was fired, before this call or during it
  *   -EINTR      a signal handler ran, and the lease is LH_LEASE_INTERRUPTIBLE
