@@ -340,11 +340,12 @@ static struct worker *start_locking(const struct scene *scene, const lh_mutex *m
 }
 
 // "seen dead before anyone is granted what it held"
-static void a_taker_kills_the_owner_that_consented_and_sees_it_dead(void **state)
+// Of a thread lease that thread's end counts, of a process lease the whole process's.
+static void kill_on_expiry(const struct scene *scene, unsigned flags)
 {
-	const struct scene *scene = *state;
 	const struct lh_lease_options options = { .ttl_ns = LH_MS(20),
-						  .flags = LH_LEASE_KILL_ON_EXPIRY };
+						  .flags = LH_LEASE_KILL_ON_EXPIRY | flags };
+	const int look = flags & LH_LEASE_PROCESS ? WNOHANG : 0;
 	const lh_mutex mutex = scene_mutex(scene->arena);
 	struct worker *worker = start_locking(scene, &mutex, &options);
 	lh_lease *lease = scene_lease(scene->arena);
@@ -355,7 +356,7 @@ static void a_taker_kills_the_owner_that_consented_and_sees_it_dead(void **state
 	grant = scene_lock(&mutex, lease);
 	assert_int_equal(grant.flags, LH_GRANT_OWNER_DIED);
 	assert_int_equal(grant.previous, worker_lease(worker));
-	assert_int_equal(waitid(P_PID, (id_t)worker_pid(worker), &end, WEXITED | WNOHANG | WNOWAIT),
+	assert_int_equal(waitid(P_PID, (id_t)worker_pid(worker), &end, WEXITED | look | WNOWAIT),
 			 0);
 	assert_int_equal(end.si_pid, worker_pid(worker));
 	assert_int_equal(end.si_code, CLD_KILLED);
@@ -364,6 +365,16 @@ static void a_taker_kills_the_owner_that_consented_and_sees_it_dead(void **state
 	worker_kill(worker);
 	assert_int_equal(lh_lease_release(lease), 0);
 	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
+}
+
+static void a_taker_kills_the_owner_that_consented_and_sees_it_dead(void **state)
+{
+	kill_on_expiry(*state, 0);
+}
+
+static void a_taker_kills_the_process_that_consented_and_sees_it_dead(void **state)
+{
+	kill_on_expiry(*state, LH_LEASE_PROCESS);
 }
 
 static void nobody_is_killed_who_did_not_consent(void **state)
@@ -495,6 +506,7 @@ int main(void)
 		SCENE_TEST(max_renewals_ends_automatic_renewal),
 		SCENE_TEST(auto_renew_does_not_revive),
 		SCENE_TEST(a_taker_kills_the_owner_that_consented_and_sees_it_dead),
+		SCENE_TEST(a_taker_kills_the_process_that_consented_and_sees_it_dead),
 		SCENE_TEST(nobody_is_killed_who_did_not_consent),
 		SCENE_TEST_CLOSED(removing_something_else_kills_nobody),
 		SCENE_TEST(a_process_lease_outlives_the_thread_that_acquired_it),
