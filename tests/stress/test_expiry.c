@@ -88,7 +88,6 @@ static void work_inside(struct stage *stage, struct tally *tally, int index, con
 {
 	int error;
 
-	look_at_grant(stage, tally, index, grant);
 	// G5 and G1: a newer grant was seen, so this lease is lost. What a stopped holder does later
 	// is fenced off by that: resources go by the token.
 	if (lh_fence_check(&tally->highest[index], grant->token) != 0) {
@@ -104,6 +103,7 @@ static void work_inside(struct stage *stage, struct tally *tally, int index, con
 	// inside could be written late by one that was stopped: tokens alone are raised exactly.)
 	if (__atomic_load_n(&tally->highest[index], __ATOMIC_ACQUIRE) != grant->token)
 		need(!lh_lease_valid(stage->lease));
+	tally->holder[index] = 0; // what `expires` says is of this grant alone
 	error = lh_mutex_unlock(&stage->mutexes[index], stage->lease);
 	need(error == 0 || error == -ESTALE);
 	if (error)
@@ -117,6 +117,7 @@ static void expire_at_random(const struct line *line, void *context)
 	struct storm_worker worker = *(struct storm_worker *)context;
 	struct stage stage = stage_open(NULL, 0);
 	struct tally *tally = tally_of(&stage);
+	bool renewed = false; // by the library
 
 	(void)line;
 	for (;;) {
@@ -131,8 +132,10 @@ static void expire_at_random(const struct line *line, void *context)
 
 		if (options.flags & LH_LEASE_AUTO_RENEW)
 			options.max_renewals = storm_random(&worker.seed, 5);
-		if (!stage.lease)
+		if (!stage.lease) {
 			stage_lease(&stage, &options);
+			renewed = options.flags & LH_LEASE_AUTO_RENEW;
+		}
 		error = lh_mutex_lock(&stage.mutexes[index], stage.lease,
 				      storm_random(&worker.seed, 2) ? LH_FOREVER
 								    : lh_deadline_after(LH_MS(1)),
@@ -145,12 +148,14 @@ static void expire_at_random(const struct line *line, void *context)
 			continue;
 		}
 		tally->grants++;
-		// The clock first: by the time it is written it can only be too early.
+		look_at_grant(&stage, tally, index, &grant);
+		// The clock first: so what is written is no later than the expiry.
 		now = lh_now();
 		left = lh_lease_remaining(stage.lease);
 		tally->holder[index] = 0;
-		tally->expires[index] = left ? now + left - LH_MS(1) : 0;
-		if (left)
+		tally->expires[index] = left ? now + left : 0;
+		// The library's renewals may come with less than was left.
+		if (left && !renewed)
 			tally->holder[index] = lh_lease_id(stage.lease);
 		work_inside(&stage, tally, index, &grant, &worker.seed);
 	}

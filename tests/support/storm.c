@@ -113,9 +113,14 @@ struct storm_deeds storm_run(const struct storm *storm, unsigned *seed, uint64_t
 			storm->each(storm->context);
 	}
 	look_after(storm, peers, seed, &deeds);
+	// All stand still before the first is killed, so that none sees another's death.
 	for (int i = 0; i < storm->workers; i++) {
-		kill(peers[i].pid, SIGCONT);
-		kill_worker(&peers[i]);
+		siginfo_t stop = { .si_pid = 0 };
+
+		kill(peers[i].pid, SIGSTOP);
+		need(waitid(P_PID, (id_t)peers[i].pid, &stop, WSTOPPED | WEXITED | WNOWAIT) == 0);
 	}
+	for (int i = 0; i < storm->workers; i++)
+		kill_worker(&peers[i]);
 	return deeds;
 }
