@@ -4,7 +4,7 @@
 # fallback for kernels without.
 . "$(dirname "$0")/check.bash"
 wrapper='valgrind;--quiet;--error-exitcode=99;--leak-check=full;--show-leak-kinds=definite'
-wrapper+=';--errors-for-leak-kinds=definite;--fair-sched=yes;--trace-children=yes'
+wrapper+=';--errors-for-leak-kinds=definite;--fair-sched=yes;--trace-children=yes;--vgdb=no'
 wrapper+=";--trace-children-skip=/bin/*,/usr/bin/*;--log-file=$trees/valgrind/reports/report.%p"
 if [ -f "$top/tests/support/valgrind.supp" ]; then
 	wrapper+=";--suppressions=$top/tests/support/valgrind.supp"
