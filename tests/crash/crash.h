@@ -25,7 +25,8 @@ enum {
 	CRASH_SLOTS_FIRST = 1,
 	CRASH_DEAF_FIRST = 2,
 	CRASH_LEFT_FREE = 1,
-	CRASH_VARIANTS = 2, /* that are tried in turn; the other bits by chance */
+	CRASH_IMPATIENTLY = 2, /* the successor of a stopped one does not sleep */
+	CRASH_VARIANTS = 2,    /* that are tried in turn; the other bits by chance */
 };
 
 #define CRASH_WATCHDOG_S 20

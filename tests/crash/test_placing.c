@@ -53,6 +53,20 @@ static void note_name(struct crash_scene *scene)
 	scene->kept = objects_named(scene);
 }
 
+// Every owner entry is as the others that nobody has used.
+static void check_complete(struct crash_scene *scene)
+{
+	const struct owner_entry *owners = scene->arena->owners;
+	const uint32_t last = scene->arena->owner_count - 1;
+	static const struct owner_entry blank;
+
+	CRASH_CHECK(scene, memcmp(&owners[last], &blank, sizeof(blank)) != 0,
+		    "owner entry %u was not made ready", last);
+	for (uint32_t i = last / 2; i < last; i++)
+		CRASH_CHECK(scene, memcmp(&owners[i], &owners[last], sizeof(blank)) == 0,
+			    "owner entries %u and %u differ", i, last);
+}
+
 static void verify_creation(struct crash_scene *scene)
 {
 	crash_reap_children(scene);
@@ -61,6 +75,7 @@ static void verify_creation(struct crash_scene *scene)
 		    objects_named(scene), (uint32_t)scene->kept);
 	// Another creates it, or opens a complete one.
 	crash_stage(scene);
+	check_complete(scene);
 	CRASH_CHECK(scene, lh_arena_check(scene->arena, NULL, NULL) == LH_CHECK_CLEAN,
 		    "the arena is not clean");
 	CRASH_CHECK(scene, objects_named(scene) == 1, "the arena has no name");
