@@ -148,7 +148,7 @@ static int attach(struct lh_arena *arena)
 {
 	int error;
 
-	arena->process_leases = calloc(arena->lease_count, sizeof(*arena->process_leases));
+	arena->process_leases = calloc(arena->lease_count + 1u, sizeof(*arena->process_leases));
 	if (!arena->process_leases)
 		return error_detail(-ENOMEM, "no memory");
 	error = object_own_file(arena->fd, arena->read_only);

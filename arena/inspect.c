@@ -195,7 +195,7 @@ int lh_next_hold(const lh_arena *arena, uint64_t *cursor, struct lh_hold_info *r
 static bool read_event(const struct lh_arena *arena, uint64_t number, struct lh_event_info *info)
 {
 	const struct event_record *event = &arena->events[number % arena->event_count];
-	uint64_t command[2];
+	uint64_t command[2] = { 0 };
 
 	if (atomic_load_explicit(&event->sequence, memory_order_acquire) != number + 1)
 		return false;

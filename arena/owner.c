@@ -267,8 +267,9 @@ static bool links_are_mutual(const struct owner_entry *entry)
 static bool may_unlock(const struct owner_entry *entry, const struct thread_arena *share)
 {
 	const uint32_t word = atomic_load(liveness_word(entry));
+	const uint8_t *bytes = (const uint8_t *)&entry->liveness;
 
-	if (memcmp(&entry->liveness, share->liveness_copy, MUTEX_SIZE) == 0)
+	if (memcmp(bytes, share->liveness_copy, MUTEX_SIZE) == 0)
 		return true;
 	if (!is_sound(entry) ||
 	    (word & FUTEX_TID_MASK) != (process_thread_state.identity.tid & FUTEX_TID_MASK))

@@ -179,13 +179,14 @@ static void a_release_calls_no_callback_and_nothing_comes_after_it(void **state)
 	const struct scene *scene = *state;
 
 	for (int round = 0; round < 200; round++) {
-		const struct lh_lease_options options = { .ttl_ns = LH_MS(1) + 10007u * round };
+		const struct lh_lease_options options = { .ttl_ns = LH_MS(1) +
+								    UINT64_C(10007) * round };
 		struct told told = { 0 };
 		lh_lease *lease = scene_lease_with(scene->arena, &options);
 
 		assert_int_equal(lh_lease_on_loss(lease, tell, &told), 0);
 		if (round % 3)
-			while (lh_lease_remaining(lease) > 1007u * (unsigned)round)
+			while (lh_lease_remaining(lease) > UINT64_C(1007) * (unsigned)round)
 				;
 		const int result = lh_lease_release(lease);
 		const int times = atomic_load(&told.times);

@@ -48,7 +48,7 @@ int scene_begin_closed(void **state);
 int scene_end(void **state);
 
 // For arenas with options of their own: scene_begin_closed, then this.
-lh_arena *scene_open(struct scene *scene, const struct lh_arena_options *options);
+lh_arena *scene_open(struct scene *opened, const struct lh_arena_options *options);
 
 #define SCENE_TEST(function) cmocka_unit_test_setup_teardown(function, scene_begin, scene_end)
 #define SCENE_TEST_CLOSED(function)                                                                \
