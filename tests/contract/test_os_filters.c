@@ -180,7 +180,9 @@ static void wait_in_every_way(struct stage *stage)
 		}
 	}
 	need_equal(lh_mutex_lock(&stage->mutexes[0], lease, LH_FOREVER, NULL), -EINTR);
-	need(kill(other, SIGKILL) == 0 && waitpid(other, NULL, 0) == other);
+	need(kill(other, SIGKILL) == 0);
+	while (waitpid(other, NULL, 0) != other) // its last signals may still come
+		need(errno == EINTR);
 	lh_cancel_fire(cancel);
 	need_equal(lh_mutex_lock(&stage->mutexes[0], lease, LH_FOREVER, NULL), -ECANCELED);
 	need_equal(lh_lease_release(lease), 0);
