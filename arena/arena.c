@@ -285,8 +285,8 @@ static int create(const char *path, const struct lh_arena_options *options, lh_a
 	if (!error && (options->flags & LH_ARENA_NUMA_INTERLEAVE)) {
 		error = topology_interleave(arena->base, arena->size);
 		if (error)
-			error_detail(error, "cannot interleave: libhwloc.so.15 or the kernel "
-					    "refuses");
+			error_note("cannot interleave: libhwloc.so.15 or the kernel "
+				   "refuses");
 	}
 	if (!error)
 		error = apply_flags(arena, plan.flags);

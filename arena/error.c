@@ -10,14 +10,15 @@
 
 static __thread char detail[256];
 
-int error_detail(int error, const char *format, ...)
+void error_note(const char *format, ...)
 {
+	const int before = errno;
 	va_list arguments;
 
 	va_start(arguments, format);
 	vsnprintf(detail, sizeof(detail), format, arguments);
 	va_end(arguments);
-	return error;
+	errno = before;
 }
 
 const char *lh_error_detail(void)

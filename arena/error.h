@@ -6,8 +6,11 @@
 
 #include <leasehold/error.h>
 
-// Notes what the failure was about and returns `error`, so that callers can
-// `return error_detail(-ENOSPC, "…", …)`. Not async-signal-safe.
-int error_detail(int error, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+// Notes what the failure was about; errno stays. Not async-signal-safe.
+void error_note(const char *format, ...) __attribute__((format(printf, 1, 2), cold));
+
+// The same, and is `error`: `return error_detail(-ENOSPC, "…", …)`. A macro, so that compilers and
+// analysers see that it is not 0.
+#define error_detail(error, ...) (error_note(__VA_ARGS__), (error))
 
 #endif

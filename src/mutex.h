@@ -5,8 +5,8 @@
 #ifndef SRC_MUTEX_H
 #define SRC_MUTEX_H
 
-#include "arena/hold.h"
 #include "arena/reap.h"
+#include "src/primitive.h"
 #include "src/word.h"
 
 #include <leasehold/mutex.h>
@@ -26,17 +26,17 @@ struct mutex_attempt {
 
 static inline struct lh_arena *mutex_arena(const lh_mutex *mutex)
 {
-	return (struct lh_arena *)(uintptr_t)mutex->private_[0];
+	return primitive_arena(mutex->private_);
 }
 
 static inline struct object_header *mutex_header(const lh_mutex *mutex)
 {
-	return (struct object_header *)(uintptr_t)mutex->private_[1];
+	return primitive_header(mutex->private_);
 }
 
 static inline uint32_t mutex_granule(const lh_mutex *mutex)
 {
-	return hold_word_granule(mutex->private_[2]);
+	return primitive_granule(mutex->private_);
 }
 
 // The lock call whose record is written: waits as its deadline allows. 0: granted. On any error the

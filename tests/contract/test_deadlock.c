@@ -76,7 +76,8 @@ static int await_answer(struct worker *const workers[], const bool waits[], int 
 		if (looks[i].revents)
 			return i;
 	}
-	return -1;
+	fail_msg("poll told of an answer, and there is none");
+	abort(); // unreached, which analysers do not know
 }
 
 // Worker i holds mutex i and asks for the next; whoever is told gives way, and all others are granted

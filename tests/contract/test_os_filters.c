@@ -73,7 +73,7 @@ static void hold(const struct line *line, void *stage_pointer)
 // G2: a dead holder's lock is granted. Prints what docs say of the recovery time there.
 static void recover(struct stage *stage, const char *what)
 {
-	enum { ROUNDS = 15 };
+	enum { ROUNDS = 15, MIDDLE = ROUNDS / 2 };
 	uint64_t times[ROUNDS];
 
 	for (int round = 0; round < ROUNDS; round++) {
@@ -108,7 +108,7 @@ static void recover(struct stage *stage, const char *what)
 			times[j - 1] = time;
 		}
 	printf("recovery after SIGKILL, %s: median %.2f ms, worst of %d %.2f ms\n", what,
-	       (double)times[ROUNDS / 2] / 1e6, ROUNDS, (double)times[ROUNDS - 1] / 1e6);
+	       (double)times[MIDDLE] / 1e6, ROUNDS, (double)times[ROUNDS - 1] / 1e6);
 }
 
 static void count(const struct line *line, void *stage_pointer)

@@ -331,7 +331,7 @@ static void exec_self(const char *verb, int error)
 	path[size] = '\0';
 	snprintf(number, sizeof(number), "%d", error);
 	execl(path, path, verb, stage_name(), number, (char *)NULL);
-	need_from(false, "execl", __FILE__, __LINE__);
+	need_failed("execl", __FILE__, __LINE__);
 }
 
 static void open_refused(const struct line *line, void *unused)

@@ -58,12 +58,14 @@ static void check_complete(struct crash_scene *scene)
 {
 	const struct owner_entry *owners = scene->arena->owners;
 	const uint32_t last = scene->arena->owner_count - 1;
-	static const struct owner_entry blank;
+	static const uint8_t blank[sizeof(*owners)];
 
-	CRASH_CHECK(scene, memcmp(&owners[last], &blank, sizeof(blank)) != 0,
+	CRASH_CHECK(scene, memcmp((const uint8_t *)&owners[last], blank, sizeof(blank)) != 0,
 		    "owner entry %u was not made ready", last);
 	for (uint32_t i = last / 2; i < last; i++)
-		CRASH_CHECK(scene, memcmp(&owners[i], &owners[last], sizeof(blank)) == 0,
+		CRASH_CHECK(scene,
+			    memcmp((const uint8_t *)&owners[i], (const uint8_t *)&owners[last],
+				   sizeof(blank)) == 0,
 			    "owner entries %u and %u differ", i, last);
 }
 

@@ -192,8 +192,8 @@ static void *keep_and_lose(void *cancel)
 		} else {
 			cancels++;
 			if (lh_now() + duration() / 2 < end) // not yet: it was fired half-way
-				need_from(false, "cancelled before the token was fired", __FILE__,
-					  __LINE__);
+				need_failed("cancelled before the token was fired", __FILE__,
+					    __LINE__);
 		}
 		need_equal(lh_lease_release(own.lease), 0);
 		need_equal(lh_arena_close(again), 0);

@@ -27,12 +27,10 @@ static const char *watched = "a test";
 
 // ---- requirements --------------------------------------------------------------------------------
 
-void need_from(bool holds, const char *text, const char *file, int line)
+void need_failed(const char *text, const char *file, int line)
 {
-	if (holds)
-		return;
 	if (!is_peer)
-		_assert_true(0, text, file, line);
+		_assert_true(0, text, file, line); // goes to the next test
 	fprintf(stderr, "%s:%d: in process %d: not so: %s (errno: %s)\n", file, line, (int)getpid(),
 		text, strerror(errno));
 	fflush(NULL);
@@ -47,7 +45,7 @@ void need_equal_from(int64_t value, int64_t expected, const char *text, const ch
 		return;
 	snprintf(message, sizeof(message), "%s is %" PRId64 ", not %" PRId64, text, value,
 		 expected);
-	need_from(false, message, file, line);
+	need_failed(message, file, line);
 }
 
 void skip_all(const char *format, ...)
@@ -113,7 +111,7 @@ static void note(pid_t pid, pid_t replacement)
 			return;
 		}
 	}
-	need_from(false, "room for another peer", __FILE__, __LINE__);
+	need_failed("room for another peer", __FILE__, __LINE__);
 }
 
 __attribute__((noreturn)) static void be_peer(peer_body *body, void *context,

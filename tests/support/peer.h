@@ -46,9 +46,9 @@ void peer_join(struct peer *peer);
 // Waits for its end, whatever that was; as waitpid gives it.
 int peer_wait(struct peer *peer);
 
-#define need(condition) need_from((condition), #condition, __FILE__, __LINE__)
+#define need(condition) ((condition) ? (void)0 : need_failed(#condition, __FILE__, __LINE__))
 #define need_equal(value, expected) need_equal_from((value), (expected), #value, __FILE__, __LINE__)
-void need_from(bool holds, const char *text, const char *file, int line);
+__attribute__((noreturn)) void need_failed(const char *text, const char *file, int line);
 void need_equal_from(int64_t value, int64_t expected, const char *text, const char *file, int line);
 
 // Says why this cannot run here and ends the program with 77.

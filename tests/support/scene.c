@@ -96,10 +96,8 @@ int scene_thread(int (*body)(void *context), void *context)
 	return errand.result;
 }
 
-void scene_need(bool holds, const char *condition, const char *file, int line)
+void scene_need_failed(const char *condition, const char *file, int line)
 {
-	if (holds)
-		return;
 	fprintf(stderr, "%s:%d: not so: %s (%s)\n", file, line, condition, lh_error_detail());
 	fflush(stderr);
 	_exit(99);

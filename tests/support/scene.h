@@ -62,8 +62,8 @@ int scene_thread(int (*body)(void *context), void *context);
 
 // In a child or a thread, where cmocka's assertions cannot be used: says what is not so and ends the
 // process with exit code 99.
-#define need(condition) scene_need((condition), #condition, __FILE__, __LINE__)
-void scene_need(bool holds, const char *condition, const char *file, int line);
+#define need(condition) ((condition) ? (void)0 : scene_need_failed(#condition, __FILE__, __LINE__))
+__attribute__((noreturn)) void scene_need_failed(const char *condition, const char *file, int line);
 
 // What a child returned by scene_child or run as a worker has to end with.
 #define assert_exited(status, code)                                                                \

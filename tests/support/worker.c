@@ -95,8 +95,10 @@ struct worker *worker_start(enum worker_kind kind, lh_arena *arena,
 	int up[2] = { -1, -1 };
 	int result;
 
-	if (!worker || pipe(down) || pipe(up))
+	if (!worker || pipe(down) || pipe(up)) {
 		fail_msg("no room for another worker");
+		abort(); // unreached, which analysers do not know
+	}
 	*worker = (struct worker){ .kind = kind,
 				   .tell = down[1],
 				   .hear = up[0],

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/primitive.h"
+
+#include "arena/error.h"
+
+#include <errno.h>
+
+int primitive_check_options(uint32_t kind, const uint64_t reserved[4], unsigned flags,
+			    unsigned known)
+{
+	for (size_t i = 0; i < 4; i++) {
+		if (reserved[i])
+			return error_detail(-EINVAL, "%s options: reserved is not 0",
+					    lh_kind_name(kind));
+	}
+	if (flags & ~known)
+		return error_detail(-EINVAL, "%s options: unknown flags 0x%x", lh_kind_name(kind),
+				    flags);
+	return 0;
+}
+
+void primitive_prepare_header(struct object_header *header, const struct placement *placement)
+{
+	header->kind = placement->kind;
+	header->data_size = placement->data_size;
+	header->flags = placement->flags;
+}
+
+static void prepare_single(void *bytes, const struct placement *placement)
+{
+	primitive_prepare_header(bytes, placement);
+}
+
+void primitive_handle(const struct lh_arena *arena, uint32_t kind, uint32_t granule,
+		      uint64_t ret_handle[4])
+{
+	ret_handle[0] = (uintptr_t)arena;
+	ret_handle[1] = (uintptr_t)arena_object(arena, granule);
+	ret_handle[2] = hold_word(kind, LH_HOLD_EXCLUSIVE, 1, granule);
+}
+
+int primitive_at(struct lh_arena *arena, const struct placement *wanted,
+		 void (*prepare)(void *bytes, const struct placement *placement),
+		 uint64_t ret_handle[4])
+{
+	uint64_t at;
+	const int error = placement_at(arena, wanted, prepare ? prepare : prepare_single, &at,
+				       NULL);
+
+	if (error)
+		return error;
+	if (arena_object(arena, arena_granule(at))->kind != wanted->kind)
+		return error_detail(-EBADMSG, "at %llu stands no %s, though the directory says so",
+				    (unsigned long long)at, lh_kind_name(wanted->kind));
+	primitive_handle(arena, wanted->kind, arena_granule(at), ret_handle);
+	return 0;
+}
+
+int primitive_check_handle(const uint64_t handle[4], uint32_t kind)
+{
+	if (!handle[0])
+		return -EINVAL;
+	return primitive_header(handle)->kind == kind ? 0 : -EBADMSG;
+}
+
+int primitive_check_call(const uint64_t handle[4], uint32_t kind, const struct lh_lease *lease)
+{
+	int error;
+
+	if (!handle[0] || !lease)
+		return -EINVAL;
+	error = lease_check_caller(lease);
+	if (error)
+		return error;
+	if ((uintptr_t)lease->arena != handle[0])
+		return -EINVAL;
+	return primitive_header(handle)->kind == kind ? 0 : -EBADMSG;
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// primitive.h: what all primitives have in common: their handles, how they are placed, and what each
+// call checks first.
+//
+// A handle is four words: [0] the arena, [1] the object's header, [2] the hold record that a lease
+// writes for it (kind, exclusive, granule), [3] what the primitive itself wants to have at hand.
+#ifndef SRC_PRIMITIVE_H
+#define SRC_PRIMITIVE_H
+
+#include "arena/hold.h"
+#include "arena/placement.h"
+
+static inline struct lh_arena *primitive_arena(const uint64_t handle[4])
+{
+	return (struct lh_arena *)(uintptr_t)handle[0];
+}
+
+static inline struct object_header *primitive_header(const uint64_t handle[4])
+{
+	return (struct object_header *)(uintptr_t)handle[1];
+}
+
+static inline uint32_t primitive_granule(const uint64_t handle[4])
+{
+	return hold_word_granule(handle[2]);
+}
+
+static inline uint64_t primitive_offset(const uint64_t handle[4])
+{
+	return (uint64_t)primitive_granule(handle) * LAYOUT_LINE;
+}
+
+// Bytes rounded up to lines; at most LAYOUT_MAX_SIZE of them.
+static inline uint64_t primitive_lines(uint64_t bytes)
+{
+	return (bytes + LAYOUT_LINE - 1) / LAYOUT_LINE * LAYOUT_LINE;
+}
+
+// For the options of a primitive of this kind: -EINVAL if `reserved` is not 0, or `flags` has others
+// than `known`.
+int primitive_check_options(uint32_t kind, const uint64_t reserved[4], unsigned flags,
+			    unsigned known);
+
+// Writes what every header says about its object. For `prepare` functions.
+void primitive_prepare_header(struct object_header *header, const struct placement *placement);
+
+// Creates or attaches as placement_at does; [0] to [2] of the handle are written. `prepare` NULL: a
+// single header before zeroes.
+int primitive_at(struct lh_arena *arena, const struct placement *wanted,
+		 void (*prepare)(void *bytes, const struct placement *placement),
+		 uint64_t ret_handle[4]);
+
+// The handle of another object of the same kind: [0] to [2].
+void primitive_handle(const struct lh_arena *arena, uint32_t kind, uint32_t granule,
+		      uint64_t ret_handle[4]);
+
+// Whether a call with this handle and lease may go on: 0; -EINVAL (all-zero, no lease, another arena's
+// lease); lease_check_caller's -EPERM and -ESTALE; -EBADMSG if the header is not of this kind.
+int primitive_check_call(const uint64_t handle[4], uint32_t kind, const struct lh_lease *lease);
+// The same for calls that need no lease.
+int primitive_check_handle(const uint64_t handle[4], uint32_t kind);
+
+#endif
