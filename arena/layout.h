@@ -158,8 +158,8 @@ enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD
 #define EDGE_WANTED_SHIFT 32
 
 // ---------------------------------------------------------------------------------------------
-// Hold table: what one lease holds or is about to acquire. Written by the lease's user; cleared by
-// it, or by a reaper (by CAS of the exact words) once the lease is DEAD.
+// Hold table: what one lease holds or is about to acquire. Written by the lease's user alone; what a
+// lost one leaves is wiped by the next one to claim the slot (docs/decisions/0004-hold-records.md).
 struct hold_record {
 	shared_u64 object; /* HOLD_…; 0: empty */
 };

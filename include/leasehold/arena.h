@@ -97,11 +97,11 @@ LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_arena_options) == 64,
  * if this call creates. A new arena is built without a name and named last, so that nobody finds a
  * half-made one. Each open wants its own lh_arena_close. The arena may be used by all threads and
  * stays usable in a forked child; exec drops it.
- * LH_READ_ONLY never creates: with LH_CREATE and nothing there it is -EROFS.
+ * LH_READ_ONLY never creates: with LH_CREATE and nothing there, or with LH_EXCL, it is -EROFS.
  * Errors:
  *   -EINVAL           name empty, too long or unusable; unknown flag; LH_EXCL without LH_CREATE; an
  *                     option out of range; reserved not 0
- *   -ENOENT, -EEXIST  none there and no LH_CREATE; one there and LH_EXCL
+ *   -ENOENT, -EEXIST  none there and no LH_CREATE; one there and LH_CREATE | LH_EXCL
  *   -EACCES           no permission, or an unexpected owner without LH_ANY_OWNER
  *   -EROFS            see above
  *   -EBADMSG          the object is no arena, is damaged, or is shorter than it claims

@@ -19,7 +19,9 @@
  * without waiting reads no clock.
  *
  * Loss is final. From then on every call with the lease says -ESTALE and changes nothing; what is
- * left to do is lh_lease_release. Leased memory and the like of a lost owner that still runs are
+ * left to do is lh_lease_release. (A caller that is suspended after the last look that a call takes
+ * at its lease, and meanwhile loses it, is still told 0 by that one call; the next says -ESTALE, and
+ * a grant's token is lower than its successor's.) Leased memory and the like of a lost owner that still runs are
  * not given to others before that call or its end.
  *
  * What a TTL cannot do: stop a holder that was merely suspended from writing to plain shared memory
@@ -127,7 +129,7 @@ LH_API int lh_thread_lease(lh_arena *arena, lh_lease **ret_lease);
  * what the lease holds notices an earlier one up to 250 ms late). Never revives: renewal
  * and loss are compare-and-swaps of one word, so only one of them happens.
  * Errors: -ESTALE: lost, or found expired here; -EINVAL: the lease has no TTL, ttl_ns is 0 or
- * beyond 34 years of uptime; -EPERM: another thread's lease; -EBADMSG.
+ * beyond 34 years of uptime; -EPERM: another thread's lease.
  * Crash: renewed or not; the lease dies with its owner either way.
  * Signal: safe.
  */
