@@ -27,7 +27,12 @@
 #endif
 
 enum { MAX_POINTS = 1 << 16, MAX_RECOVERIES = 1 << 16, MAX_TRIES = 5, MAX_FAILURES = 8 };
-enum { DIRECTOR_PASSED = 0, DIRECTOR_FAILED = 1, DIRECTOR_MISSED = 3 };
+enum {
+	DIRECTOR_PASSED = 0,
+	DIRECTOR_FAILED = 1,
+	DIRECTOR_MISSED = 3,
+	DIRECTOR_STOOD_STILL = 4,
+};
 
 #define BACKSTOP_NS UINT64_C(3500000)
 
@@ -234,7 +239,8 @@ static bool victim_is_ready(struct crash_scene *scene)
 		while (!(thread = atomic_load(&scene->shared->thread)))
 			sched_yield();
 	}
-	return stepper_begin(&scene->stepper, thread) &&
+	return stepper_begin(&scene->stepper, thread,
+			     scene->operation->sleeps ? SYS_futex_waitv : -1) &&
 	       (!scene->operation->begin || scene->operation->begin(scene));
 }
 
@@ -250,7 +256,6 @@ static void record(struct crash_scene *scene)
 	const struct crash_operation *operation = scene->operation;
 
 	session->point_count = stepper_record(&scene->stepper, watch_of(scene), operation->every,
-					      operation->sleeps ? SYS_futex_waitv : -1,
 					      session->points, MAX_POINTS, &session->instructions);
 	if (!session->point_count)
 		crash_fail(scene, "more than %d points", MAX_POINTS);
@@ -259,10 +264,32 @@ static void record(struct crash_scene *scene)
 			   (unsigned long long)session->instructions);
 }
 
+// What the director is at, for its watchdog.
+static const char *volatile stage_of_direction;
+
+static void bark(int signal)
+{
+	static const char stood_still[] = "it stood still, and its arena stays, while it ";
+	const char *const what = stage_of_direction;
+
+	(void)signal;
+	(void)!write(STDERR_FILENO, stood_still, sizeof(stood_still) - 1);
+	(void)!write(STDERR_FILENO, what, strlen(what));
+	(void)!write(STDERR_FILENO, "\n", 1);
+	_exit(DIRECTOR_STOOD_STILL);
+}
+
+static void now(const char *what)
+{
+	stage_of_direction = what;
+	alarm(STEPPER_WATCHDOG_S);
+}
+
 static void strike(struct crash_scene *scene)
 {
 	const struct crash_operation *operation = scene->operation;
 
+	now("struck and verified");
 	if (operation->at_point)
 		operation->at_point(scene);
 	if (operation->strike)
@@ -279,7 +306,8 @@ __attribute__((noreturn)) static void direct(struct crash_scene *scene,
 	struct stepper_point goal = point ? *point : (struct stepper_point){ .calls = 0 };
 	int result = DIRECTOR_PASSED;
 
-	alarm(CRASH_WATCHDOG_S);
+	signal(SIGALRM, bark);
+	now("set the stage");
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (scene->operation->stage)
 		scene->operation->stage(scene);
@@ -288,6 +316,7 @@ __attribute__((noreturn)) static void direct(struct crash_scene *scene,
 	start_victim(scene);
 	if (scene->operation->meet)
 		scene->operation->meet(scene);
+	now("stepped");
 	if (point && scene->operation->impatient)
 		goal.address = 0;
 	if (!victim_is_ready(scene))
@@ -330,14 +359,14 @@ static int run_director(const struct crash_operation *operation, const struct st
 		perror("fork");
 		exit(1);
 	}
-	lh_arena_unlink(scene.name);
-	if (WIFEXITED(status))
+	if (WIFEXITED(status) && WEXITSTATUS(status) != DIRECTOR_STOOD_STILL) {
+		lh_arena_unlink(scene.name);
 		return WEXITSTATUS(status);
+	}
 	if (point)
 		scene.stepper.at = *point;
-	crash_fail(&scene, "%s",
-		   WTERMSIG(status) == SIGALRM ? "did not end in time"
-					       : strsignal(WTERMSIG(status)));
+	crash_fail(&scene, "%s; its arena is %s",
+		   WIFEXITED(status) ? "it stood still" : strsignal(WTERMSIG(status)), scene.name);
 	return DIRECTOR_FAILED;
 }
 

@@ -29,7 +29,6 @@ enum {
 	CRASH_VARIANTS = 2,    /* that are tried in turn; the other bits by chance */
 };
 
-#define CRASH_WATCHDOG_S 20
 #define CRASH_DEADLINE_NS LH_SEC(10) /* a watchdog too: nothing may take so long */
 
 // A process that locks the scene's mutex, says what it was granted, and unlocks it.

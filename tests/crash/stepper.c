@@ -87,6 +87,7 @@ static int resume(struct stepper *stepper, enum __ptrace_request how)
 {
 	int status;
 
+	alarm(STEPPER_WATCHDOG_S);
 	if (ptrace(how, stepper->thread, NULL, (void *)(intptr_t)stepper->signal) != 0)
 		return 0;
 	stepper->signal = 0;
@@ -102,12 +103,12 @@ static bool in_vdso(const struct stepper *stepper)
 	       stepper->at.address < stepper->vdso_end;
 }
 
-bool stepper_begin(struct stepper *stepper, pid_t thread)
+bool stepper_begin(struct stepper *stepper, pid_t thread, long last)
 {
 	size_t size;
 	int status;
 
-	*stepper = (struct stepper){ .thread = thread };
+	*stepper = (struct stepper){ .thread = thread, .last = last };
 	if (waitpid(thread, &status, __WALL) != thread || !WIFSTOPPED(status) ||
 	    WSTOPSIG(status) != SIGTRAP)
 		return false;
@@ -125,7 +126,8 @@ enum stepper_result stepper_step(struct stepper *stepper)
 		const enum next next = next_instruction(stepper);
 		int stop;
 
-		if (next == NEXT_MARK)
+		if (next == NEXT_MARK ||
+		    (next == NEXT_CALL && (long)READ(stepper, rax) == stepper->last))
 			return STEPPER_END;
 		stop = resume(stepper, PTRACE_SINGLESTEP);
 		if (!stop)
@@ -145,10 +147,10 @@ enum stepper_result stepper_step(struct stepper *stepper)
 static bool go_to_call_end(struct stepper *stepper, uint32_t calls)
 {
 	while (stepper->at.calls < calls) {
-		for (int stops = 0; stops < 2; stops++) { // before and after it
-			if (resume(stepper, PTRACE_SYSCALL) != CALL_STOP)
-				return false;
-		}
+		if (resume(stepper, PTRACE_SYSCALL) != CALL_STOP ||
+		    (long)READ(stepper, orig_rax) == stepper->last ||
+		    resume(stepper, PTRACE_SYSCALL) != CALL_STOP)
+			return false;
 		stepper->at.calls++;
 		stepper->at.instructions = 0;
 	}
@@ -295,7 +297,7 @@ static void end_watch(struct recorder *recorder)
 		munmap((void *)(uintptr_t)recorder->watch.bytes, recorder->watch.size);
 }
 
-size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every, long last,
+size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every,
 		      struct stepper_point *points, size_t capacity, uint64_t *ret_instructions)
 {
 	struct recorder recorder = { .stepper = stepper, .watch = watch };
@@ -305,8 +307,7 @@ size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool 
 	begin_watch(&recorder);
 	stepper->at.turning = true;
 	points[count++] = stepper->at;
-	while (count < capacity && (last < 0 || recorder.state.call != last) &&
-	       stepper_step(stepper) == STEPPER_MORE) {
+	while (count < capacity && stepper_step(stepper) == STEPPER_MORE) {
 		++*ret_instructions;
 		if (note_step(&recorder) || every)
 			points[count++] = stepper->at;

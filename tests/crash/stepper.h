@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define STEPPER_WATCHDOG_S 20 /* SIGALRM, if one step takes longer */
+
 struct stepper_point {
 	uint32_t calls;
 	uint32_t instructions;
@@ -28,13 +30,14 @@ struct stepper {
 	pid_t thread;
 	struct stepper_point at;
 	int signal; /* to be delivered when it runs on */
+	long last;  /* system call that stepping ends before, as it may sleep for ever; -1: none */
 	uint64_t vdso_begin, vdso_end;
 	uint64_t robust_head; /* struct robust_list_head, in the traced one's memory */
 };
 
 enum stepper_result {
 	STEPPER_MORE,
-	STEPPER_END, /* at the second mark */
+	STEPPER_END, /* at the second mark, or before its last call */
 	STEPPER_GONE /* it has ended */
 };
 
@@ -45,8 +48,9 @@ static inline void stepper_mark(void)
 	__asm__ volatile("int3" ::: "memory");
 }
 
-// Waits until the thread is at its first mark. Whether it got there.
-bool stepper_begin(struct stepper *stepper, pid_t thread);
+// Waits until the thread is at its first mark. Whether it got there. Stepping will end before the system
+// call `last` (-1: none).
+bool stepper_begin(struct stepper *stepper, pid_t thread, long last);
 
 // One instruction; a system call is one.
 enum stepper_result stepper_step(struct stepper *stepper);
@@ -67,10 +71,10 @@ struct stepper_watch {
 	size_t size;
 };
 
-// Steps to the second mark, the end or the point before system call `last` (-1: none) and lists the points: the mark itself, and after every
-// instruction or, if not `every`, after each that changed {watched bytes, robust list, system call
+// Steps to the second mark, the last call or the end and lists the points: the mark itself, and after
+// every instruction or, if not `every`, after each that changed {watched bytes, robust list, system call
 // made or about to be made}. Returns how many points (at most `capacity`; more are an error: 0).
-size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every, long last,
+size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every,
 		      struct stepper_point *points, size_t capacity, uint64_t *ret_instructions);
 
 // Runs to a point that was recorded with the same watch. `by_changes`: where the state has changed as
