@@ -22,6 +22,7 @@ static uint32_t shape(void)
 		sizeof(struct directory_entry),
 		sizeof(struct event_record),
 		sizeof(struct object_header),
+		sizeof(struct rwlock_object),
 	};
 	const unsigned char *bytes = (const unsigned char *)facts;
 	uint32_t hash = 2166136261u;

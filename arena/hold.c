@@ -45,20 +45,28 @@ struct hold_record *hold_insert(struct lh_lease *lease, uint64_t word)
 	return NULL;
 }
 
-struct hold_record *hold_find(const struct lh_lease *lease, uint32_t kind, uint32_t granule)
+static struct hold_record *record_at(const struct lh_arena *arena, uint32_t slot, uint32_t line,
+				     uint32_t index)
 {
-	uint32_t bound = atomic_load_explicit(&lease->slot->probe_lines, memory_order_relaxed);
+	return arena_hold_table(arena, slot) + (size_t)line * HOLDS_PER_LINE + index;
+}
 
-	if (bound == 0 || bound > lease->arena->hold_lines)
-		bound = bound ? lease->arena->hold_lines : 1; // whatever the bytes say
+struct hold_record *hold_find_of(const struct lh_arena *arena, uint32_t slot, uint32_t kind,
+				 uint32_t granule)
+{
+	const uint32_t mask = (arena->hold_lines - 1) * LAYOUT_LINE;
+	const uint32_t first = hold_line(granule, mask) / LAYOUT_LINE;
+	uint32_t bound = atomic_load(&arena->leases[slot].probe_lines);
+
+	if (bound == 0 || bound > arena->hold_lines)
+		bound = bound ? arena->hold_lines : 1; // whatever the bytes say
 	for (uint32_t step = 0; step < bound; step++) {
-		struct hold_record *record = line_at(lease, granule, step);
+		const uint32_t line = (first + step) & (arena->hold_lines - 1);
 
-		for (uint32_t i = 0; i < HOLDS_PER_LINE; i++, record++) {
-			const uint64_t word = atomic_load_explicit(&record->object,
-								   memory_order_relaxed);
+		for (uint32_t i = 0; i < HOLDS_PER_LINE; i++) {
+			struct hold_record *record = record_at(arena, slot, line, i);
 
-			if (hold_names(word, kind, granule))
+			if (hold_names(atomic_load(&record->object), kind, granule))
 				return record;
 		}
 	}

@@ -67,8 +67,17 @@ static inline bool hold_names(uint64_t word, uint32_t kind, uint32_t granule)
 	return hold_word_granule(word) == granule && hold_word_kind(word) == kind;
 }
 
-// The record of an object of this kind, or NULL.
-struct hold_record *hold_find(const struct lh_lease *lease, uint32_t kind, uint32_t granule);
+// The record of an object of this kind in the table of whoever has the slot, or NULL. Sequentially
+// consistent loads: of one who stores a record, has a full fence executed and looks at a word, and
+// one who changes that word and looks here, at least one sees the other.
+struct hold_record *hold_find_of(const struct lh_arena *arena, uint32_t slot, uint32_t kind,
+				 uint32_t granule);
+
+static inline struct hold_record *hold_find(const struct lh_lease *lease, uint32_t kind,
+					    uint32_t granule)
+{
+	return hold_find_of(lease->arena, lease->index, kind, granule);
+}
 
 // Ordered after all that its user did to the object.
 static inline void hold_clear(struct hold_record *record)

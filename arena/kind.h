@@ -31,6 +31,10 @@ struct kind_ops {
 	int (*release)(struct lh_lease *lease, struct hold_record *record);
 	// Slot of the lease that must let go of it before others get it, or -1.
 	int64_t (*owner)(const struct lh_arena *arena, uint32_t granule);
+	// For deadlock detection, or NULL: of a lease that is that owner already and still waits (a writer
+	// for readers), the slot of one that must let go before, or -1. Never one that itself waits for
+	// the object and so does not hold it.
+	int64_t (*awaited)(const struct lh_arena *arena, uint32_t granule, uint32_t slot);
 	// What the record means now.
 	void (*view)(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 		     struct hold_view *ret_view);

@@ -242,6 +242,23 @@ struct object_header {
 	uint32_t pad;
 };
 
+// ---------------------------------------------------------------------------------------------
+// Reader-writer lock (src/rwlock.h says what the bits of its words mean). Readers write none of
+// these lines, save once the second. Of the header it does not use `waiters` and `last_waiter`.
+#define RWLOCK_MAP_WORDS (LAYOUT_LINE / sizeof(uint64_t))
+#define RWLOCK_MAP_BITS (LAYOUT_LINE * 8)
+struct rwlock_object {
+	struct object_header header;
+	// Bit b: a lease whose slot is b modulo RWLOCK_MAP_BITS has read here. Set by such a lease before
+	// its first read, by fetch_or; read by writers; never cleared. Wrongly set: a slot is looked at
+	// for nothing. Wrongly clear: fatal, a writer does not see that reader.
+	shared_u64 readers[RWLOCK_MAP_WORDS];
+	// third line: seldom read
+	shared_u64 bias_off_until; /* ns; written by who revoked the bias, read by fenced readers */
+	shared_u64 reserved[7];
+};
+
+_Static_assert(sizeof(struct rwlock_object) == 3ul * LAYOUT_LINE, "three lines");
 _Static_assert(sizeof(struct object_header) == LAYOUT_LINE, "a header takes one cache line");
 _Static_assert(sizeof(struct lease_slot) == 2ul * LAYOUT_LINE, "lease slots take two lines");
 _Static_assert(offsetof(struct lease_slot, ttl_ns) == LAYOUT_LINE, "the hot fields fill a line");

@@ -56,6 +56,8 @@ static bool follow(const struct lh_arena *arena, const struct step *step, struct
 	if (!ops || !ops->owner)
 		return false;
 	owner = ops->owner(arena, granule);
+	if (owner == step->slot && ops->awaited)
+		owner = ops->awaited(arena, granule, step->slot);
 	// One that has been granted what it wanted a moment ago has its edge still.
 	if (owner < 0 || owner >= (int64_t)arena->lease_count || owner == step->slot)
 		return false;

@@ -4,6 +4,7 @@
 
 #include "arena/kind.h"
 
-extern const struct kind_ops mutex_ops; // src/mutex.c
+extern const struct kind_ops mutex_ops;  // src/mutex.c
+extern const struct kind_ops rwlock_ops; // src/rwlock.c
 
 #endif

@@ -139,14 +139,6 @@ void *lh_mutex_data(const lh_mutex *mutex)
 // ---------------------------------------------------------------------------------------------
 // Lock
 
-// Whether the lease's calls may go the short way: the calling thread's, of this process, without
-// TTL and cancel token, on the mutex's arena.
-static inline bool is_simple(const lh_mutex *mutex, const lh_lease *lease)
-{
-	return process_thread_is(atomic_load_explicit(lease->guard, memory_order_relaxed)) &&
-	       (uintptr_t)lease->arena == mutex->private_[0];
-}
-
 static int check_call(const lh_mutex *mutex, const lh_lease *lease)
 {
 	return mutex ? primitive_check_call(mutex->private_, LH_KIND_MUTEX, lease) : -EINVAL;
@@ -193,7 +185,7 @@ int lh_mutex_lock(const lh_mutex *mutex, lh_lease *lease, lh_deadline deadline, 
 	struct hold_record *record;
 	uint64_t word, taken;
 
-	if (!likely(mutex && lease && is_simple(mutex, lease)))
+	if (!likely(mutex && lease && primitive_is_simple(mutex->private_, lease)))
 		return lock_slow(mutex, lease, deadline, ret_grant, NULL);
 	header = mutex_header(mutex);
 	record = hold_first(lease, mutex_granule(mutex));
@@ -267,19 +259,13 @@ static __attribute__((noinline)) int finish_plain(struct object_header *header,
 	return 0;
 }
 
-// Why a lease does not hold what it says: lost (latched by now, if its lock was taken), or never.
-static int not_held(const lh_lease *lease)
-{
-	return lease_is_live(lease) ? -EPERM : -ESTALE;
-}
-
 static int unlock(struct lh_lease *lease, struct object_header *header, struct hold_record *record)
 {
 	const uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
 	int error = 0;
 
 	if (word_owner(word) != lease->name)
-		return not_held(lease);
+		return primitive_not_held(lease);
 	if (!record)
 		return -EBADMSG;
 	if ((word & WORD_PLAIN) && free_plain(header, word))
@@ -307,7 +293,7 @@ int lh_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
 	struct hold_record *record;
 	uint64_t word;
 
-	if (!likely(mutex && lease && is_simple(mutex, lease)))
+	if (!likely(mutex && lease && primitive_is_simple(mutex->private_, lease)))
 		return unlock_slow(mutex, lease);
 	header = mutex_header(mutex);
 	record = hold_first(lease, mutex_granule(mutex));
@@ -334,7 +320,7 @@ int lh_mutex_consistent(const lh_mutex *mutex, lh_lease *lease)
 	// ours{DIED} → ours. Before it a crash leaves the damage told; after it, the crash is told.
 	do {
 		if (word_owner(word) != lease->name || !lease_is_live(lease))
-			return not_held(lease);
+			return primitive_not_held(lease);
 	} while ((word & WORD_DIED) && !atomic_compare_exchange_weak_explicit(
 					       &mutex_header(mutex)->word, &word, word & ~WORD_DIED,
 					       memory_order_acq_rel, memory_order_relaxed));

@@ -7,7 +7,6 @@
 
 #include "arena/reap.h"
 #include "src/primitive.h"
-#include "src/word.h"
 
 #include <leasehold/mutex.h>
 
@@ -52,20 +51,5 @@ bool mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t 
 
 // Counts the lease's turn up and wakes who queued behind it.
 void mutex_pass_turn(struct lh_arena *arena, struct object_header *header, uint32_t slot);
-
-static inline void mutex_fill_grant(lh_grant *grant, const struct object_header *header,
-				    uint64_t word)
-{
-	const bool died = (word & WORD_DIED) != 0;
-
-	if (!grant)
-		return;
-	*grant = (lh_grant){
-		.token = word_token(word),
-		.previous = died ? atomic_load_explicit(&header->lost_lease, memory_order_relaxed)
-				 : 0,
-		.flags = died ? LH_GRANT_OWNER_DIED : 0,
-	};
-}
 
 #endif

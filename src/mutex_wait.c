@@ -39,15 +39,6 @@ struct waiter {
 	int stuck_rounds;
 };
 
-static inline void pause_cpu(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
 static uint32_t my_name(const struct mutex_attempt *attempt)
 {
 	return attempt->lease->index + 1;
@@ -132,7 +123,7 @@ static int granted(const struct waiter *waiter, uint64_t word)
 		mutex_free(attempt->arena, header, attempt->lease);
 		return -ESTALE;
 	}
-	mutex_fill_grant(attempt->grant, header, word);
+	primitive_fill_grant(attempt->grant, header, word);
 	return 0;
 }
 
@@ -359,7 +350,7 @@ static int look(struct waiter *waiter)
 	if (waiter->spins < SPINS && process_cpus() > 1) {
 		while (waiter->spins++ < SPINS &&
 		       atomic_load_explicit(&attempt->header->word, memory_order_relaxed) == word)
-			pause_cpu();
+			primitive_pause();
 		return -EAGAIN;
 	}
 	error = sleep_on(waiter, word, blocker, until);

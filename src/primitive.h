@@ -10,6 +10,11 @@
 
 #include "arena/hold.h"
 #include "arena/placement.h"
+#include "src/word.h"
+
+#include <leasehold/grant.h>
+
+#include <errno.h>
 
 static inline struct lh_arena *primitive_arena(const uint64_t handle[4])
 {
@@ -35,6 +40,46 @@ static inline uint64_t primitive_offset(const uint64_t handle[4])
 static inline uint64_t primitive_lines(uint64_t bytes)
 {
 	return (bytes + LAYOUT_LINE - 1) / LAYOUT_LINE * LAYOUT_LINE;
+}
+
+// Whether the lease's calls may go the short way: the calling thread's, of this process, without TTL
+// and cancel token, on the handle's arena.
+static inline bool primitive_is_simple(const uint64_t handle[4], const struct lh_lease *lease)
+{
+	return process_thread_is(atomic_load_explicit(lease->guard, memory_order_relaxed)) &&
+	       (uintptr_t)lease->arena == handle[0];
+}
+
+// What the grant of an object with such a word tells (token and DIED are where word.h has them).
+static inline void primitive_fill_grant(lh_grant *grant, const struct object_header *header,
+					uint64_t word)
+{
+	const bool died = (word & WORD_DIED) != 0;
+
+	if (!grant)
+		return;
+	*grant = (lh_grant){
+		.token = word_token(word),
+		.previous = died ? atomic_load_explicit(&header->lost_lease, memory_order_relaxed)
+				 : 0,
+		.flags = died ? LH_GRANT_OWNER_DIED : 0,
+	};
+}
+
+// Why a lease does not hold what it says: lost (latched by now, if its lock was taken), or never.
+static inline int primitive_not_held(const struct lh_lease *lease)
+{
+	return lease_is_live(lease) ? -EPERM : -ESTALE;
+}
+
+// Between two looks of a spinning loop.
+static inline void primitive_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
 }
 
 // For the options of a primitive of this kind: -EINVAL if `reserved` is not 0, or `flags` has others

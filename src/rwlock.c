@@ -1,0 +1,656 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/rwlock.h"
+
+#include "arena/error.h"
+#include "arena/event.h"
+#include "arena/sys/fence.h"
+#include "arena/sys/futex.h"
+
+#include <string.h>
+
+#define likely(condition) __builtin_expect(!!(condition), 1)
+
+#define LOOKS_BEFORE_CLOCK 16 // reads without bias between two looks at the clock
+
+// ---------------------------------------------------------------------------------------------
+// The handle's own word, [3]: no-repair bit | whether it has data
+
+#define HANDLE_NO_REPAIR (UINT64_C(1) << 63)
+#define HANDLE_HAS_DATA UINT64_C(1)
+
+static inline struct lh_arena *arena_of(const lh_rwlock *rwlock)
+{
+	return primitive_arena(rwlock->private_);
+}
+
+static inline struct rwlock_object *object_of(const lh_rwlock *rwlock)
+{
+	return (struct rwlock_object *)primitive_header(rwlock->private_);
+}
+
+// A handle's record is the one of mode EXCLUSIVE.
+static inline uint64_t record_of(const lh_rwlock *rwlock, uint32_t mode)
+{
+	return rwlock->private_[2] + (((uint64_t)mode - LH_HOLD_EXCLUSIVE) << HOLD_MODE_SHIFT);
+}
+
+static uint64_t stride_of(uint64_t data_size)
+{
+	return sizeof(struct rwlock_object) + primitive_lines(data_size);
+}
+
+static int check_options(const struct lh_rwlock_options *options, uint64_t *ret_size)
+{
+	if (primitive_check_options(LH_KIND_RWLOCK, options->reserved, options->flags,
+				    LH_NO_REPAIR))
+		return -EINVAL;
+	if (options->data_size > LAYOUT_MAX_SIZE || stride_of(options->data_size) > SIZE_MAX)
+		return error_detail(-EINVAL, "rwlock options: %zu bytes of data",
+				    options->data_size);
+	*ret_size = stride_of(options->data_size);
+	return 0;
+}
+
+size_t lh_rwlock_footprint(const struct lh_rwlock_options *options)
+{
+	static const struct lh_rwlock_options defaults;
+	uint64_t size;
+
+	return check_options(options ? options : &defaults, &size) ? 0 : (size_t)size;
+}
+
+int lh_rwlock_at(lh_arena *arena, uint64_t offset, const struct lh_rwlock_options *options,
+		 lh_rwlock *ret_rwlock)
+{
+	static const struct lh_rwlock_options defaults;
+	const struct lh_rwlock_options *chosen = options ? options : &defaults;
+	struct placement wanted = { .offset = offset,
+				    .data_size = chosen->data_size,
+				    .kind = LH_KIND_RWLOCK,
+				    .flags = chosen->flags,
+				    .name = chosen->name };
+	lh_rwlock rwlock;
+	int error;
+
+	if (!arena || !ret_rwlock)
+		return error_detail(-EINVAL, "arena or ret_rwlock is NULL");
+	error = check_options(chosen, &wanted.size);
+	if (!error)
+		error = primitive_at(arena, &wanted, NULL, rwlock.private_);
+	if (error)
+		return error;
+	rwlock.private_[3] = (chosen->flags & LH_NO_REPAIR ? HANDLE_NO_REPAIR : 0) |
+			     (chosen->data_size ? HANDLE_HAS_DATA : 0);
+	*ret_rwlock = rwlock;
+	return 0;
+}
+
+uint64_t lh_rwlock_offset(const lh_rwlock *rwlock)
+{
+	return rwlock ? primitive_offset(rwlock->private_) : 0;
+}
+
+void *lh_rwlock_data(const lh_rwlock *rwlock)
+{
+	if (!rwlock || !(rwlock->private_[3] & HANDLE_HAS_DATA))
+		return NULL;
+	return object_of(rwlock) + 1;
+}
+
+// ---------------------------------------------------------------------------------------------
+// What both kinds of lock calls share
+
+static int check_call(const lh_rwlock *rwlock, const lh_lease *lease)
+{
+	return rwlock ? primitive_check_call(rwlock->private_, LH_KIND_RWLOCK, lease) : -EINVAL;
+}
+
+// For calls that take a deadline.
+static int check_attempt(const lh_rwlock *rwlock, const lh_lease *lease)
+{
+	const int error = check_call(rwlock, lease);
+
+	if (error)
+		return error;
+	return lease_is_live(lease) ? lease_check_cancel(lease) : -ESTALE;
+}
+
+static struct rwlock_attempt attempt_of(const lh_rwlock *rwlock, lh_lease *lease,
+					struct hold_record *record, lh_deadline deadline,
+					lh_grant *grant)
+{
+	return (struct rwlock_attempt){
+		.arena = arena_of(rwlock),
+		.object = object_of(rwlock),
+		.granule = primitive_granule(rwlock->private_),
+		.no_repair = (rwlock->private_[3] & HANDLE_NO_REPAIR) != 0,
+		.lease = lease,
+		.record = record,
+		.deadline = deadline,
+		.grant = grant,
+	};
+}
+
+static struct hold_record *find_record(const lh_rwlock *rwlock, const lh_lease *lease)
+{
+	return hold_find(lease, LH_KIND_RWLOCK, primitive_granule(rwlock->private_));
+}
+
+void rwlock_enter_map(struct rwlock_object *object, uint32_t slot)
+{
+	shared_u64 *map = rwlock_map_word(object, slot);
+	const uint64_t bit = rwlock_map_bit(slot);
+
+	// Before the record: a writer that does not see the bit put its name into the word before,
+	// and the reader, who looks there after its record, sees that.
+	if (!(atomic_load_explicit(map, memory_order_relaxed) & bit))
+		atomic_fetch_or(map, bit);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Reading
+
+void rwlock_depart(struct lh_arena *arena, struct rwlock_object *object, uint32_t slot)
+{
+	uint64_t word;
+
+	fence_light(); // pairs with fence_heavy in rwlock_wait.c
+	word = atomic_load_explicit(&object->header.word, memory_order_relaxed);
+	if (!(word & (WORD_OWNER_MASK | RWLOCK_FENCED)) && !arena->plain_fences)
+		return;                            // whoever comes now has to revoke the bias first
+	atomic_thread_fence(memory_order_seq_cst); // pairs with the CAS of a writer's claim
+	word = atomic_load_explicit(&object->header.word, memory_order_relaxed);
+	if (!word_owner(word))
+		return;
+	atomic_fetch_add(&arena->leases[slot].departures, 1);
+	futex_wake(&arena->leases[slot].departures, FUTEX_ALL);
+}
+
+void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *object, uint64_t word)
+{
+	static __thread unsigned looks __attribute__((tls_model("initial-exec")));
+
+	if (!(word & RWLOCK_FENCED) || word_owner(word) || arena->plain_fences ||
+	    ++looks % LOOKS_BEFORE_CLOCK ||
+	    clock_now() < atomic_load_explicit(&object->bias_off_until, memory_order_relaxed))
+		return;
+	// {none, FENCED} → {none, biased}: the next writer revokes it. Before or after a crash: either.
+	atomic_compare_exchange_strong(&object->header.word, &word, word & ~RWLOCK_FENCED);
+}
+
+// Another read of a lease that reads already: nobody is waited for. A writer that waits for this
+// lease has to wait for its last unlock in any case.
+static int read_again(const struct rwlock_attempt *attempt)
+{
+	const uint64_t record = atomic_load_explicit(&attempt->record->object,
+						     memory_order_relaxed);
+	const uint64_t word = atomic_load_explicit(&attempt->object->header.word,
+						   memory_order_acquire);
+
+	if (hold_word_count(record) == HOLD_COUNT_MASK)
+		return -EOVERFLOW;
+	if ((word & WORD_DIED) && !attempt->grant && !attempt->no_repair)
+		return -EOWNERDEAD;
+	hold_write(attempt->record, record + (UINT64_C(1) << HOLD_COUNT_SHIFT));
+	primitive_fill_grant(attempt->grant, &attempt->object->header, word);
+	return 0;
+}
+
+static __attribute__((noinline)) int read_slow(const lh_rwlock *rwlock, lh_lease *lease,
+					       lh_deadline deadline, lh_grant *grant)
+{
+	struct rwlock_attempt attempt;
+	struct hold_record *record;
+	int error = check_attempt(rwlock, lease);
+
+	if (error)
+		return error;
+	record = find_record(rwlock, lease);
+	attempt = attempt_of(rwlock, lease, record, deadline, grant);
+	if (record)
+		return hold_word_mode(atomic_load_explicit(&record->object,
+							   memory_order_relaxed)) == LH_HOLD_SHARED
+			       ? read_again(&attempt)
+			       : -EDEADLK;
+	attempt.record = hold_insert(lease, record_of(rwlock, LH_HOLD_INTENT));
+	if (!attempt.record)
+		return -ENOLCK;
+	rwlock_enter_map(attempt.object, lease->index);
+	error = rwlock_acquire_read(&attempt);
+	if (error)
+		hold_clear(attempt.record);
+	return error;
+}
+
+// The record is published, but the word says more than "biased, nobody writes".
+static __attribute__((noinline)) int read_fenced(const lh_rwlock *rwlock, lh_lease *lease,
+						 lh_deadline deadline, lh_grant *grant,
+						 struct hold_record *record)
+{
+	struct rwlock_attempt attempt = attempt_of(rwlock, lease, record, deadline, grant);
+	uint64_t word;
+	int error;
+
+	if (object_of(rwlock)->header.kind != LH_KIND_RWLOCK) {
+		hold_clear(record);
+		return -EBADMSG;
+	}
+	atomic_thread_fence(memory_order_seq_cst); // pairs with the CAS of a writer's claim
+	word = atomic_load_explicit(&attempt.object->header.word, memory_order_acquire);
+	if (likely(!(word & (WORD_OWNER_MASK | WORD_DIED | RWLOCK_WANTED)))) {
+		if (grant)
+			*grant = (lh_grant){ .token = word_token(word) };
+		rwlock_consider_bias(attempt.arena, attempt.object, word);
+		return 0;
+	}
+	hold_write(record, record_of(rwlock, LH_HOLD_INTENT));
+	rwlock_depart(attempt.arena, attempt.object, lease->index);
+	error = rwlock_acquire_read(&attempt);
+	if (error)
+		hold_clear(record);
+	return error;
+}
+
+int lh_rwlock_read_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
+			lh_grant *ret_grant)
+{
+	struct rwlock_object *object;
+	struct hold_record *record;
+	uint64_t word;
+
+	if (!likely(rwlock && lease && primitive_is_simple(rwlock->private_, lease)))
+		return read_slow(rwlock, lease, deadline, ret_grant);
+	object = object_of(rwlock);
+	record = hold_first(lease, primitive_granule(rwlock->private_));
+	if (!likely(!atomic_load_explicit(&record->object, memory_order_relaxed) &&
+		    (atomic_load_explicit(rwlock_map_word(object, lease->index),
+					  memory_order_relaxed) &
+		     rwlock_map_bit(lease->index))))
+		return read_slow(rwlock, lease, deadline, ret_grant);
+	hold_write(record, record_of(rwlock, LH_HOLD_SHARED));
+	fence_light(); // pairs with fence_heavy in rwlock_wait.c
+	// Acquire pairs with the release of the writer that let go last. A crash before: nothing is
+	// held but a record of the dead, which no writer minds; after: the same.
+	word = atomic_load_explicit(&object->header.word, memory_order_acquire);
+	if (!likely(!(word & WORD_BELOW_TOKEN)))
+		return read_fenced(rwlock, lease, deadline, ret_grant, record);
+	if (ret_grant)
+		*ret_grant = (lh_grant){ .token = word_token(word) };
+	return 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Writing
+
+static __attribute__((noinline)) int write_slow(const lh_rwlock *rwlock, lh_lease *lease,
+						lh_deadline deadline, lh_grant *grant)
+{
+	struct rwlock_attempt attempt;
+	int error = check_attempt(rwlock, lease);
+
+	if (error)
+		return error;
+	if (find_record(rwlock, lease))
+		return -EDEADLK;
+	attempt = attempt_of(rwlock, lease, hold_insert(lease, record_of(rwlock, LH_HOLD_INTENT)),
+			     deadline, grant);
+	if (!attempt.record)
+		return -ENOLCK;
+	error = rwlock_acquire_write(&attempt);
+	if (error)
+		hold_clear(attempt.record);
+	return error;
+}
+
+// The word names the lease, but others may be reading.
+static __attribute__((noinline)) int write_after_readers(const lh_rwlock *rwlock, lh_lease *lease,
+							 lh_deadline deadline, lh_grant *grant,
+							 struct hold_record *record, uint64_t word)
+{
+	const struct rwlock_attempt attempt = attempt_of(rwlock, lease, record, deadline, grant);
+	const int error = rwlock_complete_write(&attempt, word);
+
+	if (error)
+		hold_clear(record);
+	return error;
+}
+
+static __attribute__((noinline)) int write_anew(const lh_rwlock *rwlock, lh_lease *lease,
+						lh_deadline deadline, lh_grant *grant,
+						struct hold_record *record)
+{
+	hold_clear(record);
+	return write_slow(rwlock, lease, deadline, grant);
+}
+
+static inline bool has_readers(struct rwlock_object *object)
+{
+	uint64_t any = 0;
+
+	for (size_t i = 0; i < RWLOCK_MAP_WORDS; i++)
+		any |= atomic_load(&object->readers[i]);
+	return any != 0;
+}
+
+int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
+			 lh_grant *ret_grant)
+{
+	struct rwlock_object *object;
+	struct hold_record *record;
+	uint64_t word, taken;
+
+	if (!likely(rwlock && lease && primitive_is_simple(rwlock->private_, lease)))
+		return write_slow(rwlock, lease, deadline, ret_grant);
+	object = object_of(rwlock);
+	record = hold_first(lease, primitive_granule(rwlock->private_));
+	word = atomic_load_explicit(&object->header.word, memory_order_relaxed);
+	taken = word + WORD_TOKEN_ONE + lease->name;
+	if (!likely((word & WORD_BELOW_TOKEN) == RWLOCK_FENCED && taken > word &&
+		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
+		return write_slow(rwlock, lease, deadline, ret_grant);
+	hold_write(record, record_of(rwlock, LH_HOLD_INTENT));
+	// free → ours, token + 1. A crash before: our record is an intent; after: a writer that waited.
+	if (!likely(atomic_compare_exchange_strong(&object->header.word, &word, taken)))
+		return write_anew(rwlock, lease, deadline, ret_grant, record);
+	if (!likely(!has_readers(object)))
+		return write_after_readers(rwlock, lease, deadline, ret_grant, record, taken);
+	hold_write(record, record_of(rwlock, LH_HOLD_EXCLUSIVE)); // from here on a crash is damage
+	if (ret_grant)
+		*ret_grant = (lh_grant){ .token = word_token(taken) };
+	return 0;
+}
+
+int lh_rwlock_upgrade(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
+		      lh_grant *ret_grant)
+{
+	struct rwlock_attempt attempt;
+	struct hold_record *record;
+	uint64_t word;
+	int error = check_attempt(rwlock, lease);
+
+	if (error)
+		return error;
+	record = find_record(rwlock, lease);
+	word = record ? atomic_load_explicit(&record->object, memory_order_relaxed) : 0;
+	if (hold_word_mode(word) != LH_HOLD_SHARED)
+		return primitive_not_held(lease);
+	if (hold_word_count(word) > 1)
+		return -EDEADLK; // the outer read would go on around the write
+	attempt = attempt_of(rwlock, lease, record, deadline, ret_grant);
+	attempt.upgrade = true;
+	error = rwlock_acquire_write(&attempt);
+	return error;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Letting go
+
+int rwlock_free(struct rwlock_object *object, const struct lh_lease *lease)
+{
+	struct object_header *header = &object->header;
+	uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
+	uint64_t freed;
+
+	// ours → none, the token, the mode and damage kept. Others only add MARK, or reap us.
+	do {
+		if (word_owner(word) != lease->name)
+			return -ESTALE;
+		freed = word & ~(WORD_OWNER_MASK | WORD_MARK | RWLOCK_WANTED);
+		if (atomic_load_explicit(&header->heir, memory_order_relaxed))
+			freed |= RWLOCK_WANTED;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&header->word, &word, freed, memory_order_acq_rel, memory_order_relaxed));
+	if (word & WORD_MARK)
+		futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+	return 0;
+}
+
+static int unlock(struct lh_lease *lease, struct rwlock_object *object, struct hold_record *record)
+{
+	const uint64_t word = record ? atomic_load_explicit(&record->object, memory_order_relaxed)
+				     : 0;
+	int error = 0;
+
+	switch (hold_word_mode(word)) {
+	case LH_HOLD_EXCLUSIVE:
+		error = lease_is_live(lease) ? rwlock_free(object, lease) : -ESTALE;
+		if (!error)
+			hold_clear(record);
+		return error;
+	case LH_HOLD_SHARED:
+		if (hold_word_count(word) > 1) {
+			hold_write(record, word - (UINT64_C(1) << HOLD_COUNT_SHIFT));
+		} else {
+			hold_clear(record);
+			rwlock_depart(lease->arena, object, lease->index);
+		}
+		return lease_is_live(lease) ? 0 : -ESTALE;
+	default:
+		return primitive_not_held(lease);
+	}
+}
+
+static __attribute__((noinline)) int unlock_slow(const lh_rwlock *rwlock, lh_lease *lease)
+{
+	const int error = check_call(rwlock, lease);
+
+	return error ? error : unlock(lease, object_of(rwlock), find_record(rwlock, lease));
+}
+
+static __attribute__((noinline)) int depart_slow(const lh_rwlock *rwlock, const lh_lease *lease)
+{
+	rwlock_depart(arena_of(rwlock), object_of(rwlock), lease->index);
+	return 0;
+}
+
+int lh_rwlock_unlock(const lh_rwlock *rwlock, lh_lease *lease)
+{
+	struct rwlock_object *object;
+	struct hold_record *record;
+
+	if (!likely(rwlock && lease && primitive_is_simple(rwlock->private_, lease)))
+		return unlock_slow(rwlock, lease);
+	object = object_of(rwlock);
+	record = hold_first(lease, primitive_granule(rwlock->private_));
+	if (!likely(atomic_load_explicit(&record->object, memory_order_relaxed) ==
+		    record_of(rwlock, LH_HOLD_SHARED)))
+		return unlock_slow(rwlock, lease);
+	hold_clear(record);
+	fence_light(); // pairs with fence_heavy in rwlock_wait.c
+	if (!likely(!(atomic_load_explicit(&object->header.word, memory_order_relaxed) &
+		      (WORD_OWNER_MASK | RWLOCK_FENCED))))
+		return depart_slow(rwlock, lease);
+	return 0;
+}
+
+int lh_rwlock_downgrade(const lh_rwlock *rwlock, lh_lease *lease)
+{
+	struct rwlock_object *object;
+	struct hold_record *record;
+	int error = check_call(rwlock, lease);
+
+	if (error)
+		return error;
+	object = object_of(rwlock);
+	record = find_record(rwlock, lease);
+	if (!record || hold_word_mode(atomic_load_explicit(
+			       &record->object, memory_order_relaxed)) != LH_HOLD_EXCLUSIVE)
+		return primitive_not_held(lease);
+	if (!lease_is_live(lease))
+		return -ESTALE;
+	// First a reader as well, then no writer any more: nobody writes between the two.
+	rwlock_enter_map(object, lease->index);
+	hold_write(record, record_of(rwlock, LH_HOLD_SHARED));
+	error = rwlock_free(object, lease);
+	return !error && !lease_is_live(lease) ? -ESTALE : error;
+}
+
+int lh_rwlock_consistent(const lh_rwlock *rwlock, lh_lease *lease)
+{
+	const int error = check_call(rwlock, lease);
+	const struct hold_record *record;
+	struct object_header *header;
+	uint64_t word;
+
+	if (error)
+		return error;
+	header = &object_of(rwlock)->header;
+	record = find_record(rwlock, lease);
+	if (!record || hold_word_mode(atomic_load_explicit(
+			       &record->object, memory_order_relaxed)) != LH_HOLD_EXCLUSIVE)
+		return primitive_not_held(lease);
+	word = atomic_load_explicit(&header->word, memory_order_relaxed);
+	// ours{DIED} → ours. Before it a crash leaves the damage told; after it, the crash is told.
+	do {
+		if (word_owner(word) != lease->name || !lease_is_live(lease))
+			return -ESTALE;
+	} while ((word & WORD_DIED) && !atomic_compare_exchange_weak_explicit(
+					       &header->word, &word, word & ~WORD_DIED,
+					       memory_order_acq_rel, memory_order_relaxed));
+	return 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// What the arena asks (kind.h)
+
+// Whoever waits for the lost reader, or slept on the word that it may have freed, looks again.
+static void wake_others(struct lh_arena *arena, struct rwlock_object *object, uint32_t slot)
+{
+	futex_wake(futex_low_half(&object->header.word), FUTEX_ALL);
+	atomic_fetch_add(&arena->leases[slot].departures, 1);
+	futex_wake(&arena->leases[slot].departures, FUTEX_ALL);
+}
+
+bool rwlock_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
+{
+	const uint32_t granule = hold_word_granule(record);
+	const bool died = lease_word_state(lost->state) == LEASE_DEAD;
+	const bool wrote = hold_word_mode(record) == LH_HOLD_EXCLUSIVE;
+	struct rwlock_object *object = rwlock_object(arena, granule);
+	uint64_t previous, word, freed;
+
+	if (!object) {
+		event_record(arena, LH_EVENT_CORRUPT, lost, (uint64_t)granule * LAYOUT_LINE,
+			     record);
+		return false;
+	}
+	do {
+		// The order, and why: mutex_reap.
+		previous = atomic_load(&object->header.lost_lease);
+		word = atomic_load(&object->header.word);
+		if (word_owner(word) != lost->slot + 1 || !lease_still_lost(arena, lost)) {
+			wake_others(arena, object, lost->slot);
+			return false;
+		}
+		freed = word & ~(WORD_OWNER_MASK | WORD_MARK);
+		if (wrote)
+			atomic_compare_exchange_strong(&object->header.lost_lease, &previous,
+						       lost->id);
+		if (wrote && !(object->header.flags & LH_NO_REPAIR))
+			freed |= WORD_DIED;
+		// theirs → none; DIED if its record says that it wrote. One that only waited for
+		// readers has changed nothing.
+	} while (!atomic_compare_exchange_strong(&object->header.word, &word, freed));
+	wake_others(arena, object, lost->slot);
+	if (wrote)
+		event_record(arena, died ? LH_EVENT_OWNER_DIED : LH_EVENT_EXPIRED, lost,
+			     (uint64_t)granule * LAYOUT_LINE, word_token(word));
+	return false;
+}
+
+// For lh_lease_release: what the record names is unlocked as by its user, however often it reads.
+static int release(struct lh_lease *lease, struct hold_record *record)
+{
+	const uint64_t word = atomic_load_explicit(&record->object, memory_order_relaxed);
+	struct rwlock_object *object = rwlock_object(lease->arena, hold_word_granule(word));
+
+	if (!object)
+		return -EBADMSG;
+	if (hold_word_mode(word) == LH_HOLD_EXCLUSIVE)
+		return unlock(lease, object, record);
+	hold_clear(record);
+	if (hold_word_mode(word) == LH_HOLD_SHARED)
+		rwlock_depart(lease->arena, object, lease->index);
+	return 0;
+}
+
+static int64_t owner(const struct lh_arena *arena, uint32_t granule)
+{
+	const struct rwlock_object *object = rwlock_object(arena, granule);
+
+	return object ? (int64_t)word_owner(atomic_load(&object->header.word)) - 1 : -1;
+}
+
+// What one's own table says of the lock, as far as a record of it is of the present tenant.
+static uint64_t record_seen(const struct lh_arena *arena, uint32_t slot, uint32_t granule)
+{
+	const struct hold_record *record;
+
+	if (lease_state_seen(arena, slot, clock_now()) != LH_LEASE_LIVE)
+		return 0;
+	record = hold_find_of(arena, slot, LH_KIND_RWLOCK, granule);
+	return record ? atomic_load(&record->object) : 0;
+}
+
+// Who waits for the lock does not read it, though its record may say so while it looks at the word.
+static bool waits_here(const struct lh_arena *arena, uint32_t slot, uint32_t granule)
+{
+	return atomic_load(&arena->leases[slot].edge) >> EDGE_WANTED_SHIFT == granule;
+}
+
+// The first reader, in the order in which a writer waits for them.
+static int64_t awaited(const struct lh_arena *arena, uint32_t granule, uint32_t slot)
+{
+	struct rwlock_object *object = rwlock_object(arena, granule);
+
+	for (uint32_t i = 0; object && i < RWLOCK_MAP_BITS; i++) {
+		if (!(atomic_load(rwlock_map_word(object, i)) & rwlock_map_bit(i)))
+			continue;
+		for (uint32_t at = i; at < arena->lease_count; at += RWLOCK_MAP_BITS) {
+			if (at != slot &&
+			    hold_word_mode(record_seen(arena, at, granule)) == LH_HOLD_SHARED &&
+			    !waits_here(arena, at, granule))
+				return at;
+		}
+	}
+	return -1;
+}
+
+static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
+		 struct hold_view *ret_view)
+{
+	const uint32_t granule = hold_word_granule(record);
+	const struct rwlock_object *object = rwlock_object(arena, granule);
+	const uint64_t word = object ? atomic_load(&object->header.word) : 0;
+	uint32_t mode = hold_word_mode(record);
+
+	if (mode == LH_HOLD_EXCLUSIVE
+		    ? word_owner(word) != slot + 1
+		    : mode != LH_HOLD_SHARED ||
+			      (word_owner(word) != slot + 1 && waits_here(arena, slot, granule)))
+		mode = LH_HOLD_INTENT;
+	*ret_view = (struct hold_view){ .token = word_token(word),
+					.mode = mode,
+					.damaged = (word & WORD_DIED) != 0 };
+}
+
+static bool busy(const struct lh_arena *arena, uint32_t granule)
+{
+	if (owner(arena, granule) >= 0)
+		return true;
+	for (uint32_t slot = 0; slot < arena->lease_count; slot++) {
+		if (record_seen(arena, slot, granule))
+			return true;
+	}
+	return false;
+}
+
+const struct kind_ops rwlock_ops = {
+	.reap = rwlock_reap,
+	.release = release,
+	.owner = owner,
+	.awaited = awaited,
+	.view = view,
+	.busy = busy,
+	.stride = stride_of,
+};

@@ -1,0 +1,550 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a lock call of a reader-writer lock waits. docs/protocol/rwlock.md has the table of steps with
+// the outcome of a crash at each; tests/model/rwlock.pml is the model.
+//
+// Whoever is kept out by a writer, reader or not, sleeps on {the word, that writer's life}, after
+// marking the word; a writer that lets go wakes all of them. A writer that owns the word waits for
+// one reader after the other, on {that lease's departures, its life}. Nobody else has to act for
+// either to go on, so nobody else's life matters.
+#include "src/rwlock.h"
+
+#include "arena/owner.h"
+#include "arena/sys/fence.h"
+#include "arena/sys/futex.h"
+#include "arena/wait.h"
+#include "src/deadlock.h"
+
+#define SPINS 100
+#define MAX_ROUNDS_UNCHANGED 10000 // a word that names a free slot and stays: damage
+
+struct waiter {
+	const struct rwlock_attempt *attempt;
+	struct wait wait;
+	bool reads;
+	uint64_t began_ns; // of the wait; 0: has not slept yet
+	int spins;
+	uint64_t stuck_word; // with stuck_rounds: see MAX_ROUNDS_UNCHANGED
+	int stuck_rounds;
+};
+
+static struct object_header *header_of(const struct waiter *waiter)
+{
+	return &waiter->attempt->object->header;
+}
+
+static uint32_t own_heir(const struct waiter *waiter)
+{
+	return (waiter->attempt->lease->index + 1) | (waiter->reads ? HEIR_READS : 0);
+}
+
+static bool is_passed_over(const struct waiter *waiter)
+{
+	return waiter->began_ns && clock_now() - waiter->began_ns >= WORD_PASSED_OVER_NS;
+}
+
+static uint64_t expiry_of(const struct lease_slot *slot)
+{
+	return lease_word_expiry(atomic_load_explicit(&slot->state, memory_order_acquire));
+}
+
+static bool is_deaf_to(const struct rwlock_attempt *attempt, uint64_t word)
+{
+	return (word & WORD_DIED) && !attempt->grant && !attempt->no_repair;
+}
+
+// Whether it is worth while to look again at once instead of sleeping.
+static bool spin(struct waiter *waiter, const shared_u64 *word, uint64_t value)
+{
+	if (waiter->spins >= SPINS || process_cpus() <= 1)
+		return false;
+	while (waiter->spins++ < SPINS && atomic_load_explicit(word, memory_order_relaxed) == value)
+		primitive_pause();
+	return true;
+}
+
+// ---------------------------------------------------------------------------------------------
+// The heir
+
+// The first writer to wait; or a reader that was passed over, in its stead.
+static void name_heir(struct waiter *waiter)
+{
+	struct object_header *header = header_of(waiter);
+	uint32_t heir = atomic_load_explicit(&header->heir, memory_order_relaxed);
+
+	if (waiter->reads ? (heir & HEIR_READS) || !is_passed_over(waiter) : heir != 0)
+		return;
+	if (atomic_compare_exchange_strong(&header->heir, &heir, own_heir(waiter)))
+		atomic_store_explicit(&header->reserved_ns, 0, memory_order_relaxed);
+}
+
+static void resign(const struct waiter *waiter, bool wake)
+{
+	struct object_header *header = header_of(waiter);
+	uint32_t heir = own_heir(waiter);
+
+	if (atomic_load_explicit(&header->heir, memory_order_relaxed) == heir &&
+	    atomic_compare_exchange_strong(&header->heir, &heir, 0) && wake)
+		futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+}
+
+// Until when a free lock is left to the heir: 4 ms from the first look on; 0: not at all.
+static uint64_t reservation(struct object_header *header)
+{
+	const uint64_t now = clock_now();
+	uint64_t since = 0;
+
+	if (atomic_compare_exchange_strong(&header->reserved_ns, &since, now))
+		since = now;
+	return since <= now && now < since + WORD_RESERVATION_NS ? since + WORD_RESERVATION_NS : 0;
+}
+
+// Whether it comes first: writers before readers; but before a writer only who was passed over, or
+// all writing would go at the pace of sleepers; and nobody before a reader that was passed over.
+static bool comes_first(const struct waiter *waiter, uint32_t heir, const struct lease_slot *slot)
+{
+	if (waiter->reads)
+		return !(heir & HEIR_READS) && !is_passed_over(waiter);
+	return clock_now() - atomic_load_explicit(&slot->waiting_since, memory_order_relaxed) >=
+	       WORD_PASSED_OVER_NS;
+}
+
+// Whether the heir lives and waits here.
+static bool is_valid(const struct rwlock_attempt *attempt, uint32_t heir)
+{
+	const uint32_t name = heir & (uint32_t)WORD_OWNER_MASK;
+
+	return name && name <= attempt->arena->lease_count &&
+	       atomic_load(&attempt->arena->leases[name - 1].edge) >> EDGE_WANTED_SHIFT ==
+		       attempt->granule &&
+	       lease_state_seen(attempt->arena, name - 1, clock_now()) == LH_LEASE_LIVE;
+}
+
+// Whom a free lock is to be left to, as slot + 1; else 0.
+static uint32_t awaited_heir(const struct waiter *waiter, uint64_t *ret_until)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+	struct object_header *header = header_of(waiter);
+	uint32_t heir = atomic_load_explicit(&header->heir, memory_order_acquire);
+	const uint32_t name = heir & (uint32_t)WORD_OWNER_MASK;
+
+	if (!heir || heir == own_heir(waiter) || attempt->upgrade)
+		return 0;
+	if (is_valid(attempt, heir)) {
+		if (!comes_first(waiter, heir, &attempt->arena->leases[name - 1]))
+			return 0;
+		*ret_until = reservation(header); // not for longer than it takes to come
+		if (*ret_until)
+			return name;
+	}
+	atomic_compare_exchange_strong(&header->heir, &heir, 0);
+	return 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Sleeping
+
+static void begin(struct waiter *waiter)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+
+	if (!waiter->began_ns) {
+		waiter->began_ns = clock_now();
+		wait_begin(&waiter->wait, attempt->arena, attempt->lease, attempt->deadline);
+		deadlock_publish(attempt->lease, attempt->granule);
+	}
+	wait_round(&waiter->wait);
+}
+
+// On what was added and the life of `slot`'s owner. 0: look again.
+static int sleep_with(struct waiter *waiter, const struct lease_slot *slot)
+{
+	int error;
+
+	wait_not_after(&waiter->wait, expiry_of(slot));
+	if (!wait_on_owner(&waiter->wait, atomic_load_explicit(&slot->owner, memory_order_acquire)))
+		return 0;
+	error = deadlock_check(waiter->attempt->lease);
+	if (!error)
+		error = wait_sleep(&waiter->wait);
+	waiter->spins = waiter->wait.backstop_passed ? SPINS : 0;
+	return error;
+}
+
+// On the word: `blocker` (slot + 1) owns it or is its heir.
+static int sleep_on_word(struct waiter *waiter, uint64_t word, uint32_t blocker, uint64_t until)
+{
+	struct object_header *header = header_of(waiter);
+
+	begin(waiter);
+	name_heir(waiter);
+	if (!(word & WORD_MARK) &&
+	    !atomic_compare_exchange_strong(&header->word, &word, word | WORD_MARK))
+		return 0;
+	word |= WORD_MARK;
+	wait_not_after(&waiter->wait, until);
+	wait_on(&waiter->wait, futex_low_half(&header->word), (uint32_t)word);
+	return sleep_with(waiter, &waiter->attempt->arena->leases[blocker - 1]);
+}
+
+// ---------------------------------------------------------------------------------------------
+// The word
+
+// Judges the writer. 0: it has the lock, wait; -EAGAIN: it was lost and the lock freed, or the word
+// has changed; -EBADMSG: the word names nobody.
+static int judge_writer(struct waiter *waiter, uint64_t word, uint64_t *ret_until)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+	struct lh_arena *arena = attempt->arena;
+	const uint32_t slot = word_owner(word) - 1;
+	struct lost_lease lost;
+
+	if (slot >= arena->lease_count || slot == attempt->lease->index)
+		return -EBADMSG;
+	switch (lease_judge(arena, slot, &lost)) {
+	case VERDICT_LOST:
+		if (!waiter->began_ns) // else the sleep has done it
+			owner_wake_if_ended(arena, lost.owner);
+		reap_lease(arena, &lost);
+		// Its table was damaged if it does not name what the word says it has.
+		if (atomic_load(&header_of(waiter)->word) == word)
+			rwlock_reap(arena, &lost,
+				    rwlock_record(attempt->granule, LH_HOLD_EXCLUSIVE, 1));
+		return -EAGAIN;
+	case VERDICT_GONE:
+		if (word != waiter->stuck_word)
+			waiter->stuck_rounds = 0;
+		waiter->stuck_word = word;
+		return ++waiter->stuck_rounds < MAX_ROUNDS_UNCHANGED ? -EAGAIN : -EBADMSG;
+	case VERDICT_DYING:
+		*ret_until = clock_now() + WAIT_POLL_NS;
+		return 0;
+	case VERDICT_HELD:
+		break;
+	}
+	return 0;
+}
+
+// Whether somebody, writer or heir, keeps the caller out. 0: nobody does, as far as `word` tells;
+// -EAGAIN: look again; else the call's error.
+static int pass_word(struct waiter *waiter, uint64_t word)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+	uint64_t until = UINT64_MAX;
+	uint32_t blocker = word_owner(word);
+	int error;
+
+	if (blocker) {
+		error = judge_writer(waiter, word, &until);
+		if (error)
+			return error;
+		if (attempt->upgrade && until == UINT64_MAX)
+			return -EDEADLK; // it waits for us
+	} else if (word & RWLOCK_WANTED) {
+		blocker = awaited_heir(waiter, &until);
+		if (!blocker && waiter->reads) // nobody, or not before us: the fast path again
+			atomic_compare_exchange_strong(&header_of(waiter)->word, &word,
+						       word & ~RWLOCK_WANTED);
+	}
+	if (!blocker)
+		return 0;
+	if (attempt->deadline.ns == 0)
+		return -EBUSY;
+	if (spin(waiter, &header_of(waiter)->word, word))
+		return -EAGAIN;
+	error = sleep_on_word(waiter, word, blocker, until);
+	return error ? error : -EAGAIN;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Reading
+
+// The record is published: is the lock free of writers, and the lease still good? In this order: a
+// lease that was found good before could be lost, and its record ignored by a writer, by the time
+// that the word is looked at.
+static int enter(struct waiter *waiter)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+	const shared_u64 *at = &header_of(waiter)->word;
+	uint64_t word;
+
+	fence_light(); // pairs with fence_heavy in revoke_bias
+	word = atomic_load_explicit(at, memory_order_acquire);
+	if ((word & (WORD_OWNER_MASK | RWLOCK_FENCED)) || attempt->arena->plain_fences) {
+		atomic_thread_fence(memory_order_seq_cst); // pairs with the CAS in claim
+		word = atomic_load_explicit(at, memory_order_acquire);
+	}
+	if (word_owner(word))
+		return -EAGAIN;
+	if (is_deaf_to(attempt, word))
+		return -EOWNERDEAD;
+	if (waiter->began_ns ? lease_check(attempt->lease) != 0 : !lease_is_live(attempt->lease))
+		return -ESTALE;
+	primitive_fill_grant(attempt->grant, &attempt->object->header, word);
+	rwlock_consider_bias(attempt->arena, attempt->object, word);
+	return 0;
+}
+
+static int look_to_read(struct waiter *waiter)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+	const uint64_t word = atomic_load_explicit(&header_of(waiter)->word, memory_order_acquire);
+	int error = pass_word(waiter, word);
+
+	if (error)
+		return error;
+	if (is_deaf_to(attempt, word))
+		return -EOWNERDEAD;
+	hold_write(attempt->record, rwlock_record(attempt->granule, LH_HOLD_SHARED, 1));
+	error = enter(waiter);
+	if (error) {
+		hold_write(attempt->record, rwlock_record(attempt->granule, LH_HOLD_INTENT, 1));
+		rwlock_depart(attempt->arena, attempt->object, attempt->lease->index);
+	}
+	return error;
+}
+
+static struct waiter waiter_of(const struct rwlock_attempt *attempt, bool reads)
+{
+	struct waiter waiter; // field by field: most calls never wait, and `wait` is large
+
+	waiter.attempt = attempt;
+	waiter.reads = reads;
+	waiter.began_ns = 0;
+	waiter.spins = 0;
+	waiter.stuck_word = 0;
+	waiter.stuck_rounds = 0;
+	return waiter;
+}
+
+static void end(const struct waiter *waiter, int result)
+{
+	if (!waiter->began_ns)
+		return;
+	deadlock_clear(waiter->attempt->lease);
+	resign(waiter, result != 0);
+}
+
+int rwlock_acquire_read(const struct rwlock_attempt *attempt)
+{
+	struct waiter waiter = waiter_of(attempt, true);
+	int error;
+
+	do {
+		error = look_to_read(&waiter);
+	} while (error == -EAGAIN);
+	end(&waiter, error);
+	return error;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Writing: the word first, then the readers that are left
+
+// Whether another waits to write: then an upgrade would have the two wait for each other.
+static bool is_another_next(const struct waiter *waiter)
+{
+	const uint32_t heir = atomic_load(&header_of(waiter)->heir);
+
+	return heir != own_heir(waiter) && !(heir & HEIR_READS) && is_valid(waiter->attempt, heir);
+}
+
+// 0: the word is ours, as *ret_word; -EAGAIN: look again.
+static int claim(struct waiter *waiter, uint64_t *ret_word)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+	uint64_t word = atomic_load_explicit(&header_of(waiter)->word, memory_order_acquire);
+	const int error = pass_word(waiter, word);
+
+	if (error)
+		return error;
+	if (attempt->upgrade && is_another_next(waiter))
+		return -EDEADLK;
+	if (is_deaf_to(attempt, word))
+		return -EOWNERDEAD;
+	if (word_token(word) == WORD_TOKEN_MAX)
+		return -EOVERFLOW;
+	*ret_word = (word & ~RWLOCK_WANTED) + WORD_TOKEN_ONE + attempt->lease->name;
+	// none → ours, token + 1. A crash before or after: one that only waited.
+	return atomic_compare_exchange_strong(&header_of(waiter)->word, &word, *ret_word) ? 0
+											  : -EAGAIN;
+}
+
+// Has the fence that readers saved executed for them, then takes the bias away: not before, or a
+// writer that came after our death would trust in readers' fences that there were not.
+static void revoke_bias(const struct rwlock_attempt *attempt, uint64_t word)
+{
+	struct object_header *header = &attempt->object->header;
+	const uint64_t before = clock_now();
+	uint64_t now;
+
+	fence_heavy(); // pairs with fence_light in reading and departing
+	now = clock_now();
+	atomic_store_explicit(&attempt->object->bias_off_until,
+			      now + RWLOCK_BIAS_OFF * (now - before), memory_order_relaxed);
+	// ours, biased → ours, fenced. Others add MARK, or reap us.
+	while (word_owner(word) == attempt->lease->name && !(word & RWLOCK_FENCED) &&
+	       !atomic_compare_exchange_weak(&header->word, &word, word | RWLOCK_FENCED))
+		;
+}
+
+static bool is_reading(const struct rwlock_attempt *attempt, uint32_t slot)
+{
+	const struct hold_record *record = hold_find_of(attempt->arena, slot, LH_KIND_RWLOCK,
+							attempt->granule);
+
+	return record && hold_word_mode(atomic_load(&record->object)) == LH_HOLD_SHARED;
+}
+
+// Judges a lease whose record says that it reads. 0: it does, wait; -EAGAIN: look again; -ENOENT: it
+// is lost, or there is none, and its record counts for nothing.
+static int judge_reader(const struct waiter *waiter, uint32_t slot, uint64_t *ret_until)
+{
+	struct lh_arena *arena = waiter->attempt->arena;
+	const uint64_t before = atomic_load(&arena->leases[slot].state);
+	struct lost_lease lost;
+
+	switch (lease_judge(arena, slot, &lost)) {
+	case VERDICT_LOST:
+		// Once for each loss: an expired lease keeps its records for as long as its owner likes.
+		if (lease_word_state(lost.state) == LEASE_DEAD ||
+		    lease_word_state(before) == LEASE_LIVE) {
+			owner_wake_if_ended(arena, lost.owner);
+			reap_lease(arena, &lost);
+		}
+		return -ENOENT;
+	case VERDICT_GONE:
+		return lease_word_state(atomic_load(&arena->leases[slot].state)) == LEASE_FREE
+			       ? -ENOENT
+			       : -EAGAIN;
+	case VERDICT_DYING:
+		*ret_until = clock_now() + WAIT_POLL_NS;
+		break;
+	case VERDICT_HELD:
+		break;
+	}
+	return is_reading(waiter->attempt, slot) ? 0 : -ENOENT; // the tenant judged, not one before
+}
+
+static int sleep_on_reader(struct waiter *waiter, uint32_t slot, uint32_t departures,
+			   uint64_t until)
+{
+	struct lease_slot *lease = &waiter->attempt->arena->leases[slot];
+
+	begin(waiter);
+	wait_not_after(&waiter->wait, until);
+	wait_on(&waiter->wait, &lease->departures, departures);
+	return sleep_with(waiter, lease);
+}
+
+// Until this one reads no more. The word keeps new ones out.
+static int await_reader(struct waiter *waiter, uint32_t slot)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+	int error = 0;
+
+	while (!error) {
+		const uint32_t departures = atomic_load(&attempt->arena->leases[slot].departures);
+		uint64_t until = UINT64_MAX;
+
+		if (!is_reading(attempt, slot))
+			return 0;
+		error = judge_reader(waiter, slot, &until);
+		if (error == -ENOENT)
+			return 0;
+		if (!error && attempt->deadline.ns == 0)
+			return -EBUSY;
+		if (!error && waiter->spins < SPINS && process_cpus() > 1) {
+			while (waiter->spins++ < SPINS && is_reading(attempt, slot))
+				primitive_pause();
+		} else if (!error) {
+			error = sleep_on_reader(waiter, slot, departures, until);
+		} else {
+			error = 0; // -EAGAIN
+		}
+	}
+	return error;
+}
+
+static int await_readers(struct waiter *waiter)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+
+	for (uint32_t word = 0; word < RWLOCK_MAP_WORDS; word++) {
+		// Sequentially consistent, as in hold_find_of: after the claim.
+		uint64_t bits = atomic_load(&attempt->object->readers[word]);
+
+		for (; bits; bits &= bits - 1) {
+			uint32_t slot = word * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			for (; slot < attempt->arena->lease_count; slot += RWLOCK_MAP_BITS) {
+				const int error = slot == attempt->lease->index
+							  ? 0
+							  : await_reader(waiter, slot);
+
+				if (error)
+					return error;
+			}
+		}
+	}
+	return 0;
+}
+
+// Nobody reads: from the record on a crash is damage. Who reaps an expired lease latches the state
+// and then reads the record; here it is the other way round, so one of the two sees the other.
+static int become_writer(const struct waiter *waiter, uint64_t word)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+
+	hold_write(attempt->record, rwlock_record(attempt->granule, LH_HOLD_EXCLUSIVE, 1));
+	if (attempt->lease->ttl_ns)
+		atomic_thread_fence(memory_order_seq_cst);
+	if (waiter->began_ns ? lease_check(attempt->lease) != 0 : !lease_is_live(attempt->lease))
+		return -ESTALE;
+	primitive_fill_grant(attempt->grant, &attempt->object->header, word);
+	return 0;
+}
+
+static int complete(struct waiter *waiter, uint64_t word)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+	int error;
+
+	if (!(word & RWLOCK_FENCED) && !attempt->arena->plain_fences)
+		revoke_bias(attempt, word);
+	error = await_readers(waiter);
+	if (!error)
+		error = become_writer(waiter, word);
+	if (error) { // nothing was written: no damage to be told
+		hold_write(attempt->record,
+			   rwlock_record(attempt->granule,
+					 attempt->upgrade ? LH_HOLD_SHARED : LH_HOLD_INTENT, 1));
+		rwlock_free(attempt->object, attempt->lease);
+	}
+	return error;
+}
+
+int rwlock_acquire_write(const struct rwlock_attempt *attempt)
+{
+	struct waiter waiter = waiter_of(attempt, false);
+	uint64_t word = 0;
+	int error;
+
+	do {
+		error = claim(&waiter, &word);
+	} while (error == -EAGAIN);
+	if (!error) {
+		resign(&waiter, false); // no longer before others, but inside
+		error = complete(&waiter, word);
+	}
+	end(&waiter, error);
+	return error;
+}
+
+int rwlock_complete_write(const struct rwlock_attempt *attempt, uint64_t word)
+{
+	struct waiter waiter = waiter_of(attempt, false);
+	const int error = complete(&waiter, word);
+
+	end(&waiter, error);
+	return error;
+}
