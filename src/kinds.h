@@ -4,6 +4,7 @@
 
 #include "arena/kind.h"
 
-extern const struct kind_ops mutex_ops; // src/mutex.c
+extern const struct kind_ops mutex_ops;     // src/mutex.c
+extern const struct kind_ops semaphore_ops; // src/semaphore.c
 
 #endif

@@ -16,6 +16,7 @@
 #include <leasehold/inspect.h>
 #include <leasehold/lease.h>
 #include <leasehold/mutex.h>
+#include <leasehold/semaphore.h>
 #include <leasehold/time.h>
 
 #endif
