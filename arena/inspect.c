@@ -35,7 +35,8 @@ int lh_next_placement(const lh_arena *arena, uint64_t *cursor, struct lh_placeme
 			.offset = copy.placement.offset,
 			.size = copy.placement.size,
 			.kind = copy.placement.kind,
-			.count = copy.placement.count,
+			.count = copy.placement.count ? copy.placement.count
+						      : copy.placement.parameter,
 			.data_size = copy.placement.data_size,
 			.lease = copy.placement.lease,
 			.flags = copy.placement.flags,
@@ -160,7 +161,9 @@ static bool read_hold(const struct lh_arena *arena, uint64_t position, struct lh
 		.slot = slot,
 		.kind = hold_word_kind(word),
 		.mode = view.mode,
-		.count = hold_word_kind(word) == LH_KIND_REGION ? 1 : hold_word_count(word),
+		.count = view.count                               ? view.count
+			 : hold_word_kind(word) == LH_KIND_REGION ? 1
+								  : hold_word_count(word),
 		.offset = (uint64_t)hold_word_granule(word) * LAYOUT_LINE,
 		.token = view.token,
 		.damaged = view.damaged,

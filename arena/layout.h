@@ -34,6 +34,7 @@
 #define LAYOUT_LABEL_SIZE 32u
 #define LAYOUT_COMMAND_SIZE 16u
 #define LAYOUT_EVENTS 256u
+#define LAYOUT_MAX_PERMITS 65535u
 #define LAYOUT_MAX_SIZE (UINT64_C(1) << 38) /* what 32-bit granules reach */
 
 typedef _Atomic uint64_t shared_u64;
@@ -259,7 +260,28 @@ struct rwlock_object {
 };
 
 _Static_assert(sizeof(struct rwlock_object) == 3ul * LAYOUT_LINE, "three lines");
+// Semaphore (src/semaphore.h). The header's word is its *baton*, a mutex in all but name: whoever
+// wants several permits, or must wait for one, holds it meanwhile.
+//
+// An owner word is 0, or the id of the lease that holds the permit (lease_id). Ids never come back, so
+// whoever finds a lost one's may free it by CAS at any later time. A wrong owner would be fatal.
+struct semaphore {
+	struct object_header header;
+	shared_u32 permits; /* owner words that follow; constant while placed */
+	shared_u32 limit;   /* how many may be held; stored by lh_semaphore_resize; those who want
+			    * more than it sleep on it, and so does the baton's holder */
+	shared_u32 signal;  /* + 1 by whoever gave permits back while somebody had the baton, who
+			    * sleeps on it */
+	uint32_t pad;
+	shared_u64 gate; /* 0, or id of the baton's holder whom nobody may pass any more; CASed by
+			  * it, and to 0 by its reapers. A hint: wrongly set, others go the long
+			  * way, which mends it; wrongly clear, somebody waits for longer */
+	uint64_t reserved[5];
+	shared_u64 owners[]; /* 0 → id by who takes, id → 0 by its owner or reapers */
+};
+
 _Static_assert(sizeof(struct object_header) == LAYOUT_LINE, "a header takes one cache line");
+_Static_assert(sizeof(struct semaphore) == 2ul * LAYOUT_LINE, "owner words begin on a line");
 _Static_assert(sizeof(struct lease_slot) == 2ul * LAYOUT_LINE, "lease slots take two lines");
 _Static_assert(offsetof(struct lease_slot, ttl_ns) == LAYOUT_LINE, "the hot fields fill a line");
 _Static_assert(sizeof(struct owner_entry) % LAYOUT_LINE == 0, "owner entries are lines");

@@ -6,5 +6,7 @@
 
 extern const struct kind_ops mutex_ops;  // src/mutex.c
 extern const struct kind_ops rwlock_ops; // src/rwlock.c
+extern const struct kind_ops mutex_ops;     // src/mutex.c
+extern const struct kind_ops semaphore_ops; // src/semaphore.c
 
 #endif

@@ -339,18 +339,11 @@ bool lh_mutex_held(const lh_mutex *mutex, const lh_lease *lease)
 // ---------------------------------------------------------------------------------------------
 // What the arena asks (kind.h)
 
-bool mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
+bool mutex_reap_word(struct lh_arena *arena, struct object_header *header,
+		     const struct lost_lease *lost, uint64_t mark, uint64_t *ret_word)
 {
-	const uint32_t granule = hold_word_granule(record);
-	const bool died = lease_word_state(lost->state) == LEASE_DEAD;
-	struct object_header *header = arena_object(arena, granule);
-	uint64_t previous, word, freed;
+	uint64_t previous, word;
 
-	if (!header || header->kind != LH_KIND_MUTEX) {
-		event_record(arena, LH_EVENT_CORRUPT, lost, (uint64_t)granule * LAYOUT_LINE,
-			     record);
-		return true;
-	}
 	do {
 		// Order: lost_lease, the word, that the lease is still lost; then both by CAS of
 		// what was read. So lost_lease never goes back to an earlier loss.
@@ -359,13 +352,31 @@ bool mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t 
 		if (word_owner(word) != lost->slot + 1 || !lease_still_lost(arena, lost)) {
 			// Wanted only, or freed by it or by another reaper that may have died since.
 			futex_wake(futex_low_half(&header->word), FUTEX_ALL);
-			return true;
+			return false;
 		}
 		atomic_compare_exchange_strong(&header->lost_lease, &previous, lost->id);
-		freed = word_freed(word) | (header->flags & LH_NO_REPAIR ? 0 : WORD_DIED);
 		// theirs → free, DIED. Heads need no wake: they are armed on the lost owner's life
 		// and expiry, and whoever was told of these first has woken the others.
-	} while (!atomic_compare_exchange_strong(&header->word, &word, freed));
+	} while (!atomic_compare_exchange_strong(&header->word, &word, word_freed(word) | mark));
+	*ret_word = word;
+	return true;
+}
+
+bool mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
+{
+	const uint32_t granule = hold_word_granule(record);
+	const bool died = lease_word_state(lost->state) == LEASE_DEAD;
+	struct object_header *header = arena_object(arena, granule);
+	uint64_t word;
+
+	if (!header || header->kind != LH_KIND_MUTEX) {
+		event_record(arena, LH_EVENT_CORRUPT, lost, (uint64_t)granule * LAYOUT_LINE,
+			     record);
+		return true;
+	}
+	if (!mutex_reap_word(arena, header, lost, header->flags & LH_NO_REPAIR ? 0 : WORD_DIED,
+			     &word))
+		return true;
 	event_record(arena, died ? LH_EVENT_OWNER_DIED : LH_EVENT_EXPIRED, lost,
 		     (uint64_t)granule * LAYOUT_LINE, word_token(word));
 	return (word & WORD_QUEUED) != 0;

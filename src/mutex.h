@@ -20,7 +20,9 @@ struct mutex_attempt {
 	struct hold_record *record;
 	uint64_t own_record; // what it says
 	lh_deadline deadline;
-	lh_grant *grant; // NULL: who wants no news of damage is not granted it
+	lh_grant *grant;  // NULL: who wants no news of damage is not granted it
+	bool no_plain;    // its owner never frees it by a plain store
+	bool keep_record; // the caller clears the record of a call that failed
 };
 
 static inline struct lh_arena *mutex_arena(const lh_mutex *mutex)
@@ -48,6 +50,11 @@ int mutex_free(struct lh_arena *arena, struct object_header *header, struct lh_l
 
 // kind.h says what it does.
 bool mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
+
+// Frees the word from the lost lease, leaving `mark` in it. False: it is not (or no more) that lease's,
+// and all who sleep on it were woken. *ret_word: what it was.
+bool mutex_reap_word(struct lh_arena *arena, struct object_header *header,
+		     const struct lost_lease *lost, uint64_t mark, uint64_t *ret_word);
 
 // Counts the lease's turn up and wakes who queued behind it.
 void mutex_pass_turn(struct lh_arena *arena, struct object_header *header, uint32_t slot);

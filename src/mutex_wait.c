@@ -101,7 +101,7 @@ static uint64_t taken_word(const struct waiter *waiter, uint64_t word)
 	if (waiter->queued)
 		return taken | WORD_QUEUED;
 	if ((word & WORD_MARK) || !word_may_be_plain(taken, waiters) || attempt->lease->ttl_ns ||
-	    attempt->arena->plain_fences)
+	    attempt->arena->plain_fences || attempt->no_plain)
 		return taken;
 	return taken | WORD_PLAIN;
 }
@@ -311,7 +311,8 @@ static int judge_owner(struct waiter *waiter, uint64_t word, uint64_t *ret_until
 		reap_lease(arena, &lost);
 		// Its table was damaged if it does not name what the word says it has.
 		if (atomic_load(&waiter->attempt->header->word) == word)
-			mutex_reap(arena, &lost, waiter->attempt->own_record);
+			kind_ops(hold_word_kind(waiter->attempt->own_record))
+				->reap(arena, &lost, waiter->attempt->own_record);
 		return -EAGAIN;
 	case VERDICT_GONE:
 		if (word != waiter->stuck_word)
@@ -375,7 +376,8 @@ int mutex_acquire(const struct mutex_attempt *attempt)
 	} while (error == -EAGAIN);
 	if (error) {
 		give_up(&waiter);
-		hold_clear(attempt->record);
+		if (!attempt->keep_record)
+			hold_clear(attempt->record);
 	}
 	return error;
 }

@@ -17,6 +17,7 @@
 #include <leasehold/lease.h>
 #include <leasehold/mutex.h>
 #include <leasehold/rwlock.h>
+#include <leasehold/semaphore.h>
 #include <leasehold/time.h>
 
 #endif

@@ -1,0 +1,587 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/semaphore.h"
+
+#include "arena/error.h"
+#include "arena/event.h"
+#include "arena/sys/fence.h"
+#include "arena/sys/futex.h"
+#include "src/kinds.h"
+#include "src/mutex.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define likely(condition) __builtin_expect(!!(condition), 1)
+
+// ---------------------------------------------------------------------------------------------
+// The handle; its own word, [3], is how many permits were created
+
+static uint32_t permits_of(const lh_semaphore *semaphore)
+{
+	return (uint32_t)semaphore->private_[3];
+}
+
+static struct semaphore *body_of(const lh_semaphore *semaphore)
+{
+	return (struct semaphore *)primitive_header(semaphore->private_);
+}
+
+static uint64_t size_of(uint32_t permits)
+{
+	return primitive_lines(sizeof(struct semaphore) + permits * sizeof(shared_u64));
+}
+
+static int check_options(const struct lh_semaphore_options *options)
+{
+	if (!options)
+		return error_detail(-EINVAL, "semaphore options: how many permits?");
+	if (primitive_check_options(LH_KIND_SEMAPHORE, options->reserved, 0, 0))
+		return -EINVAL;
+	if (options->permits < 1 || options->permits > LAYOUT_MAX_PERMITS)
+		return error_detail(-EINVAL, "semaphore options: %u permits, not 1 to %u",
+				    options->permits, LAYOUT_MAX_PERMITS);
+	return 0;
+}
+
+size_t lh_semaphore_footprint(const struct lh_semaphore_options *options)
+{
+	return check_options(options) ? 0 : (size_t)size_of(options->permits);
+}
+
+static void prepare(void *bytes, const struct placement *placement)
+{
+	struct semaphore *semaphore = bytes;
+
+	primitive_prepare_header(&semaphore->header, placement);
+	atomic_init(&semaphore->permits, placement->parameter);
+	atomic_init(&semaphore->limit, placement->parameter);
+}
+
+int lh_semaphore_at(lh_arena *arena, uint64_t offset, const struct lh_semaphore_options *options,
+		    lh_semaphore *ret_semaphore)
+{
+	struct placement wanted = { .offset = offset, .kind = LH_KIND_SEMAPHORE };
+	lh_semaphore semaphore;
+	int error;
+
+	if (!arena || !ret_semaphore)
+		return error_detail(-EINVAL, "arena or ret_semaphore is NULL");
+	error = check_options(options);
+	if (error)
+		return error;
+	wanted.size = size_of(options->permits);
+	wanted.parameter = options->permits;
+	wanted.name = options->name;
+	error = primitive_at(arena, &wanted, prepare, semaphore.private_);
+	if (error)
+		return error;
+	semaphore.private_[3] = options->permits;
+	*ret_semaphore = semaphore;
+	return 0;
+}
+
+uint64_t lh_semaphore_offset(const lh_semaphore *semaphore)
+{
+	return semaphore ? primitive_offset(semaphore->private_) : 0;
+}
+
+static int check_call(const lh_semaphore *semaphore, const lh_lease *lease)
+{
+	return semaphore ? primitive_check_call(semaphore->private_, LH_KIND_SEMAPHORE, lease)
+			 : -EINVAL;
+}
+
+// Whether the lease's calls may go the short way: src/mutex.c has the same.
+static inline bool is_simple(const lh_semaphore *semaphore, const lh_lease *lease)
+{
+	return process_thread_is(atomic_load_explicit(lease->guard, memory_order_relaxed)) &&
+	       (uintptr_t)lease->arena == semaphore->private_[0];
+}
+
+static inline uint64_t id_of(const struct lh_lease *lease)
+{
+	return lease_id(lease->incarnation, lease->index);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Acquire
+
+bool semaphore_within(const struct semaphore *semaphore, uint32_t permits, uint32_t limit)
+{
+	uint32_t held = 0;
+
+	// After our CAS: of us and of whoever lowers the limit, one sees the other.
+	if (atomic_load(&semaphore->limit) != limit)
+		return false;
+	// Words are taken below the limit only: unless some beyond it are owned, all is well.
+	for (uint32_t i = limit; i < permits; i++)
+		held += atomic_load(&semaphore->owners[i]) != 0;
+	for (uint32_t i = 0; held && i < limit; i++)
+		held += atomic_load(&semaphore->owners[i]) != 0;
+	return held <= limit;
+}
+
+static int acquire_recorded(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits,
+			    lh_deadline deadline, struct hold_record *record, uint32_t held)
+{
+	const struct semaphore_attempt attempt = { .arena = primitive_arena(semaphore->private_),
+						   .semaphore = body_of(semaphore),
+						   .granule = primitive_granule(
+							   semaphore->private_),
+						   .permits = permits_of(semaphore),
+						   .wanted = permits,
+						   .lease = lease,
+						   .id = id_of(lease),
+						   .record = record,
+						   .own_record = semaphore->private_[2],
+						   .deadline = deadline };
+	const int error = semaphore_acquire(&attempt);
+
+	if (!error)
+		hold_write(record, hold_word(LH_KIND_SEMAPHORE, LH_HOLD_EXCLUSIVE, held + permits,
+					     attempt.granule));
+	else if (!held)
+		hold_clear(record);
+	return error;
+}
+
+static __attribute__((noinline)) int acquire_slow(const lh_semaphore *semaphore, lh_lease *lease,
+						  uint32_t permits, lh_deadline deadline)
+{
+	struct hold_record *record;
+	uint32_t held = 0;
+	int error = check_call(semaphore, lease);
+
+	if (error)
+		return error;
+	if (permits > permits_of(semaphore))
+		return -EINVAL;
+	error = lease_is_live(lease) ? lease_check_cancel(lease) : -ESTALE;
+	if (error || !permits)
+		return error;
+	record = hold_find(lease, LH_KIND_SEMAPHORE, primitive_granule(semaphore->private_));
+	if (record)
+		held = hold_word_count(atomic_load_explicit(&record->object, memory_order_relaxed));
+	else
+		record = hold_insert(lease, semaphore->private_[2]);
+	if (!record)
+		return -ENOLCK;
+	return acquire_recorded(semaphore, lease, permits, deadline, record, held);
+}
+
+// The first free word from the lease's own place on, taken; `limit`: there is none, or somebody was
+// faster.
+static inline uint32_t take_any(struct semaphore *semaphore, uint32_t limit, uint32_t slot,
+				uint64_t id)
+{
+	const uint32_t place = semaphore_place(slot, limit);
+
+	for (uint32_t i = place; i < limit; i++) {
+		if (!atomic_load_explicit(&semaphore->owners[i], memory_order_relaxed))
+			return semaphore_take(semaphore, i, id) ? i : limit;
+	}
+	for (uint32_t i = 0; i < place; i++) {
+		if (!atomic_load_explicit(&semaphore->owners[i], memory_order_relaxed))
+			return semaphore_take(semaphore, i, id) ? i : limit;
+	}
+	return limit;
+}
+
+int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits,
+			 lh_deadline deadline)
+{
+	struct semaphore *body;
+	struct hold_record *record;
+	uint32_t limit, index;
+
+	if (!likely(semaphore && lease && permits == 1 && is_simple(semaphore, lease)))
+		return acquire_slow(semaphore, lease, permits, deadline);
+	body = body_of(semaphore);
+	record = hold_first(lease, primitive_granule(semaphore->private_));
+	limit = permits_of(semaphore);
+	if (!likely(atomic_load_explicit(&body->limit, memory_order_relaxed) == limit &&
+		    !atomic_load_explicit(&body->gate, memory_order_relaxed) &&
+		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
+		return acquire_slow(semaphore, lease, 1, deadline);
+	hold_write(record, semaphore->private_[2]);
+	index = take_any(body, limit, lease->index, id_of(lease));
+	if (likely(index < limit) && likely(atomic_load(&body->limit) == limit))
+		return 0;
+	if (index < limit) {
+		semaphore_give_back(body, index, id_of(lease));
+		semaphore_wake(body);
+	}
+	hold_clear(record);
+	return acquire_slow(semaphore, lease, 1, deadline);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Release
+
+void semaphore_wake(struct semaphore *semaphore)
+{
+	if (!word_owner(atomic_load(&semaphore->header.word)))
+		return;
+	atomic_fetch_add(&semaphore->signal, 1);
+	futex_wake(&semaphore->signal, FUTEX_ALL);
+}
+
+// Why a lease does not hold what it says: lost, or never.
+static int not_held(const struct lh_lease *lease)
+{
+	return lease_is_live(lease) ? -EPERM : -ESTALE;
+}
+
+static uint32_t count_own(const struct semaphore *semaphore, uint32_t permits, uint64_t id)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < permits; i++)
+		count += atomic_load_explicit(&semaphore->owners[i], memory_order_relaxed) == id;
+	return count;
+}
+
+// Gives `count` of the lease's own permits back. 0; -ESTALE: it was lost meanwhile.
+static int give_back_some(struct semaphore *semaphore, uint32_t permits, uint32_t slot, uint64_t id,
+			  uint32_t count)
+{
+	const uint32_t place = semaphore_place(slot, permits);
+
+	for (uint32_t i = 0; i < permits && count; i++) {
+		const uint32_t index = (place + i) % permits;
+
+		if (atomic_load_explicit(&semaphore->owners[index], memory_order_relaxed) != id)
+			continue;
+		if (!semaphore_give_back(semaphore, index, id))
+			return -ESTALE;
+		count--;
+	}
+	return 0;
+}
+
+static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore, lh_lease *lease,
+						  uint32_t permits)
+{
+	struct hold_record *record;
+	struct semaphore *body;
+	uint32_t held;
+	int error = check_call(semaphore, lease);
+
+	if (error)
+		return error;
+	if (!lease_is_live(lease))
+		return -ESTALE;
+	body = body_of(semaphore);
+	held = count_own(body, permits_of(semaphore), id_of(lease));
+	if (permits > held)
+		return not_held(lease);
+	if (!permits)
+		return 0;
+	record = hold_find(lease, LH_KIND_SEMAPHORE, primitive_granule(semaphore->private_));
+	if (!record)
+		return -EBADMSG;
+	error = give_back_some(body, permits_of(semaphore), lease->index, id_of(lease), permits);
+	semaphore_wake(body);
+	if (error)
+		return error;
+	if (held == permits)
+		hold_clear(record);
+	else
+		hold_write(record, hold_word(LH_KIND_SEMAPHORE, LH_HOLD_EXCLUSIVE, held - permits,
+					     primitive_granule(semaphore->private_)));
+	return 0;
+}
+
+// The lease's one permit, from its own place on; `permits`: it has none.
+static inline uint32_t find_own(const struct semaphore *semaphore, uint32_t permits, uint32_t slot,
+				uint64_t id)
+{
+	const uint32_t place = semaphore_place(slot, permits);
+
+	for (uint32_t i = place; i < permits; i++) {
+		if (atomic_load_explicit(&semaphore->owners[i], memory_order_relaxed) == id)
+			return i;
+	}
+	for (uint32_t i = 0; i < place; i++) {
+		if (atomic_load_explicit(&semaphore->owners[i], memory_order_relaxed) == id)
+			return i;
+	}
+	return permits;
+}
+
+int lh_semaphore_release(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits)
+{
+	struct semaphore *body;
+	struct hold_record *record;
+	uint32_t index;
+
+	if (!likely(semaphore && lease && permits == 1 && is_simple(semaphore, lease)))
+		return release_slow(semaphore, lease, permits);
+	body = body_of(semaphore);
+	record = hold_first(lease, primitive_granule(semaphore->private_));
+	index = find_own(body, permits_of(semaphore), lease->index, id_of(lease));
+	// One permit, recorded in the first place of the table: the short way.
+	if (!likely(index < permits_of(semaphore) &&
+		    atomic_load_explicit(&record->object, memory_order_relaxed) ==
+			    semaphore->private_[2]))
+		return release_slow(semaphore, lease, permits);
+	// Its owner is not lost while it runs: nobody else writes the word.
+	atomic_store_explicit(&body->owners[index], 0, memory_order_release);
+	fence_light(); // pairs with fence_heavy in semaphore_wait.c
+	if (!likely(!word_owner(atomic_load_explicit(&body->header.word, memory_order_relaxed))))
+		semaphore_wake(body);
+	hold_clear(record);
+	return 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Looking, and resizing
+
+int lh_semaphore_slots(const lh_semaphore *semaphore, const lh_lease *lease, uint32_t *slots,
+		       size_t capacity)
+{
+	const int error = check_call(semaphore, lease);
+	int count = 0;
+
+	if (error)
+		return error;
+	if (!slots && capacity)
+		return -EINVAL;
+	if (!lease_is_live(lease))
+		return -ESTALE;
+	for (uint32_t i = 0; i < permits_of(semaphore); i++) {
+		if (atomic_load_explicit(&body_of(semaphore)->owners[i], memory_order_relaxed) !=
+		    id_of(lease))
+			continue;
+		if ((size_t)count < capacity)
+			slots[count] = i;
+		count++;
+	}
+	return count;
+}
+
+// Whether an owner word keeps its permit from others, as far as looking tells.
+static bool is_held(const struct lh_arena *arena, uint64_t owner, uint64_t now)
+{
+	const uint32_t slot = semaphore_slot_of(owner);
+
+	return owner && slot < arena->lease_count &&
+	       atomic_load_explicit(&arena->leases[slot].id, memory_order_acquire) == owner &&
+	       lease_state_seen(arena, slot, now) == LH_LEASE_LIVE;
+}
+
+int64_t lh_semaphore_available(const lh_semaphore *semaphore)
+{
+	const int error = semaphore ? primitive_check_handle(semaphore->private_, LH_KIND_SEMAPHORE)
+				    : -EINVAL;
+	const uint64_t now = clock_now();
+	const struct semaphore *body;
+	uint64_t last = 0;
+	int64_t held = 0;
+	bool last_held = false;
+
+	if (error)
+		return error;
+	body = body_of(semaphore);
+	for (uint32_t i = 0; i < permits_of(semaphore); i++) {
+		const uint64_t owner = atomic_load_explicit(&body->owners[i], memory_order_acquire);
+
+		if (owner != last)
+			last_held = is_held(primitive_arena(semaphore->private_), owner, now);
+		last = owner;
+		held += last_held;
+	}
+	return (int64_t)atomic_load(&body->limit) - held;
+}
+
+int lh_semaphore_resize(const lh_semaphore *semaphore, uint32_t permits)
+{
+	const int error = semaphore ? primitive_check_handle(semaphore->private_, LH_KIND_SEMAPHORE)
+				    : -EINVAL;
+
+	if (error)
+		return error;
+	if (permits > permits_of(semaphore))
+		return error_detail(-EINVAL, "a semaphore made with %u permits cannot have %u",
+				    permits_of(semaphore), permits);
+	if (primitive_arena(semaphore->private_)->read_only)
+		return error_detail(-EROFS, "the arena was opened read-only");
+	// A crash before: as it was. After: sleepers look at their backstop.
+	atomic_store(&body_of(semaphore)->limit, permits);
+	futex_wake(&body_of(semaphore)->limit, FUTEX_ALL);
+	return 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// What the arena asks (kind.h)
+
+// The semaphore that a record names, if it is one and lies in the user's space with all its words, of which
+// it says how many there are.
+static struct semaphore *semaphore_at(const struct lh_arena *arena, uint32_t granule,
+				      uint32_t *ret_permits)
+{
+	struct semaphore *semaphore;
+	uint32_t permits;
+
+	if (!arena_user_offset(arena, granule, sizeof(*semaphore)))
+		return NULL;
+	semaphore = (struct semaphore *)arena_object(arena, granule);
+	permits = atomic_load_explicit(&semaphore->permits, memory_order_relaxed);
+	if (semaphore->header.kind != LH_KIND_SEMAPHORE || !permits ||
+	    permits > LAYOUT_MAX_PERMITS || !arena_user_offset(arena, granule, size_of(permits)))
+		return NULL;
+	*ret_permits = permits;
+	return semaphore;
+}
+
+bool semaphore_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
+{
+	const uint32_t granule = hold_word_granule(record);
+	const bool died = lease_word_state(lost->state) == LEASE_DEAD;
+	uint32_t permits, freed = 0;
+	struct semaphore *semaphore = semaphore_at(arena, granule, &permits);
+	uint64_t id = lost->id, word = WORD_QUEUED;
+	bool had_baton;
+
+	if (!semaphore) {
+		event_record(arena, LH_EVENT_CORRUPT, lost, (uint64_t)granule * LAYOUT_LINE,
+			     record);
+		return true;
+	}
+	// theirs → free: the id says whose, and that one is lost for good.
+	for (uint32_t i = 0; i < permits; i++) {
+		if (atomic_load(&semaphore->owners[i]) == lost->id)
+			freed += semaphore_give_back(semaphore, i, lost->id);
+	}
+	atomic_compare_exchange_strong(&semaphore->gate, &id, 0);
+	had_baton = mutex_reap_word(arena, &semaphore->header, lost, 0, &word);
+	// Also if nothing was its own any more: it may have died between freeing and waking.
+	semaphore_wake(semaphore);
+	if (freed || had_baton)
+		event_record(arena, died ? LH_EVENT_OWNER_DIED : LH_EVENT_EXPIRED, lost,
+			     (uint64_t)granule * LAYOUT_LINE, 0);
+	return (word & WORD_QUEUED) != 0;
+}
+
+// For lh_lease_release: what it holds is given back, an intent is forgotten.
+static int release(struct lh_lease *lease, struct hold_record *record)
+{
+	const uint64_t word = atomic_load_explicit(&record->object, memory_order_relaxed);
+	uint32_t permits;
+	struct semaphore *semaphore = semaphore_at(lease->arena, hold_word_granule(word), &permits);
+	int error;
+
+	if (!semaphore)
+		return -EBADMSG;
+	if (!lease_is_live(lease))
+		return -ESTALE;
+	error = give_back_some(semaphore, permits, lease->index, id_of(lease), UINT32_MAX);
+	semaphore_wake(semaphore);
+	if (!error)
+		hold_clear(record);
+	return error;
+}
+
+static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
+		 struct hold_view *ret_view)
+{
+	uint32_t permits;
+	const struct semaphore *semaphore = semaphore_at(arena, hold_word_granule(record),
+							 &permits);
+	const uint64_t id = atomic_load(&arena->leases[slot].id);
+	const uint32_t count = semaphore ? count_own(semaphore, permits, id) : 0;
+
+	*ret_view = (struct hold_view){
+		.mode = count ? LH_HOLD_EXCLUSIVE : LH_HOLD_INTENT,
+		.count = count,
+	};
+}
+
+static bool busy(const struct lh_arena *arena, uint32_t granule)
+{
+	uint32_t permits;
+	const struct semaphore *semaphore = semaphore_at(arena, granule, &permits);
+
+	return semaphore && (word_owner(atomic_load(&semaphore->header.word)) ||
+			     count_own(semaphore, permits, 0) != permits);
+}
+
+static uint64_t stride(uint64_t data_size)
+{
+	(void)data_size;
+	return LAYOUT_MAX_SIZE; // one is all there is
+}
+
+// ---- the audit -----------------------------------------------------------------------------------
+
+static bool is_recorded(const struct lh_arena *arena, uint32_t slot, uint32_t granule)
+{
+	const struct hold_record *records = arena_hold_table(arena, slot);
+
+	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
+		if (hold_names(atomic_load(&records[i].object), LH_KIND_SEMAPHORE, granule))
+			return true;
+	}
+	return false;
+}
+
+// A word's owner must be a lease that records the semaphore. NULL: it is, or is changing.
+static const char *flaw_of(const struct lh_arena *arena, const struct semaphore *semaphore,
+			   uint32_t index, uint32_t granule)
+{
+	const uint64_t owner = atomic_load(&semaphore->owners[index]);
+	const uint32_t slot = semaphore_slot_of(owner);
+	const char *flaw = NULL;
+
+	if (!owner)
+		return NULL;
+	if (slot >= arena->lease_count)
+		flaw = "no lease slot";
+	else if (atomic_load(&arena->leases[slot].id) != owner)
+		flaw = "a lease that is gone";
+	else if (!is_recorded(arena, slot, granule))
+		flaw = "a lease that does not record it";
+	return atomic_load(&semaphore->owners[index]) == owner ? flaw : NULL;
+}
+
+static void audit(const struct lh_arena *arena, uint32_t granule,
+		  void (*report)(void *context, int severity, uint64_t offset, const char *text),
+		  void *context)
+{
+	uint32_t permits;
+	const struct semaphore *semaphore = semaphore_at(arena, granule, &permits);
+	const uint64_t offset = (uint64_t)granule * LAYOUT_LINE;
+	uint64_t baton;
+	char text[120];
+
+	if (!semaphore) {
+		report(context, LH_CHECK_CORRUPT, offset, "semaphore: its permits lie outside");
+		return;
+	}
+	if (atomic_load(&semaphore->limit) > permits)
+		report(context, LH_CHECK_CORRUPT, offset, "semaphore: its limit is too high");
+	baton = atomic_load(&semaphore->header.word);
+	if (word_owner(baton) > arena->lease_count)
+		report(context, LH_CHECK_CORRUPT, offset, "semaphore: no lease slot has its baton");
+	else if (word_owner(baton) && !is_recorded(arena, word_owner(baton) - 1, granule) &&
+		 atomic_load(&semaphore->header.word) == baton)
+		report(context, LH_CHECK_CORRUPT, offset,
+		       "semaphore: the holder of its baton does not record it");
+	for (uint32_t i = 0; i < permits; i++) {
+		const char *flaw = flaw_of(arena, semaphore, i, granule);
+
+		if (!flaw)
+			continue;
+		snprintf(text, sizeof(text), "semaphore: permit %u is held by %s", i, flaw);
+		report(context, LH_CHECK_CORRUPT, offset, text);
+	}
+}
+
+const struct kind_ops semaphore_ops = {
+	.reap = semaphore_reap,
+	.release = release,
+	.view = view,
+	.busy = busy,
+	.stride = stride,
+	.audit = audit,
+};

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// semaphore.h: what semaphore.c (the handle, the fast paths, release and reaping) and
+// semaphore_wait.c (how an acquire waits) know of each other.
+//
+// Each permit is a word with its holder's name. Whoever finds a free one takes it by one CAS. Whoever
+// wants several, or finds none, takes the *baton* first: the header's word, owned, waited for and
+// reaped as a mutex is (src/mutex.h). Its holder alone collects permits bit by bit, so no two
+// collectors can wait for what the other has; and it alone sleeps for permits, so whoever gives one
+// back looks whether somebody has the baton, and wakes one.
+#ifndef SRC_SEMAPHORE_H
+#define SRC_SEMAPHORE_H
+
+#include "arena/reap.h"
+#include "src/primitive.h"
+
+#include <leasehold/semaphore.h>
+
+// An acquire call under way.
+struct semaphore_attempt {
+	struct lh_arena *arena;
+	struct semaphore *semaphore;
+	uint32_t granule;
+	uint32_t permits; // there are
+	uint32_t wanted;  // 1..permits
+	struct lh_lease *lease;
+	uint64_t id; // the lease's
+	struct hold_record *record;
+	uint64_t own_record; // what a record of the semaphore says, without its count
+	lh_deadline deadline;
+};
+
+// The acquire call whose record is written: waits as its deadline allows. 0: granted. On any error but
+// -ESTALE the lease holds what it held before; the record is the caller's.
+int semaphore_acquire(const struct semaphore_attempt *attempt);
+
+// Wakes the baton's holder, after permits were given back. They were so by a read-modify-write, or else
+// fence_light stands between.
+void semaphore_wake(struct semaphore *semaphore);
+
+// Whether the semaphore may hold so much as it does: `limit` is still the limit and no more words are
+// owned. Who has taken words and then hears yes was granted them at this moment.
+bool semaphore_within(const struct semaphore *semaphore, uint32_t permits, uint32_t limit);
+
+// kind.h says what it does.
+bool semaphore_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
+
+// Where a lease's search begins: different leases begin at distant words (Fibonacci hashing; Knuth,
+// TAOCP 3, 6.4).
+static inline uint32_t semaphore_place(uint32_t slot, uint32_t limit)
+{
+	return (uint32_t)(((uint64_t)(slot * 2654435769u) * limit) >> 32);
+}
+
+static inline uint32_t semaphore_slot_of(uint64_t owner)
+{
+	return (uint32_t)(owner & ((1u << LEASE_SLOT_BITS) - 1));
+}
+
+// free → ours. A crash before: our record is an intent; after: the permit names us. Acquire pairs with
+// the release of whoever freed it; sc with the load of the limit that follows.
+static inline bool semaphore_take(struct semaphore *semaphore, uint32_t index, uint64_t id)
+{
+	uint64_t none = 0;
+
+	return atomic_compare_exchange_strong(&semaphore->owners[index], &none, id);
+}
+
+// ours → free. False: it is not ours any more.
+static inline bool semaphore_give_back(struct semaphore *semaphore, uint32_t index, uint64_t id)
+{
+	return atomic_compare_exchange_strong(&semaphore->owners[index], &id, 0);
+}
+
+#endif
