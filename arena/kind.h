@@ -38,6 +38,12 @@ struct kind_ops {
 	bool (*busy)(const struct lh_arena *arena, uint32_t granule);
 	// Bytes from one element of an array to the next.
 	uint64_t (*stride)(uint64_t data_size);
+	// The audit of what `owner` does not tell: calls `report` (enum lh_check) for each finding.
+	// NULL: nothing more to see. The header's kind has been compared.
+	void (*audit)(const struct lh_arena *arena, uint32_t granule,
+		      void (*report)(void *context, int severity, uint64_t offset,
+				     const char *text),
+		      void *context);
 };
 
 extern const struct kind_ops region_ops; // region.c

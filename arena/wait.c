@@ -28,8 +28,8 @@ void wait_round(struct wait *wait)
 
 void wait_on(struct wait *wait, const _Atomic uint32_t *address, uint32_t expected)
 {
-	// One too many is left to the backstop; callers have at most three beside the two own ones.
-	if (wait->count < FUTEX_WORDS - 2)
+	// One too many is left to the backstop.
+	if (wait_has_room(wait))
 		wait->words[wait->count++] = (struct futex_word){ address, expected, false };
 }
 
@@ -46,7 +46,8 @@ bool wait_on_owner(struct wait *wait, uint64_t ref)
 
 	if (word) {
 		wait_on(wait, word, expected);
-		wait->owners[wait->owner_count++] = ref;
+		if (wait->owner_count < FUTEX_WORDS)
+			wait->owners[wait->owner_count++] = ref;
 		return true;
 	}
 	wait_not_after(wait, clock_now() + WAIT_POLL_NS);

@@ -150,6 +150,11 @@ static bool is_recorded(const struct audit *audit, const struct kind_ops *ops, u
 	       token_of(audit, ops, slot, kind, granule) != token;
 }
 
+static void pass_on(void *context, int severity, uint64_t offset, const char *text)
+{
+	find(context, severity, offset, "%s", text);
+}
+
 // An object's owner must be a lease that records it.
 static void audit_object(struct audit *audit, const struct kind_ops *ops, uint32_t kind,
 			 uint32_t granule)
@@ -166,6 +171,8 @@ static void audit_object(struct audit *audit, const struct kind_ops *ops, uint32
 		     lh_kind_name(kind), header->kind);
 		return;
 	}
+	if (ops->audit)
+		ops->audit(arena, granule, pass_on, audit);
 	owner = ops->owner ? ops->owner(arena, granule) : -1;
 	if (owner < 0)
 		return;

@@ -4,6 +4,8 @@
 
 #include "arena/kind.h"
 
-extern const struct kind_ops mutex_ops; // src/mutex.c
+extern const struct kind_ops barrier_ops; // src/barrier.c
+extern const struct kind_ops mutex_ops;   // src/mutex.c
+extern const struct kind_ops once_ops;    // src/once.c
 
 #endif

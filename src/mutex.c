@@ -139,14 +139,6 @@ void *lh_mutex_data(const lh_mutex *mutex)
 // ---------------------------------------------------------------------------------------------
 // Lock
 
-// Whether the lease's calls may go the short way: the calling thread's, of this process, without
-// TTL and cancel token, on the mutex's arena.
-static inline bool is_simple(const lh_mutex *mutex, const lh_lease *lease)
-{
-	return process_thread_is(atomic_load_explicit(lease->guard, memory_order_relaxed)) &&
-	       (uintptr_t)lease->arena == mutex->private_[0];
-}
-
 static int check_call(const lh_mutex *mutex, const lh_lease *lease)
 {
 	return mutex ? primitive_check_call(mutex->private_, LH_KIND_MUTEX, lease) : -EINVAL;
@@ -193,7 +185,7 @@ int lh_mutex_lock(const lh_mutex *mutex, lh_lease *lease, lh_deadline deadline, 
 	struct hold_record *record;
 	uint64_t word, taken;
 
-	if (!likely(mutex && lease && is_simple(mutex, lease)))
+	if (!likely(mutex && lease && primitive_is_simple(mutex->private_, lease)))
 		return lock_slow(mutex, lease, deadline, ret_grant, NULL);
 	header = mutex_header(mutex);
 	record = hold_first(lease, mutex_granule(mutex));
@@ -307,7 +299,7 @@ int lh_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
 	struct hold_record *record;
 	uint64_t word;
 
-	if (!likely(mutex && lease && is_simple(mutex, lease)))
+	if (!likely(mutex && lease && primitive_is_simple(mutex->private_, lease)))
 		return unlock_slow(mutex, lease);
 	header = mutex_header(mutex);
 	record = hold_first(lease, mutex_granule(mutex));

@@ -9,6 +9,7 @@
 
 #include <leasehold/api.h>
 #include <leasehold/arena.h>
+#include <leasehold/barrier.h>
 #include <leasehold/cancel.h>
 #include <leasehold/error.h>
 #include <leasehold/grant.h>
@@ -16,6 +17,7 @@
 #include <leasehold/inspect.h>
 #include <leasehold/lease.h>
 #include <leasehold/mutex.h>
+#include <leasehold/once.h>
 #include <leasehold/time.h>
 
 #endif
