@@ -35,6 +35,7 @@
 #define LAYOUT_COMMAND_SIZE 16u
 #define LAYOUT_EVENTS 256u
 #define LAYOUT_MAX_PERMITS 65535u
+#define LAYOUT_MAX_PARTIES 8192u
 #define LAYOUT_MAX_SIZE (UINT64_C(1) << 38) /* what 32-bit granules reach */
 
 typedef _Atomic uint64_t shared_u64;
@@ -280,6 +281,38 @@ struct semaphore {
 	shared_u64 owners[]; /* 0 → id by who takes, id → 0 by its owner or reapers */
 };
 
+// Barrier (src/barrier.h says what the bits of its words mean). Its first line is an object_header
+// that has no waiters' fields.
+struct barrier_object {
+	shared_u64 word; /* phases completed, epoch, BROKEN; CASed by parties, reapers, resetters */
+	uint64_t unused[4];
+	uint32_t kind, index; /* as in object_header; constant while placed, like the rest */
+	uint64_t data_size;
+	uint32_t flags;      /* LH_BARRIER_… */
+	uint32_t parties;    /* words that follow */
+	shared_u64 places[]; /* one for each party: CASed by who joins, by its owner, and by those
+			      * who clear up behind it */
+};
+
+// ---------------------------------------------------------------------------------------------
+// Once (src/once.c says what the bits of its word mean). Four slots for the value follow.
+#define ONCE_SLOTS 4u
+struct once_object {
+	shared_u64 word; /* absent, running or done; CASed by initialisers and reapers */
+	shared_u64
+		tags[ONCE_SLOTS]; /* id of the lease that may write the slot (if it has data), 0 at
+				      * first; CASed by an initialiser from one whose lease is over.
+				      * A wrong one would be fatal: two write one slot */
+	uint32_t kind, index;     /* as in object_header; constant while placed, like the rest */
+	uint64_t data_size;
+	uint32_t flags, pad;
+};
+
+_Static_assert(sizeof(struct barrier_object) == LAYOUT_LINE, "places begin on a line");
+_Static_assert(sizeof(struct once_object) == LAYOUT_LINE, "slots begin on a line");
+_Static_assert(offsetof(struct barrier_object, kind) == offsetof(struct object_header, kind) &&
+		       offsetof(struct once_object, kind) == offsetof(struct object_header, kind),
+	       "every primitive says its kind in the same place");
 _Static_assert(sizeof(struct object_header) == LAYOUT_LINE, "a header takes one cache line");
 _Static_assert(sizeof(struct semaphore) == 2ul * LAYOUT_LINE, "owner words begin on a line");
 _Static_assert(sizeof(struct lease_slot) == 2ul * LAYOUT_LINE, "lease slots take two lines");

@@ -29,7 +29,7 @@ void wait_round(struct wait *wait)
 void wait_on(struct wait *wait, const _Atomic uint32_t *address, uint32_t expected)
 {
 	// One too many is left to the backstop.
-	if (wait->count < FUTEX_WORDS - 2)
+	if (wait_has_room(wait))
 		wait->words[wait->count++] = (struct futex_word){ address, expected, false };
 }
 

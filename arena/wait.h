@@ -35,6 +35,11 @@ void wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *leas
 		lh_deadline deadline);
 void wait_round(struct wait *wait);
 void wait_on(struct wait *wait, const _Atomic uint32_t *address, uint32_t expected);
+// Whether another word fits. One too many is left to the backstop.
+static inline bool wait_has_room(const struct wait *wait)
+{
+	return wait->count < FUTEX_WORDS - 2;
+}
 // Sleep on an owner's life. A process that is ending has no word: the wait polls. False: it has
 // ended, look again instead of sleeping.
 bool wait_on_owner(struct wait *wait, uint64_t ref);

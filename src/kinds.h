@@ -8,5 +8,8 @@ extern const struct kind_ops mutex_ops;  // src/mutex.c
 extern const struct kind_ops rwlock_ops; // src/rwlock.c
 extern const struct kind_ops mutex_ops;     // src/mutex.c
 extern const struct kind_ops semaphore_ops; // src/semaphore.c
+extern const struct kind_ops barrier_ops; // src/barrier.c
+extern const struct kind_ops mutex_ops;   // src/mutex.c
+extern const struct kind_ops once_ops;    // src/once.c
 
 #endif

@@ -2,6 +2,7 @@
 #include "src/primitive.h"
 
 #include "arena/error.h"
+#include "arena/wait.h"
 
 #include <errno.h>
 
@@ -75,4 +76,32 @@ int primitive_check_call(const uint64_t handle[4], uint32_t kind, const struct l
 	if ((uintptr_t)lease->arena != handle[0])
 		return -EINVAL;
 	return primitive_header(handle)->kind == kind ? 0 : -EBADMSG;
+}
+
+#define MAX_ROUNDS_UNCHANGED 10000 // a word that names a free slot and stays: damage
+
+int primitive_judge(struct lh_arena *arena, uint32_t slot, uint64_t word,
+		    struct primitive_stuck *stuck, struct lost_lease *ret_lost, uint64_t *until)
+{
+	uint64_t poll;
+
+	if (slot >= arena->lease_count)
+		return -EBADMSG;
+	switch (lease_judge(arena, slot, ret_lost)) {
+	case VERDICT_LOST:
+		return PRIMITIVE_LOST;
+	case VERDICT_GONE:
+		if (word != stuck->word)
+			stuck->rounds = 0;
+		stuck->word = word;
+		return ++stuck->rounds < MAX_ROUNDS_UNCHANGED ? -EAGAIN : -EBADMSG;
+	case VERDICT_DYING:
+		poll = clock_now() + WAIT_POLL_NS;
+		if (poll < *until)
+			*until = poll;
+		return 0;
+	case VERDICT_HELD:
+		break;
+	}
+	return 0;
 }

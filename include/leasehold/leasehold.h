@@ -9,6 +9,7 @@
 
 #include <leasehold/api.h>
 #include <leasehold/arena.h>
+#include <leasehold/barrier.h>
 #include <leasehold/cancel.h>
 #include <leasehold/error.h>
 #include <leasehold/grant.h>
@@ -18,6 +19,7 @@
 #include <leasehold/mutex.h>
 #include <leasehold/rwlock.h>
 #include <leasehold/semaphore.h>
+#include <leasehold/once.h>
 #include <leasehold/time.h>
 
 #endif

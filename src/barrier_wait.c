@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a party waits. docs/protocol/barrier.md has the steps with the outcome of a crash at each.
+//
+// Whoever arrives last completes the phase; but any waiter may, and looks whenever something has
+// changed. Each sleeps on {the barrier's word, lives of other members}. Parties stand in a ring by
+// their places: a sleeper watches those after it, up to and including the first that has arrived,
+// which watches on from there (docs/decisions/0006). So every member's life is watched by the nearest
+// sleeper before it, and most sleepers watch one. Who is told of a member's end wakes all.
+#include "src/barrier.h"
+
+#include "arena/owner.h"
+#include "arena/sys/futex.h"
+#include "arena/wait.h"
+#include "src/deadlock.h"
+
+#include <errno.h>
+
+#define SPINS 100
+
+struct waiter {
+	struct barrier barrier;
+	struct lh_lease *lease;
+	lh_deadline deadline;
+	uint32_t place;
+	uint64_t phase; // the one that it waits for
+	uint64_t own;   // its place since it arrived
+	bool leader;
+	bool waits;    // has slept; others see what it waits for
+	bool sees_all; // a backstop has passed: looks at every life, not only at those it watches
+	int spins;
+	struct primitive_stuck stuck;
+	struct wait wait;
+};
+
+static inline void pause_cpu(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static uint64_t load_place(const struct waiter *waiter, uint32_t place)
+{
+	return atomic_load(&waiter->barrier.object->places[place]);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Looking
+
+// A place was LOST while a reset mended the others: that breaks the barrier again.
+static int break_again(const struct barrier *barrier, uint64_t word)
+{
+	atomic_compare_exchange_strong(&barrier->object->word, &word, word | BARRIER_BROKEN);
+	barrier_wake(barrier);
+	return -EAGAIN;
+}
+
+// 1: every place has arrived, is the waiter's own, or is done without; 0: not; or -EAGAIN.
+static int have_all_arrived(const struct waiter *waiter, uint64_t word)
+{
+	const struct barrier *barrier = &waiter->barrier;
+
+	for (uint32_t k = 1; k < barrier->parties; k++) {
+		const uint64_t seen = load_place(waiter, (waiter->place + k) % barrier->parties);
+
+		if (seen & PLACE_LOST)
+			return break_again(barrier, word);
+		if (place_owner(seen) ? !place_has_arrived(seen, waiter->phase)
+				      : !(seen & PLACE_SHRUNK))
+			return 0;
+	}
+	return 1;
+}
+
+// Judges every other member. 0: all live (or are sure to die: *until); -EAGAIN, -EBADMSG.
+static int judge_all(struct waiter *waiter, uint64_t *until)
+{
+	const struct barrier *barrier = &waiter->barrier;
+
+	for (uint32_t k = 1; k < barrier->parties; k++) {
+		const uint32_t place = (waiter->place + k) % barrier->parties;
+		const uint64_t seen = load_place(waiter, place);
+		const int error = place_owner(seen) ? barrier_judge(barrier, place, seen,
+								    &waiter->stuck, until)
+						    : 0;
+
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+// phase → + 1, of a word loaded before every place was seen to have arrived, and every member to
+// live. -EAGAIN: done, or something has changed.
+static int complete(struct waiter *waiter, uint64_t word)
+{
+	const struct barrier *barrier = &waiter->barrier;
+
+	if (!lease_is_live(waiter->lease))
+		return -ESTALE;
+	if (!atomic_compare_exchange_strong(&barrier->object->word, &word,
+					    word + BARRIER_PHASE_ONE))
+		return -EAGAIN;
+	waiter->leader = true;
+	if (barrier->parties > 1)
+		barrier_wake(barrier);
+	return 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Sleeping
+
+// Arms on the members after it, up to the first that has arrived. As judge_all.
+static int watch_others(struct waiter *waiter, uint64_t word)
+{
+	const struct barrier *barrier = &waiter->barrier;
+	uint64_t until = UINT64_MAX;
+
+	for (uint32_t k = 1; k < barrier->parties && wait_has_room(&waiter->wait); k++) {
+		const uint32_t place = (waiter->place + k) % barrier->parties;
+		const uint64_t seen = load_place(waiter, place);
+		const struct lease_slot *slot;
+		int error;
+
+		if (seen & PLACE_LOST)
+			return break_again(barrier, word);
+		if (!place_owner(seen))
+			continue;
+		error = barrier_judge(barrier, place, seen, &waiter->stuck, &until);
+		if (error)
+			return error;
+		slot = &barrier->arena->leases[place_owner(seen) - 1];
+		wait_not_after(&waiter->wait, lease_word_expiry(atomic_load(&slot->state)));
+		if (!wait_on_owner(&waiter->wait, atomic_load(&slot->owner)))
+			return -EAGAIN;
+		if (place_has_arrived(seen, waiter->phase))
+			break;
+	}
+	wait_not_after(&waiter->wait, until);
+	return 0;
+}
+
+// A member's end is told to one of those who watch it, and that one to all: whoever changed the word
+// last may have died before its wake.
+static void pass_on(const struct waiter *waiter)
+{
+	for (size_t i = 0; i < waiter->wait.owner_count; i++) {
+		if (owner_ended(waiter->barrier.arena, waiter->wait.owners[i])) {
+			barrier_wake(&waiter->barrier);
+			return;
+		}
+	}
+}
+
+static int sleep_on(struct waiter *waiter, uint64_t word, uint64_t until)
+{
+	const struct barrier *barrier = &waiter->barrier;
+	int error;
+
+	if (!waiter->waits) {
+		waiter->waits = true;
+		wait_begin(&waiter->wait, barrier->arena, waiter->lease, waiter->deadline);
+		deadlock_publish(waiter->lease, barrier->granule);
+	}
+	wait_round(&waiter->wait);
+	wait_not_after(&waiter->wait, until);
+	wait_on(&waiter->wait, futex_low_half(&barrier->object->word), (uint32_t)word);
+	error = watch_others(waiter, word);
+	if (error)
+		return error;
+	error = wait_sleep(&waiter->wait);
+	pass_on(waiter);
+	waiter->sees_all = waiter->wait.backstop_passed;
+	return error ? error : -EAGAIN;
+}
+
+// ---------------------------------------------------------------------------------------------
+
+// One look. 0: the phase is complete; -EAGAIN: look again; else the call's error.
+static int look(struct waiter *waiter)
+{
+	const struct barrier *barrier = &waiter->barrier;
+	const uint64_t word = atomic_load(&barrier->object->word);
+	uint64_t until = UINT64_MAX;
+	int all, error;
+
+	if (barrier_phase(word) >= waiter->phase)
+		return 0;
+	if ((word & BARRIER_BROKEN) || load_place(waiter, waiter->place) != waiter->own)
+		return -EOWNERDEAD; // or lost: withdraw() tells the two apart
+	all = have_all_arrived(waiter, word);
+	if (all < 0)
+		return all;
+	if (all || waiter->sees_all) {
+		error = judge_all(waiter, &until);
+		if (error)
+			return error;
+		waiter->sees_all = false;
+		if (all && until == UINT64_MAX)
+			return complete(waiter, word);
+	}
+	if (waiter->deadline.ns == 0)
+		return -EBUSY;
+	if (waiter->spins < SPINS && process_cpus() > 1) {
+		while (waiter->spins++ < SPINS &&
+		       atomic_load_explicit(&barrier->object->word, memory_order_relaxed) == word)
+			pause_cpu();
+		return -EAGAIN;
+	}
+	return sleep_on(waiter, word, until);
+}
+
+// Takes the arrival back, unless the phase is complete: then 0. Else `error`, or -ESTALE.
+static int withdraw(const struct waiter *waiter, int error)
+{
+	const struct barrier *barrier = &waiter->barrier;
+	shared_u64 *at = &barrier->object->places[waiter->place];
+	uint64_t seen = waiter->own, word;
+
+	// First the place, then the epoch: whoever loads the word after that sees the place.
+	if (!atomic_compare_exchange_strong(at, &seen, place_next(seen, waiter->lease->name)) &&
+	    place_owner(seen) != waiter->lease->name)
+		return -ESTALE;
+	word = atomic_load(&barrier->object->word);
+	do {
+		if (barrier_phase(word) >= waiter->phase)
+			return 0;
+	} while (!(word & BARRIER_BROKEN) && // a reset counts the epoch up as well
+		 !atomic_compare_exchange_weak(&barrier->object->word, &word,
+					       barrier_next_epoch(word)));
+	// Those whom it watched on for; and all, should who broke the barrier have died before its wake.
+	barrier_wake(barrier);
+	return word & BARRIER_BROKEN ? -EOWNERDEAD : error;
+}
+
+// ours → ours, arrived at the phase after the one that the word says is complete.
+static int arrive(struct waiter *waiter)
+{
+	const struct barrier *barrier = &waiter->barrier;
+	shared_u64 *at = &barrier->object->places[waiter->place];
+	const uint64_t word = atomic_load(&barrier->object->word);
+	uint64_t seen = atomic_load_explicit(at, memory_order_relaxed);
+
+	if (word & BARRIER_BROKEN)
+		return -EOWNERDEAD;
+	if (barrier_phase(word) == BARRIER_PHASE_MAX)
+		return -EOVERFLOW;
+	waiter->phase = barrier_phase(word) + 1;
+	do {
+		if (place_owner(seen) != waiter->lease->name)
+			return -ESTALE;
+		waiter->own = place_next(seen, waiter->lease->name | place_arrival(waiter->phase));
+	} while (!atomic_compare_exchange_weak(at, &seen, waiter->own));
+	return 0;
+}
+
+static int await_phase(struct waiter *waiter)
+{
+	int error = arrive(waiter);
+
+	if (error)
+		return error;
+	do {
+		error = look(waiter);
+	} while (error == -EAGAIN);
+	if (waiter->waits)
+		deadlock_clear(waiter->lease);
+	if (error && error != -ESTALE)
+		error = withdraw(waiter, error);
+	if (!error &&
+	    (waiter->waits ? lease_check(waiter->lease) != 0 : !lease_is_live(waiter->lease)))
+		error = -ESTALE;
+	return error;
+}
+
+int lh_barrier_wait(const lh_barrier *barrier, lh_lease *lease, lh_deadline deadline,
+		    lh_grant *ret_grant)
+{
+	struct waiter waiter; // field by field: `wait` is large
+	bool joins;
+	int64_t place;
+	int error = barrier ? primitive_check_call(barrier->private_, LH_KIND_BARRIER, lease)
+			    : -EINVAL;
+
+	if (!error)
+		error = lease_is_live(lease) ? lease_check_cancel(lease) : -ESTALE;
+	if (error)
+		return error;
+	waiter.barrier = barrier_of(barrier);
+	if (atomic_load_explicit(&waiter.barrier.object->word, memory_order_relaxed) &
+	    BARRIER_BROKEN)
+		return -EOWNERDEAD;
+	place = barrier_find(&waiter.barrier, lease->index + 1);
+	waiter.place = (uint32_t)place;
+	joins = place < 0;
+	if (joins)
+		error = barrier_join(&waiter.barrier, lease, barrier->private_[2], &waiter.place);
+	if (error)
+		return error;
+	waiter.lease = lease;
+	waiter.deadline = deadline;
+	waiter.leader = false;
+	waiter.waits = false;
+	waiter.sees_all = false;
+	waiter.spins = 0;
+	waiter.stuck = (struct primitive_stuck){ 0 };
+	error = await_phase(&waiter);
+	if (error && error != -ESTALE && joins)
+		barrier_leave(&waiter.barrier, lease, waiter.place);
+	if (!error && ret_grant)
+		*ret_grant = (lh_grant){ .token = waiter.phase,
+					 .flags = waiter.leader ? LH_GRANT_LEADER : 0 };
+	return error;
+}
