@@ -6,6 +6,7 @@
 static const struct kind_ops *const table[] = {
 	[LH_KIND_REGION] = &region_ops,
 	[LH_KIND_MUTEX] = &mutex_ops,
+	[LH_KIND_CONDVAR] = &condvar_ops,
 };
 
 const struct kind_ops *kind_ops(uint32_t kind)

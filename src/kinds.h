@@ -4,6 +4,7 @@
 
 #include "arena/kind.h"
 
-extern const struct kind_ops mutex_ops; // src/mutex.c
+extern const struct kind_ops condvar_ops; // src/condvar.c
+extern const struct kind_ops mutex_ops;   // src/mutex.c
 
 #endif

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FUTEX_WORDS 8
+#define FUTEX_WORDS 16
 #define FUTEX_SLICE_NS UINT64_C(2000000)
 #define FUTEX_NEVER UINT64_MAX
 

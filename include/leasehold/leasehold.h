@@ -10,6 +10,7 @@
 #include <leasehold/api.h>
 #include <leasehold/arena.h>
 #include <leasehold/cancel.h>
+#include <leasehold/condvar.h>
 #include <leasehold/error.h>
 #include <leasehold/grant.h>
 #include <leasehold/guard.h>
