@@ -140,7 +140,14 @@ struct lease_slot {
 	// second line: seldom read
 	shared_u64 ttl_ns;
 	uint8_t label[LAYOUT_LABEL_SIZE]; /* written like id */
-	uint64_t reserved[3];
+	shared_u64
+		condition; /* CONDITION_…: the condvar it waits for; the low half is the futex its
+			       * user sleeps on; written by its user, marked by who signals,
+			       * cleared by its user or who clears up behind it */
+	shared_u32 ticket; /* its place among those who wait there; written by its user, read by
+			    * all once CONDITION_QUEUED is set */
+	uint32_t pad;
+	uint64_t reserved;
 };
 
 enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD = 3 };
@@ -158,6 +165,20 @@ enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD
 #define EDGE_SEQUENCE_STEP UINT64_C(2)
 #define EDGE_SEQUENCE_MASK UINT64_C(0xfffffffe)
 #define EDGE_WANTED_SHIFT 32
+
+// {condvar's granule, sequence, queued, awake, mark}. The sequence is fresh with every wait, whoever
+// has the slot, so a CAS of the exact word is a CAS of that one wait. src/condvar.h has the protocol.
+//	MARK    a signal is for this waiter. Wrongly set: a spurious wake. Wrongly clear: fatal, the
+//		signal is lost.
+//	AWAKE   its user has stopped sleeping, and watches nobody any more. Wrongly set: needless
+//		looks. Wrongly clear: fatal when two die, as nobody watches the one before it.
+//	QUEUED  `ticket` is that of this wait. Wrongly clear: fatal, it gets no signal.
+#define CONDITION_MARK UINT64_C(1)
+#define CONDITION_AWAKE UINT64_C(2)
+#define CONDITION_QUEUED UINT64_C(4)
+#define CONDITION_SEQUENCE_STEP UINT64_C(8)
+#define CONDITION_SEQUENCE_MASK UINT64_C(0xfffffff8)
+#define CONDITION_WANTED_SHIFT 32
 
 // ---------------------------------------------------------------------------------------------
 // Hold table: what one lease holds or is about to acquire. Written by the lease's user alone; what a

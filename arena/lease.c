@@ -230,6 +230,10 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 			      atomic_load_explicit(&slot->edge, memory_order_relaxed) &
 				      EDGE_SEQUENCE_MASK,
 			      memory_order_relaxed);
+	atomic_store_explicit(&slot->condition,
+			      atomic_load_explicit(&slot->condition, memory_order_relaxed) &
+				      CONDITION_SEQUENCE_MASK,
+			      memory_order_relaxed);
 	atomic_store_explicit(&slot->waiting_since, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->probe_lines, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->flags, options->flags, memory_order_relaxed);

@@ -13,6 +13,7 @@ void wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *leas
 	wait->lease = lease;
 	wait->deadline = deadline;
 	wait->backstop_ns = WAIT_BACKSTOP_FIRST_NS;
+	wait->steadfast = false;
 	wait_round(wait);
 }
 
@@ -62,7 +63,7 @@ static void add_own_words(struct wait *wait)
 		return;
 	wait->words[wait->count++] = (struct futex_word){ futex_low_half(&lease->slot->edge),
 							  (uint32_t)wait->edge, false };
-	if (lease->cancel)
+	if (lease->cancel && !wait->steadfast)
 		wait->words[wait->count++] = (struct futex_word){ &lease->cancel->fired, 0, true };
 	wait_not_after(wait, lease_expiry(lease));
 }
@@ -74,13 +75,14 @@ static int outcome(const struct wait *wait, int slept)
 	if (slept == -EFAULT)
 		return -EBADMSG;
 	if (wait->lease) {
-		error = lease_check_cancel(wait->lease);
+		error = wait->steadfast ? 0 : lease_check_cancel(wait->lease);
 		if (!error)
 			error = lease_check(wait->lease);
 	}
 	if (error)
 		return error;
-	if (slept == -EINTR && wait->lease && (wait->lease->flags & LH_LEASE_INTERRUPTIBLE))
+	if (slept == -EINTR && wait->lease && !wait->steadfast &&
+	    (wait->lease->flags & LH_LEASE_INTERRUPTIBLE))
 		return -EINTR;
 	if (wait->deadline.ns != UINT64_MAX && clock_now() >= wait->deadline.ns)
 		return -ETIMEDOUT;

@@ -23,6 +23,7 @@ struct wait {
 	lh_deadline deadline;
 	uint64_t backstop_ns;
 	bool backstop_passed; // it ended the last sleep
+	bool steadfast;       // neither the cancel token nor a signal handler ends it
 	uint64_t until_ns;
 	uint64_t edge; // the lease's edge as published: its poke word
 	size_t count;

@@ -220,6 +220,19 @@ static void audit_holds(struct audit *audit, uint32_t slot)
 	}
 }
 
+static void audit_condition(struct audit *audit, uint32_t slot)
+{
+	const shared_u64 *word = &audit->arena->leases[slot].condition;
+	const uint64_t condition = atomic_load(word);
+	const uint32_t granule = (uint32_t)(condition >> CONDITION_WANTED_SHIFT);
+	const struct object_header *header = arena_object(audit->arena, granule);
+
+	if (granule && (!header || header->kind != LH_KIND_CONDVAR) && settled(word, condition))
+		find(audit, LH_CHECK_CORRUPT, place(audit, word),
+		     "lease slot %u waits for a condvar at %llu, where there is none", slot,
+		     (unsigned long long)granule * LAYOUT_LINE);
+}
+
 static void audit_lease(struct audit *audit, uint32_t slot)
 {
 	const struct lh_arena *arena = audit->arena;
@@ -242,6 +255,7 @@ static void audit_lease(struct audit *audit, uint32_t slot)
 		find(audit, LH_CHECK_STALE, place(audit, lease),
 		     "lease slot %u: %s, not yet cleared", slot, lh_lease_state_name(state));
 	audit_holds(audit, slot);
+	audit_condition(audit, slot);
 	if (deadlock_seen(arena, slot))
 		find(audit, LH_CHECK_DEADLOCK, place(audit, lease),
 		     "lease slot %u waits in a cycle", slot);

@@ -10,6 +10,7 @@ static const struct kind_ops *const table[] = {
 	[LH_KIND_SEMAPHORE] = &semaphore_ops,
 	[LH_KIND_BARRIER] = &barrier_ops,
 	[LH_KIND_ONCE] = &once_ops,
+	[LH_KIND_CONDVAR] = &condvar_ops,
 };
 
 const struct kind_ops *kind_ops(uint32_t kind)

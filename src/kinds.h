@@ -11,5 +11,7 @@ extern const struct kind_ops semaphore_ops; // src/semaphore.c
 extern const struct kind_ops barrier_ops; // src/barrier.c
 extern const struct kind_ops mutex_ops;   // src/mutex.c
 extern const struct kind_ops once_ops;    // src/once.c
+extern const struct kind_ops condvar_ops; // src/condvar.c
+extern const struct kind_ops mutex_ops;   // src/mutex.c
 
 #endif

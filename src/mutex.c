@@ -179,6 +179,23 @@ static __attribute__((noinline)) int lock_slow(const lh_mutex *mutex, lh_lease *
 	return mutex_acquire(&attempt);
 }
 
+int mutex_retake(const lh_mutex *mutex, struct lh_lease *lease, struct hold_record *record,
+		 lh_grant *ret_grant)
+{
+	const struct mutex_attempt attempt = { .arena = mutex_arena(mutex),
+					       .header = mutex_header(mutex),
+					       .granule = mutex_granule(mutex),
+					       .no_repair = is_no_repair(mutex),
+					       .lease = lease,
+					       .record = record,
+					       .own_record = mutex->private_[2],
+					       .deadline = LH_FOREVER,
+					       .grant = ret_grant,
+					       .steadfast = true };
+
+	return mutex_acquire(&attempt);
+}
+
 int lh_mutex_lock(const lh_mutex *mutex, lh_lease *lease, lh_deadline deadline, lh_grant *ret_grant)
 {
 	struct object_header *header;
@@ -259,19 +276,29 @@ static __attribute__((noinline)) int finish_plain(struct object_header *header,
 	return 0;
 }
 
+int mutex_let_go(struct lh_lease *lease, struct object_header *header)
+{
+	const uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
+
+	if (word_owner(word) != lease->name)
+		return primitive_not_held(lease);
+	if (!(word & WORD_PLAIN))
+		return lease_is_live(lease) ? mutex_free(lease->arena, header, lease) : -ESTALE;
+	if (free_plain(header, word))
+		futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+	return 0;
+}
+
 static int unlock(struct lh_lease *lease, struct object_header *header, struct hold_record *record)
 {
 	const uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
-	int error = 0;
+	int error;
 
 	if (word_owner(word) != lease->name)
 		return primitive_not_held(lease);
 	if (!record)
 		return -EBADMSG;
-	if ((word & WORD_PLAIN) && free_plain(header, word))
-		return finish_plain(header, record);
-	if (!(word & WORD_PLAIN))
-		error = lease_is_live(lease) ? mutex_free(lease->arena, header, lease) : -ESTALE;
+	error = mutex_let_go(lease, header);
 	if (!error)
 		hold_clear(record);
 	return error;
@@ -307,6 +334,14 @@ int lh_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
 		return finish_plain(header, record);
 	hold_clear(record);
 	return 0;
+}
+
+int mutex_check_held(const lh_mutex *mutex, const struct lh_lease *lease)
+{
+	const uint64_t word = atomic_load_explicit(&mutex_header(mutex)->word,
+						   memory_order_relaxed);
+
+	return word_owner(word) == lease->name && lease_is_live(lease) ? 0 : not_held(lease);
 }
 
 int lh_mutex_consistent(const lh_mutex *mutex, lh_lease *lease)

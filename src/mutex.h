@@ -23,6 +23,7 @@ struct mutex_attempt {
 	lh_grant *grant;  // NULL: who wants no news of damage is not granted it
 	bool no_plain;    // its owner never frees it by a plain store
 	bool keep_record; // the caller clears the record of a call that failed
+	bool steadfast;  // neither the cancel token nor a signal handler ends it
 };
 
 static inline struct lh_arena *mutex_arena(const lh_mutex *mutex)
@@ -47,6 +48,15 @@ int mutex_acquire(const struct mutex_attempt *attempt);
 // Frees the word of a lock that the lease holds by other than a plain store, and wakes who is to be
 // woken. 0; -ESTALE if the word is not its own any more.
 int mutex_free(struct lh_arena *arena, struct object_header *header, struct lh_lease *lease);
+
+// For a condvar's wait. Whether the lease holds it: 0, -EPERM or -ESTALE.
+int mutex_check_held(const lh_mutex *mutex, const struct lh_lease *lease);
+// Unlocks it and leaves the record, as that of an intent. 0; -ESTALE or -EPERM: not held.
+int mutex_let_go(struct lh_lease *lease, struct object_header *header);
+// Locks it again under that record, whatever the cancel token, signal handlers and damage say. On any
+// error the record is cleared.
+int mutex_retake(const lh_mutex *mutex, struct lh_lease *lease, struct hold_record *record,
+		 lh_grant *ret_grant);
 
 // kind.h says what it does.
 bool mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);

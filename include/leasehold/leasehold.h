@@ -11,6 +11,7 @@
 #include <leasehold/arena.h>
 #include <leasehold/barrier.h>
 #include <leasehold/cancel.h>
+#include <leasehold/condvar.h>
 #include <leasehold/error.h>
 #include <leasehold/grant.h>
 #include <leasehold/guard.h>

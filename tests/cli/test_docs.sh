@@ -32,11 +32,12 @@ functions=$(awk '
 	}' arena/*.c src/*.c | sort -u)
 [ "$(wc -w <<<"$functions")" -gt 30 ] || complain "too few functions found: $functions"
 for function in $functions; do
-	grep -qw "$function" docs/protocol.md || complain "docs/protocol.md lacks $function"
+	grep -qw "$function" docs/protocol.md docs/protocol/*.md ||
+		complain "docs/protocol.md and docs/protocol/ lack $function"
 done
 
 echo "-- links and file names"
-for document in README.md docs/*.md docs/decisions/*.md; do
+for document in README.md docs/*.md docs/protocol/*.md docs/decisions/*.md; do
 	while read -r target; do
 		[ -e "$(dirname "$document")/$target" ] || complain "$document links to $target"
 	done < <(grep -o '](\([^)]*\))' "$document" | tr -d ']()' | sed 's/#.*//' | grep -v '^https\?:')
