@@ -35,7 +35,8 @@ int lh_next_placement(const lh_arena *arena, uint64_t *cursor, struct lh_placeme
 			.offset = copy.placement.offset,
 			.size = copy.placement.size,
 			.kind = copy.placement.kind,
-			.count = copy.placement.count,
+			.count = copy.placement.count ? copy.placement.count
+						      : copy.placement.parameter,
 			.data_size = copy.placement.data_size,
 			.lease = copy.placement.lease,
 			.flags = copy.placement.flags,

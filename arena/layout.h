@@ -239,9 +239,24 @@ struct object_header {
 	uint32_t index;         /* of the element in its array */
 	uint64_t data_size;
 	uint32_t flags;
-	uint32_t pad;
+	uint32_t parameter; /* slots of a watch or cell */
 };
 
+// ---------------------------------------------------------------------------------------------
+// Watch and cell: behind the header stand `parameter` slots, each a line of its own and, where values
+// may be larger than 8 bytes, the value's bytes rounded up to lines. `word` of the header names who
+// may publish and the slot that has the newest value (src/slots.h has its bits). What a slot says is
+// written by who has tagged it, and never while the word names it.
+struct value_slot {
+	shared_u64 sequence; /* odd: {lease id, 1} of who is writing, or was when it ended; even:
+			      * the token it was written under, times 2; CASed to tag it */
+	shared_u64 version;  /* of the value: counts what was published, from 1 */
+	shared_u64 size;     /* of the value in bytes */
+	shared_u64 small;    /* the value, where all are at most 8 bytes */
+	uint64_t reserved[4];
+};
+
+_Static_assert(sizeof(struct value_slot) == LAYOUT_LINE, "a value begins on a cache line");
 _Static_assert(sizeof(struct object_header) == LAYOUT_LINE, "a header takes one cache line");
 _Static_assert(sizeof(struct lease_slot) == 2ul * LAYOUT_LINE, "lease slots take two lines");
 _Static_assert(offsetof(struct lease_slot, ttl_ns) == LAYOUT_LINE, "the hot fields fill a line");

@@ -19,7 +19,8 @@
 
 struct wait {
 	struct lh_arena *arena;
-	struct lh_lease *lease; // NULL: a wait without one
+	struct lh_lease *lease;   // NULL: a wait without one
+	struct lh_cancel *cancel; // the lease's; who waits without one may set another. NULL: none
 	lh_deadline deadline;
 	uint64_t backstop_ns;
 	bool backstop_passed; // it ended the last sleep

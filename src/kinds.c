@@ -6,6 +6,8 @@
 static const struct kind_ops *const table[] = {
 	[LH_KIND_REGION] = &region_ops,
 	[LH_KIND_MUTEX] = &mutex_ops,
+	[LH_KIND_WATCH] = &watch_ops,
+	[LH_KIND_CELL] = &cell_ops,
 };
 
 const struct kind_ops *kind_ops(uint32_t kind)

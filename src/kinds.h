@@ -5,5 +5,7 @@
 #include "arena/kind.h"
 
 extern const struct kind_ops mutex_ops; // src/mutex.c
+extern const struct kind_ops watch_ops; // src/watch.c
+extern const struct kind_ops cell_ops;  // src/cell.c
 
 #endif

@@ -10,6 +10,7 @@
 #include <leasehold/api.h>
 #include <leasehold/arena.h>
 #include <leasehold/cancel.h>
+#include <leasehold/cell.h>
 #include <leasehold/error.h>
 #include <leasehold/grant.h>
 #include <leasehold/guard.h>
@@ -17,5 +18,6 @@
 #include <leasehold/lease.h>
 #include <leasehold/mutex.h>
 #include <leasehold/time.h>
+#include <leasehold/watch.h>
 
 #endif
