@@ -210,7 +210,7 @@ int lh_cell_begin(const lh_cell *cell, lh_lease *lease, lh_deadline deadline, vo
 	error = begin(&drafter, draft, ret_draft, ret_grant);
 	if (error)
 		free(draft);
-	return error;
+	return error == -EBUSY && lease_check(lease) ? -ESTALE : error;
 }
 
 // ---------------------------------------------------------------------------------------------

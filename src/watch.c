@@ -101,6 +101,8 @@ static int claim(const struct slots *slots, struct lh_lease *lease, int *rounds,
 		if (slots_word_owner(*ret_word) == lease->name)
 			return 0;
 		error = try_claim(slots, lease, *ret_word, rounds);
+		if (error == -EBUSY && lease_check(lease))
+			return -ESTALE; // the other may have succeeded this one
 		if (error && error != -EAGAIN)
 			return error;
 	}
