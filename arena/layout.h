@@ -262,7 +262,7 @@ struct object_header {
 	uint32_t index;         /* of the element in its array */
 	uint64_t data_size;
 	uint32_t flags;
-	uint32_t pad;
+	uint32_t parameter; /* slots of a watch or cell */
 };
 
 // ---------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ struct rwlock_object {
 	shared_u64 reserved[7];
 };
 
-_Static_assert(sizeof(struct rwlock_object) == 3ul * LAYOUT_LINE, "three lines");
+// ---------------------------------------------------------------------------------------------
 // Semaphore (src/semaphore.h). The header's word is its *baton*, a mutex in all but name: whoever
 // wants several permits, or must wait for one, holds it meanwhile.
 //
@@ -302,6 +302,7 @@ struct semaphore {
 	shared_u64 owners[]; /* 0 → id by who takes, id → 0 by its owner or reapers */
 };
 
+// ---------------------------------------------------------------------------------------------
 // Barrier (src/barrier.h says what the bits of its words mean). Its first line is an object_header
 // that has no waiters' fields.
 struct barrier_object {
@@ -329,13 +330,29 @@ struct once_object {
 	uint32_t flags, pad;
 };
 
+// ---------------------------------------------------------------------------------------------
+// Watch and cell: behind the header stand `parameter` slots, each a line of its own and, where values
+// may be larger than 8 bytes, the value's bytes rounded up to lines. `word` of the header names who
+// may publish and the slot that has the newest value (src/slots.h has its bits). What a slot says is
+// written by who has tagged it, and never while the word names it.
+struct value_slot {
+	shared_u64 sequence; /* odd: {lease id, 1} of who is writing, or was when it ended; even:
+			      * the token it was written under, times 2; CASed to tag it */
+	shared_u64 version;  /* of the value: counts what was published, from 1 */
+	shared_u64 size;     /* of the value in bytes */
+	shared_u64 small;    /* the value, where all are at most 8 bytes */
+	uint64_t reserved[4];
+};
+
+_Static_assert(sizeof(struct value_slot) == LAYOUT_LINE, "a value begins on a cache line");
+_Static_assert(sizeof(struct object_header) == LAYOUT_LINE, "a header takes one cache line");
+_Static_assert(sizeof(struct semaphore) == 2ul * LAYOUT_LINE, "owner words begin on a line");
+_Static_assert(sizeof(struct rwlock_object) == 3ul * LAYOUT_LINE, "an rwlock takes three lines");
 _Static_assert(sizeof(struct barrier_object) == LAYOUT_LINE, "places begin on a line");
 _Static_assert(sizeof(struct once_object) == LAYOUT_LINE, "slots begin on a line");
 _Static_assert(offsetof(struct barrier_object, kind) == offsetof(struct object_header, kind) &&
 		       offsetof(struct once_object, kind) == offsetof(struct object_header, kind),
 	       "every primitive says its kind in the same place");
-_Static_assert(sizeof(struct object_header) == LAYOUT_LINE, "a header takes one cache line");
-_Static_assert(sizeof(struct semaphore) == 2ul * LAYOUT_LINE, "owner words begin on a line");
 _Static_assert(sizeof(struct lease_slot) == 2ul * LAYOUT_LINE, "lease slots take two lines");
 _Static_assert(offsetof(struct lease_slot, ttl_ns) == LAYOUT_LINE, "the hot fields fill a line");
 _Static_assert(sizeof(struct owner_entry) % LAYOUT_LINE == 0, "owner entries are lines");

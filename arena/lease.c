@@ -109,6 +109,48 @@ uint64_t lh_lease_id(const lh_lease *lease)
 }
 
 // ---------------------------------------------------------------------------------------------
+// The handle's memory
+
+struct lease_memory *lease_memory_make(uint64_t size)
+{
+	const size_t whole = (sizeof(struct lease_memory) + size + 63) / 64 * 64;
+
+	return aligned_alloc(_Alignof(struct lease_memory), whole);
+}
+
+void lease_memory_link(struct lh_lease *lease, struct lease_memory *memory)
+{
+	memory->next = lease->memory;
+	lease->memory = memory;
+}
+
+struct lease_memory *lease_memory_find(const struct lh_lease *lease, uint32_t granule)
+{
+	struct lease_memory *memory = lease->memory;
+
+	while (memory && memory->granule != granule)
+		memory = memory->next;
+	return memory;
+}
+
+void lease_memory_drop(struct lh_lease *lease, struct lease_memory *memory)
+{
+	struct lease_memory **link = &lease->memory;
+
+	while (*link != memory)
+		link = &(*link)->next;
+	*link = memory->next;
+	free(memory);
+}
+
+static void free_handle(struct lh_lease *lease)
+{
+	while (lease->memory)
+		lease_memory_drop(lease, lease->memory);
+	free(lease);
+}
+
+// ---------------------------------------------------------------------------------------------
 // Acquiring
 
 // The expiry stamp for a TTL from now, rounded up to ms; -EINVAL beyond what the word can say.
@@ -341,7 +383,7 @@ int lh_lease_acquire(lh_arena *arena, const struct lh_lease_options *options, lh
 	error = lease->flags & LH_LEASE_PROCESS ? keeper_run(acquire_as_owner, &acquisition)
 						: acquire_as_owner(&acquisition);
 	if (error) {
-		free(lease);
+		free_handle(lease);
 		return error;
 	}
 	lease->fork_generation = process_generation();
@@ -485,7 +527,7 @@ static void free_private(struct lh_lease *lease)
 	if (lease->share && lease->share->thread_lease == lease)
 		lease->share->thread_lease = NULL;
 	unlink_from_thread(lease);
-	free(lease);
+	free_handle(lease);
 }
 
 // LIVE → FREE, then the slot is nobody's. -ESTALE: it was lost; then it is buried.
@@ -514,7 +556,7 @@ int lh_lease_release(lh_lease *lease)
 	if (error) { // inherited over fork, or its thread has ended
 		keeper_free_inherited(lease);
 		unlink_from_thread(lease);
-		free(lease);
+		free_handle(lease);
 		return error;
 	}
 	error = keeper_drop(lease);
@@ -575,7 +617,7 @@ void lease_thread_exits(struct thread_state *thread)
 		lease->share = NULL;
 		lease->thread_link = NULL;
 		if (lease->is_thread_lease)
-			free(lease);
+			free_handle(lease);
 		lease = next;
 	}
 }

@@ -35,7 +35,23 @@ struct lh_lease {
 	struct lh_lease **thread_link;
 	bool is_thread_lease;     // made by lh_thread_lease
 	struct keeper_duty *duty; // keeper.c
+	struct lease_memory *memory;
 };
+
+// Private memory that goes with a lease's handle (a cell's draft), in a forked child too. Used like
+// the lease, by one thread at a time.
+struct lease_memory {
+	struct lease_memory *next;
+	uint32_t granule; // of the object that it is for
+	uint64_t token;   // of the grant
+	_Alignas(64) uint8_t bytes[];
+};
+
+// Not linked to the lease yet; NULL: no memory.
+struct lease_memory *lease_memory_make(uint64_t size);
+void lease_memory_link(struct lh_lease *lease, struct lease_memory *memory);
+struct lease_memory *lease_memory_find(const struct lh_lease *lease, uint32_t granule);
+void lease_memory_drop(struct lh_lease *lease, struct lease_memory *memory);
 
 // -ESTALE, -EPERM or 0: may the calling thread use it, as far as private memory tells.
 int lease_check_caller(const struct lh_lease *lease);

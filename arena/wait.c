@@ -11,9 +11,10 @@ void wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *leas
 {
 	wait->arena = arena;
 	wait->lease = lease;
+	wait->cancel = lease ? lease->cancel : NULL;
 	wait->deadline = deadline;
 	wait->backstop_ns = WAIT_BACKSTOP_FIRST_NS;
-	wait->steadfast = false;
+	wait->interruptible = lease && (lease->flags & LH_LEASE_INTERRUPTIBLE);
 	wait_round(wait);
 }
 
@@ -59,12 +60,12 @@ static void add_own_words(struct wait *wait)
 {
 	struct lh_lease *lease = wait->lease;
 
+	if (wait->cancel)
+		wait->words[wait->count++] = (struct futex_word){ &wait->cancel->fired, 0, true };
 	if (!lease)
 		return;
 	wait->words[wait->count++] = (struct futex_word){ futex_low_half(&lease->slot->edge),
 							  (uint32_t)wait->edge, false };
-	if (lease->cancel && !wait->steadfast)
-		wait->words[wait->count++] = (struct futex_word){ &lease->cancel->fired, 0, true };
 	wait_not_after(wait, lease_expiry(lease));
 }
 
@@ -74,15 +75,13 @@ static int outcome(const struct wait *wait, int slept)
 
 	if (slept == -EFAULT)
 		return -EBADMSG;
-	if (wait->lease) {
-		error = wait->steadfast ? 0 : lease_check_cancel(wait->lease);
-		if (!error)
-			error = lease_check(wait->lease);
-	}
+	if (wait->cancel && atomic_load_explicit(&wait->cancel->fired, memory_order_acquire))
+		return -ECANCELED;
+	if (wait->lease)
+		error = lease_check(wait->lease);
 	if (error)
 		return error;
-	if (slept == -EINTR && wait->lease && !wait->steadfast &&
-	    (wait->lease->flags & LH_LEASE_INTERRUPTIBLE))
+	if (slept == -EINTR && wait->interruptible)
 		return -EINTR;
 	if (wait->deadline.ns != UINT64_MAX && clock_now() >= wait->deadline.ns)
 		return -ETIMEDOUT;

@@ -19,11 +19,12 @@
 
 struct wait {
 	struct lh_arena *arena;
-	struct lh_lease *lease; // NULL: a wait without one
+	struct lh_lease *lease;   // NULL: a wait without one
+	struct lh_cancel *cancel; // the lease's; who waits without one may set another. NULL: none
 	lh_deadline deadline;
 	uint64_t backstop_ns;
 	bool backstop_passed; // it ended the last sleep
-	bool steadfast;       // neither the cancel token nor a signal handler ends it
+	bool interruptible;   // a signal handler ends it
 	uint64_t until_ns;
 	uint64_t edge; // the lease's edge as published: its poke word
 	size_t count;

@@ -341,7 +341,8 @@ int mutex_check_held(const lh_mutex *mutex, const struct lh_lease *lease)
 	const uint64_t word = atomic_load_explicit(&mutex_header(mutex)->word,
 						   memory_order_relaxed);
 
-	return word_owner(word) == lease->name && lease_is_live(lease) ? 0 : not_held(lease);
+	return word_owner(word) == lease->name && lease_is_live(lease) ? 0
+								       : primitive_not_held(lease);
 }
 
 int lh_mutex_consistent(const lh_mutex *mutex, lh_lease *lease)

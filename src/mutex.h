@@ -23,7 +23,7 @@ struct mutex_attempt {
 	lh_grant *grant;  // NULL: who wants no news of damage is not granted it
 	bool no_plain;    // its owner never frees it by a plain store
 	bool keep_record; // the caller clears the record of a call that failed
-	bool steadfast;  // neither the cancel token nor a signal handler ends it
+	bool steadfast;   // neither the cancel token nor a signal handler ends it
 };
 
 static inline struct lh_arena *mutex_arena(const lh_mutex *mutex)

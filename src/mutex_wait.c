@@ -252,7 +252,10 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint
 	if (!waiter->began_ns) {
 		waiter->began_ns = clock_now();
 		wait_begin(&waiter->wait, waiter->attempt->arena, lease, waiter->attempt->deadline);
-		waiter->wait.steadfast = waiter->attempt->steadfast;
+		if (waiter->attempt->steadfast) {
+			waiter->wait.cancel = NULL;
+			waiter->wait.interruptible = false;
+		}
 		deadlock_publish(lease, waiter->attempt->granule);
 	}
 	if (!waiter->queued)

@@ -25,6 +25,7 @@ void primitive_prepare_header(struct object_header *header, const struct placeme
 	header->kind = placement->kind;
 	header->data_size = placement->data_size;
 	header->flags = placement->flags;
+	header->parameter = placement->parameter;
 }
 
 static void prepare_single(void *bytes, const struct placement *placement)

@@ -107,14 +107,6 @@ int primitive_check_call(const uint64_t handle[4], uint32_t kind, const struct l
 // The same for calls that need no lease.
 int primitive_check_handle(const uint64_t handle[4], uint32_t kind);
 
-// Whether the lease's calls may go the short way: the calling thread's, of this process, without TTL
-// and cancel token, on the handle's arena.
-static inline bool primitive_is_simple(const uint64_t handle[4], const struct lh_lease *lease)
-{
-	return process_thread_is(atomic_load_explicit(lease->guard, memory_order_relaxed)) &&
-	       (uintptr_t)lease->arena == handle[0];
-}
-
 // Judges the lease in `slot`, which `word` of an object names. 0: it has what the word says; wait, but
 // not beyond *until, which is lowered if nothing wakes when that ends. PRIMITIVE_LOST: *ret_lost is to
 // be cleared up behind. -EAGAIN: look at the word again. -EBADMSG: the word names nobody.

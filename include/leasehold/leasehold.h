@@ -11,6 +11,7 @@
 #include <leasehold/arena.h>
 #include <leasehold/barrier.h>
 #include <leasehold/cancel.h>
+#include <leasehold/cell.h>
 #include <leasehold/condvar.h>
 #include <leasehold/error.h>
 #include <leasehold/grant.h>
@@ -18,9 +19,10 @@
 #include <leasehold/inspect.h>
 #include <leasehold/lease.h>
 #include <leasehold/mutex.h>
+#include <leasehold/once.h>
 #include <leasehold/rwlock.h>
 #include <leasehold/semaphore.h>
-#include <leasehold/once.h>
 #include <leasehold/time.h>
+#include <leasehold/watch.h>
 
 #endif

@@ -182,6 +182,19 @@ int crash_release(struct crash_scene *scene);
 int crash_region_acquire(struct crash_scene *scene); /* 100 bytes; the offset to shared->offset */
 int crash_region_release(struct crash_scene *scene);
 
+// ---- for strikes that stop instead of killing
+
+#define CRASH_LAST_MS 2 /* what crash_shorten leaves of its lease */
+
+struct lease_slot *crash_slot(const struct crash_scene *scene); /* the victim's */
+// SIGSTOP; what it had reached is observed. SIGCONT, and its end.
+void crash_stop(struct crash_scene *scene);
+void crash_resume(struct crash_scene *scene);
+// As the library's own thread may at any moment, it renews the victim's lease: to end very soon. When.
+uint64_t crash_shorten(struct crash_scene *scene);
+// Until the lease is lost and known to be, if nobody wanted what it held.
+void crash_await_loss(struct crash_scene *scene);
+
 // ---- for verifying
 
 // Fails the point, with a message that names it.

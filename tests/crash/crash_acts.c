@@ -230,3 +230,44 @@ void crash_stage_two(struct crash_scene *scene)
 	scene->placements = 2;
 	crash_must(scene, lh_mutex_at(scene->arena, LH_ANYWHERE, &options, &scene->other), "mutex");
 }
+
+// ---- stopping and going on -----------------------------------------------------------------------
+
+struct lease_slot *crash_slot(const struct crash_scene *scene)
+{
+	return &scene->arena->leases[scene->shared->slot];
+}
+
+void crash_stop(struct crash_scene *scene)
+{
+	int status;
+
+	crash_observe(scene);
+	stepper_detach(&scene->stepper, SIGSTOP);
+	CRASH_CHECK(scene,
+		    waitpid(scene->victim, &status, WUNTRACED) == scene->victim &&
+			    WIFSTOPPED(status),
+		    "it did not stop");
+}
+
+uint64_t crash_shorten(struct crash_scene *scene)
+{
+	struct lease_slot *slot = crash_slot(scene);
+
+	lease_slot_renew(slot, lease_id_incarnation(scene->shared->lease), LH_MS(CRASH_LAST_MS));
+	return lease_word_expiry(atomic_load(&slot->state));
+}
+
+void crash_await_loss(struct crash_scene *scene)
+{
+	while (lease_slot_remaining(crash_slot(scene), lease_id_incarnation(scene->shared->lease)))
+		;
+}
+
+void crash_resume(struct crash_scene *scene)
+{
+	int status;
+
+	kill(scene->victim, SIGCONT);
+	waitpid(scene->victim, &status, 0);
+}

@@ -23,8 +23,6 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#define LAST_MS 2 // what is left of its lease when it is stopped
-
 enum { AT_RELEASE = 9, RESULTS = 10 };
 static const char *const calls[RESULTS] = { "lock",   "unlock",         "consistent",
 					    "renew",  "region acquire", "region release",
@@ -98,45 +96,11 @@ static enum answer expected_answer(const struct crash_scene *scene, uint64_t sta
 
 // ---- the director --------------------------------------------------------------------------------
 
-static struct lease_slot *victims_slot(const struct crash_scene *scene)
-{
-	return &scene->arena->leases[scene->shared->slot];
-}
-
-static void stop_victim(struct crash_scene *scene)
-{
-	int status;
-
-	crash_observe(scene);
-	stepper_detach(&scene->stepper, SIGSTOP);
-	CRASH_CHECK(scene,
-		    waitpid(scene->victim, &status, WUNTRACED) == scene->victim &&
-			    WIFSTOPPED(status),
-		    "it did not stop");
-}
-
-// As the library's own thread may at any moment, it renews the lease: to end very soon.
-static uint64_t shorten(struct crash_scene *scene)
-{
-	struct lease_slot *slot = victims_slot(scene);
-
-	lease_slot_renew(slot, lease_id_incarnation(scene->shared->lease), LH_MS(LAST_MS));
-	return lease_word_expiry(atomic_load(&slot->state));
-}
-
-// Until the lease is lost and known to be, if nobody wanted what it held.
-static void await_loss(struct crash_scene *scene)
-{
-	while (lease_slot_remaining(victims_slot(scene),
-				    lease_id_incarnation(scene->shared->lease)))
-		;
-}
-
 // The slot of a lost lease whose owner runs is nobody else's, all others are to be had
 // but those of `others`.
 static void check_quarantine(struct crash_scene *scene, int others)
 {
-	const bool occupied = atomic_load(&victims_slot(scene)->owner) != 0;
+	const bool occupied = atomic_load(&crash_slot(scene)->owner) != 0;
 	lh_lease *leases[CRASH_LEASES];
 	const int expected = CRASH_LEASES - 1 - occupied - others;
 	int count = 0, error;
@@ -189,14 +153,6 @@ static void check_answers(struct crash_scene *scene, enum answer expected)
 		crash_count(scene, "answers older than the loss");
 }
 
-static void resume(struct crash_scene *scene)
-{
-	int status;
-
-	kill(scene->victim, SIGCONT);
-	waitpid(scene->victim, &status, 0);
-}
-
 // Those who wait behind the stopped one, or come now: nobody stands still for it. Whether one of them
 // has taken the mutex from it. (Others may have had it before.)
 static bool let_others_through(struct crash_scene *scene, uint64_t expiry)
@@ -232,13 +188,13 @@ static void stop_and_succeed(struct crash_scene *scene)
 	bool taken = false;
 	uint64_t expiry, word;
 
-	stop_victim(scene);
-	expected = expected_answer(scene, atomic_load(&victims_slot(scene)->state));
-	expiry = shorten(scene);
+	crash_stop(scene);
+	expected = expected_answer(scene, atomic_load(&crash_slot(scene)->state));
+	expiry = crash_shorten(scene);
 	if (scene->operation->impatient)
 		taken = let_others_through(scene, expiry);
 	succeed(scene, expiry, scene->held && !taken);
-	await_loss(scene);
+	crash_await_loss(scene);
 	check_quarantine(scene, 0);
 	atomic_store(data, 4711);
 	if (!held) {
@@ -247,7 +203,7 @@ static void stop_and_succeed(struct crash_scene *scene)
 		scene->damage = false;
 	}
 	word = atomic_load(&header->word);
-	resume(scene);
+	crash_resume(scene);
 	check_answers(scene, expected);
 	CRASH_CHECK(scene, atomic_load(data) == 4711, "G4: the successor's data was changed");
 	if (held) {
@@ -265,14 +221,14 @@ static void stop_and_succeed(struct crash_scene *scene)
 // Those behind an expired waiter learn of it from whoever clears up: no backstop is needed.
 static void stop_and_clear_up(struct crash_scene *scene)
 {
-	stop_victim(scene);
+	crash_stop(scene);
 	crash_add_waiter(scene);
-	shorten(scene);
-	await_loss(scene);
+	crash_shorten(scene);
+	crash_await_loss(scene);
 	check_quarantine(scene, 1);
 	crash_director_unlocks(scene);
 	crash_collect_waiters(scene);
-	resume(scene);
+	crash_resume(scene);
 	check_answers(scene, ANSWER_STALE);
 }
 

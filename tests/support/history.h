@@ -27,7 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HISTORY_WORKERS = 8, HISTORY_ENTRIES = 1 << 14, HISTORY_OBJECTS = 16 };
+enum { HISTORY_WORKERS = 8, HISTORY_ENTRIES = 1 << 16, HISTORY_OBJECTS = 16 };
 
 enum history_rule { HISTORY_NOTHING, HISTORY_HOLDS, HISTORY_VERSIONS, HISTORY_PHASES };
 

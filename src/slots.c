@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// docs/protocol/slots.md has the table of steps with the outcome of a crash at each;
+// tests/model/watch.pml and tests/model/cell.pml are the models.
+#include "src/slots.h"
+
+#include "arena/error.h"
+#include "arena/event.h"
+#include "arena/owner.h"
+#include "arena/sys/futex.h"
+#include "src/copy.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SMALL_SIZE sizeof(uint64_t)
+// A try fails only if all other slots were published between its begin and its end.
+#define MAX_TRIES 1000
+#define MAX_ROUNDS_UNCHANGED 10000 // a word that names a free slot and stays: damage
+
+// ---------------------------------------------------------------------------------------------
+// Placing
+
+static uint64_t slot_stride(uint64_t max_size)
+{
+	return LAYOUT_LINE + (max_size > SMALL_SIZE ? primitive_lines(max_size) : 0);
+}
+
+static struct value_slot *slot_at(const struct slots *slots, uint32_t index)
+{
+	return (struct value_slot *)((uint8_t *)(slots->header + 1) +
+				     index * slot_stride(slots->max_size));
+}
+
+int slots_check_options(uint32_t kind, const uint64_t reserved[4], uint64_t size, uint32_t slots,
+			uint64_t *ret_footprint)
+{
+	const uint32_t count = slots ? slots : SLOTS_DEFAULT;
+
+	if (primitive_check_options(kind, reserved, 0, 0))
+		return -EINVAL;
+	if (size == 0 || size > LAYOUT_MAX_SIZE)
+		return error_detail(-EINVAL, "%s options: values of %llu bytes", lh_kind_name(kind),
+				    (unsigned long long)size);
+	if (count < SLOTS_LEAST || count > SLOTS_MOST)
+		return error_detail(-EINVAL, "%s options: %u slots; at least %u, at most %u",
+				    lh_kind_name(kind), count, SLOTS_LEAST, SLOTS_MOST);
+	*ret_footprint = LAYOUT_LINE + count * slot_stride(size);
+	if (*ret_footprint > SIZE_MAX)
+		return -EINVAL;
+	return 0;
+}
+
+int slots_at(struct lh_arena *arena, uint64_t offset, uint32_t kind, uint64_t size, uint32_t slots,
+	     uint64_t footprint, const char *name, uint64_t ret_handle[4])
+{
+	const struct placement wanted = { .offset = offset,
+					  .size = footprint,
+					  .data_size = size,
+					  .kind = kind,
+					  .parameter = slots ? slots : SLOTS_DEFAULT,
+					  .name = name };
+	const int error = primitive_at(arena, &wanted, NULL, ret_handle);
+
+	if (error)
+		return error;
+	ret_handle[3] = (uint64_t)wanted.parameter << 56 | size;
+	return 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Reading
+
+struct look {
+	uint64_t word;
+	const struct value_slot *slot;
+	uint64_t sequence, version, size;
+};
+
+// What the word names, and what that slot says, of one moment. 0; -EBADMSG.
+static inline int look_at_newest(const struct slots *slots, struct look *look)
+{
+	const struct object_header *header = slots->header;
+
+	for (int i = 0; i < MAX_TRIES; i++) {
+		// Pairs with the publishing CAS.
+		look->word = atomic_load_explicit(&header->word, memory_order_acquire);
+		if (slots_word_slot(look->word) >= slots->count)
+			return -EBADMSG;
+		look->slot = slot_at(slots, slots_word_slot(look->word));
+		look->sequence = atomic_load_explicit(&look->slot->sequence, memory_order_acquire);
+		look->version = atomic_load_explicit(&look->slot->version, memory_order_relaxed);
+		look->size = atomic_load_explicit(&look->slot->size, memory_order_relaxed);
+		atomic_thread_fence(memory_order_acquire);
+		// The second look: without it the slot may be a later value's that nobody published.
+		if (atomic_load_explicit(&header->word, memory_order_relaxed) == look->word)
+			return 0;
+	}
+	return -EBADMSG;
+}
+
+// Whether the slot has not been written to since the look. What was copied before is then whole.
+static inline bool is_unchanged(const struct slots *slots, const struct look *look)
+{
+	// Pairs with the release fence in slots_write: who has read a byte of a later value sees the
+	// odd sequence, and the word that let it be written.
+	atomic_thread_fence(memory_order_acquire);
+	if (!(look->sequence & 1) &&
+	    atomic_load_explicit(&look->slot->sequence, memory_order_relaxed) == look->sequence)
+		return true;
+	return atomic_load_explicit(&slots->header->word, memory_order_relaxed) == look->word;
+}
+
+static inline void copy_out(const struct slots *slots, const struct value_slot *slot, void *buffer,
+			    size_t size)
+{
+	uint64_t small;
+
+	if (slots->max_size > SMALL_SIZE) {
+		copy_from_shared(buffer, slot + 1, size);
+		return;
+	}
+	small = atomic_load_explicit(&slot->small, memory_order_relaxed);
+	memcpy(buffer, &small, size);
+}
+
+int slots_version(const struct slots *slots, uint64_t *ret_version)
+{
+	struct look look;
+	const int error = look_at_newest(slots, &look);
+
+	if (!error)
+		*ret_version = look.version;
+	return error;
+}
+
+int slots_read(const struct slots *slots, bool is_cell, void *buffer, size_t capacity,
+	       size_t *ret_size, uint64_t *ret_version)
+{
+	struct look look;
+	int error;
+
+	for (int i = 0; i < MAX_TRIES; i++) {
+		error = look_at_newest(slots, &look);
+		if (error)
+			return error;
+		if (is_cell)
+			look.size = slots->max_size;
+		else if (look.version == 0)
+			return -ENODATA;
+		if (look.size > slots->max_size)
+			return -EBADMSG;
+		if (look.size > capacity)
+			return -EMSGSIZE;
+		if (look.size)
+			copy_out(slots, look.slot, buffer, look.size);
+		if (is_unchanged(slots, &look)) {
+			*ret_size = look.size;
+			*ret_version = look.version;
+			return 0;
+		}
+	}
+	return -EBADMSG;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Writing
+
+// Whether the lease whose tag this is has let go of the slot for good: its owner has ended, or has
+// released it (an owner in the middle of a call cannot).
+static bool writer_is_gone(const struct lh_arena *arena, uint64_t tag)
+{
+	const uint32_t index = (uint32_t)(tag >> 1) & ((1u << LEASE_SLOT_BITS) - 1);
+	const struct lease_slot *lease;
+	enum lease_state state;
+
+	if (index >= arena->lease_count)
+		return true; // not what the library writes
+	lease = &arena->leases[index];
+	if (slots_tag_of(atomic_load_explicit(&lease->id, memory_order_acquire)) != tag)
+		return true;
+	state = lease_word_state(atomic_load_explicit(&lease->state, memory_order_acquire));
+	return state == LEASE_FREE || state == LEASE_DEAD ||
+	       owner_ended(arena, atomic_load_explicit(&lease->owner, memory_order_acquire));
+}
+
+static bool may_be_tagged(const struct slots *slots, uint64_t sequence, uint64_t own_tag)
+{
+	return !(sequence & 1) || sequence == own_tag || writer_is_gone(slots->arena, sequence);
+}
+
+static bool is_same_but_mark(uint64_t one, uint64_t other)
+{
+	return ((one ^ other) & ~SLOTS_MARK) == 0;
+}
+
+int slots_tag(const struct slots *slots, const struct lh_lease *lease, uint64_t word,
+	      uint32_t *ret_slot)
+{
+	const uint64_t tag = slots_tag_of(lh_lease_id(lease));
+
+	for (uint32_t i = 1; i < slots->count; i++) {
+		const uint32_t index = (slots_word_slot(word) + i) % slots->count;
+		shared_u64 *sequence = &slot_at(slots, index)->sequence;
+		uint64_t before = atomic_load_explicit(sequence, memory_order_acquire);
+		uint64_t mine = tag;
+
+		if (!may_be_tagged(slots, before, tag))
+			continue;
+		// {even, or a tag of the dead} → mine. A crash before: nothing; after: the next
+		// writer takes it from the dead.
+		if (!atomic_compare_exchange_strong(sequence, &before, tag))
+			continue;
+		// Only now is it sure that nobody publishes this slot: if the word is still ours, no
+		// other can have begun before we tagged.
+		if (is_same_but_mark(atomic_load(&slots->header->word), word)) {
+			*ret_slot = index;
+			return 0;
+		}
+		// Replaced meanwhile, and this may be the newest value: nothing was written to it.
+		atomic_compare_exchange_strong(sequence, &mine, before);
+		return -EAGAIN;
+	}
+	return is_same_but_mark(atomic_load(&slots->header->word), word) ? -EBUSY : -EAGAIN;
+}
+
+bool slots_any_free(const struct slots *slots, uint64_t word)
+{
+	for (uint32_t i = 1; i < slots->count; i++) {
+		const uint32_t index = (slots_word_slot(word) + i) % slots->count;
+
+		if (may_be_tagged(slots, atomic_load(&slot_at(slots, index)->sequence), 1))
+			return true;
+	}
+	return false;
+}
+
+void slots_write(const struct slots *slots, uint64_t word, uint32_t slot, uint64_t token,
+		 const void *value, size_t size)
+{
+	const uint64_t version = atomic_load_explicit(
+		&slot_at(slots, slots_word_slot(word))->version, memory_order_relaxed);
+	struct value_slot *target = slot_at(slots, slot);
+
+	atomic_thread_fence(memory_order_release); // pairs with the acquire fence of readers
+	atomic_store_explicit(&target->version, version + 1, memory_order_relaxed);
+	atomic_store_explicit(&target->size, size, memory_order_relaxed);
+	if (slots->max_size > SMALL_SIZE) {
+		copy_to_shared(target + 1, value, size);
+	} else {
+		uint64_t small = 0;
+
+		if (size)
+			memcpy(&small, value, size);
+		atomic_store_explicit(&target->small, small, memory_order_relaxed);
+	}
+	// A crash before: tagged by the dead. After: as good as never used.
+	atomic_store_explicit(&target->sequence, token << 1, memory_order_release);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Who may publish
+
+void slots_wake(const struct slots *slots)
+{
+	futex_wake(futex_low_half(&slots->header->word), FUTEX_ALL);
+}
+
+// The lease's → nobody's. False: it is not the lease's.
+static bool give_back(const struct slots *slots, const struct lh_lease *lease)
+{
+	uint64_t word = atomic_load_explicit(&slots->header->word, memory_order_relaxed);
+
+	do {
+		if (slots_word_owner(word) != lease->name)
+			return false;
+	} while (
+		!atomic_compare_exchange_weak(&slots->header->word, &word, slots_word_freed(word)));
+	// Of a cell, MARK tells whether somebody sleeps; receivers of a watch always may.
+	if (slots->header->kind == LH_KIND_WATCH || (word & SLOTS_MARK))
+		slots_wake(slots);
+	return true;
+}
+
+int slots_take(const struct slots *slots, struct lh_lease *lease, uint64_t word, uint64_t *ret_word)
+{
+	const uint64_t taken = slots_word_freed(word) + SLOTS_TOKEN_ONE + lease->name;
+	struct hold_record *record;
+
+	if (slots_word_token(word) == SLOTS_TOKEN_MAX)
+		return -EOVERFLOW;
+	record = hold_insert(lease, slots->record);
+	if (!record)
+		return -ENOLCK;
+	// {0, t} → {ours, t + 1}. A crash before: an intent; after: a lost owner.
+	if (!atomic_compare_exchange_strong(&slots->header->word, &word, taken)) {
+		hold_clear(record);
+		return -EAGAIN;
+	}
+	// Lost meanwhile: reapers may have passed over the object.
+	if (lease_check(lease)) {
+		give_back(slots, lease);
+		hold_clear(record);
+		return -ESTALE;
+	}
+	*ret_word = taken;
+	return 0;
+}
+
+int slots_judge(const struct slots *slots, uint64_t word, int *rounds, enum verdict *ret_verdict)
+{
+	struct lh_arena *arena = slots->arena;
+	const uint32_t slot = slots_word_owner(word) - 1;
+	struct lost_lease lost;
+
+	if (slot >= arena->lease_count)
+		return -EBADMSG;
+	*ret_verdict = lease_judge(arena, slot, &lost);
+	switch (*ret_verdict) {
+	case VERDICT_LOST:
+		owner_wake_if_ended(arena, lost.owner);
+		reap_lease(arena, &lost);
+		// Its table was damaged if it does not name what the word says it has.
+		if (atomic_load(&slots->header->word) == word)
+			slots_reap(arena, &lost, slots->record);
+		return -EAGAIN;
+	case VERDICT_GONE:
+		return ++*rounds < MAX_ROUNDS_UNCHANGED ? -EAGAIN : -EBADMSG;
+	case VERDICT_DYING:
+	case VERDICT_HELD:
+		break;
+	}
+	return 0;
+}
+
+int slots_let_go(const struct slots *slots, struct lh_lease *lease, struct hold_record *record)
+{
+	int error = lease_check(lease);
+
+	if (!error && !give_back(slots, lease))
+		error = lease_is_live(lease) ? -EPERM : -ESTALE;
+	if (!error && record)
+		hold_clear(record);
+	return error;
+}
+
+// ---------------------------------------------------------------------------------------------
+// What the arena asks
+
+static struct object_header *header_of(const struct lh_arena *arena, uint64_t record)
+{
+	struct object_header *header = arena_object(arena, hold_word_granule(record));
+
+	return header && header->kind == hold_word_kind(record) ? header : NULL;
+}
+
+bool slots_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
+{
+	const uint64_t offset = (uint64_t)hold_word_granule(record) * LAYOUT_LINE;
+	const bool died = lease_word_state(lost->state) == LEASE_DEAD;
+	struct object_header *header = header_of(arena, record);
+	uint64_t word;
+
+	if (!header) {
+		event_record(arena, LH_EVENT_CORRUPT, lost, offset, record);
+		return false;
+	}
+	word = atomic_load(&header->word);
+	while (slots_word_owner(word) == lost->slot + 1 && lease_still_lost(arena, lost)) {
+		// theirs → nobody's, by the exact word that was read before it was seen to be still
+		// lost. What it had published stays; what it was writing is in no word.
+		if (!atomic_compare_exchange_strong(&header->word, &word, slots_word_freed(word)))
+			continue;
+		event_record(arena, died ? LH_EVENT_OWNER_DIED : LH_EVENT_EXPIRED, lost, offset,
+			     slots_word_token(word));
+		break;
+	}
+	// Also for what it may have published or freed without living to wake.
+	futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+	return false;
+}
+
+int slots_release(struct lh_lease *lease, struct hold_record *record)
+{
+	const uint64_t word = atomic_load_explicit(&record->object, memory_order_relaxed);
+	const struct slots slots = { .arena = lease->arena,
+				     .header = header_of(lease->arena, word) };
+	int error;
+
+	if (!slots.header)
+		return -EBADMSG;
+	error = slots_let_go(&slots, lease, record);
+	if (error != -EPERM)
+		return error;
+	hold_clear(record); // an intent
+	return 0;
+}
+
+int64_t slots_owner(const struct lh_arena *arena, uint32_t granule)
+{
+	const struct object_header *header = arena_object(arena, granule);
+
+	return header ? (int64_t)slots_word_owner(atomic_load(&header->word)) - 1 : -1;
+}
+
+void slots_view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
+		struct hold_view *ret_view)
+{
+	const struct object_header *header = arena_object(arena, hold_word_granule(record));
+	const uint64_t word = header ? atomic_load(&header->word) : 0;
+
+	*ret_view = (struct hold_view){
+		.token = slots_word_token(word),
+		.mode = slots_word_owner(word) == slot + 1 ? LH_HOLD_EXCLUSIVE : LH_HOLD_INTENT,
+	};
+}
+
+bool slots_busy(const struct lh_arena *arena, uint32_t granule)
+{
+	struct object_header *header = arena_object(arena, granule);
+	const struct slots slots = { .header = header,
+				     .count = header ? header->parameter : 0,
+				     .max_size = header ? header->data_size : 0 };
+
+	if (!header)
+		return false;
+	if (slots_word_owner(atomic_load(&header->word)))
+		return true;
+	// A writer that was replaced and still runs would write into whatever stands here next.
+	if (slots.count > SLOTS_MOST || slots.max_size > LAYOUT_MAX_SIZE ||
+	    !arena_user_offset(arena, granule,
+			       LAYOUT_LINE + slots.count * slot_stride(slots.max_size)))
+		return false; // damaged
+	for (uint32_t i = 0; i < slots.count; i++) {
+		const uint64_t sequence = atomic_load(&slot_at(&slots, i)->sequence);
+
+		if ((sequence & 1) && !writer_is_gone(arena, sequence))
+			return true;
+	}
+	return false;
+}
+
+// There are no arrays: from one to the next there is all the space that can be.
+uint64_t slots_stride(uint64_t data_size)
+{
+	(void)data_size;
+	return LAYOUT_MAX_SIZE;
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// slots.h: values that many read while one replaces them: what a watch and a cell have in common.
+//
+// An object has a word and several slots (layout.h). The word names the lease that may publish and the
+// slot that has the newest value. A new value is written into another slot, which the writer has
+// tagged with its lease's id before, and published by one CAS of the word. So
+//
+//  - a value that the word names is never written to: who reads and finds the same word afterwards
+//    has read it whole;
+//  - a writer that ends half-way leaves a tagged slot that no word names;
+//  - a writer that was only stopped, and replaced, may write on for as long as it runs: nobody else
+//    uses the slot it has tagged until its owner has ended or has released the lease.
+//
+// word, 64 bits, of which the low half is the futex that waiters sleep on:
+//
+//	63..19  token   + 1 with every grant and, of a watch, with every publication, in the same CAS.
+//	                It is never used again: what stalled with an old word changes nothing. A token
+//	                set back would be fatal.
+//	18..15  slot    that has the newest value. A wrong one shows a value that was never committed,
+//	                or is being written: fatal.
+//	14      MARK    of a cell: somebody may sleep on the word, letting go wakes all. Wrongly set: a
+//	                needless system call. Wrongly clear: a sleeper looks at its backstop.
+//	13..0   owner   lease slot + 1 of who may publish, 0: nobody. A wrong one is fatal.
+//
+// A value's sequence is even and its own; the second look (the same word again) makes it the named
+// one's. While it stays so, the slot has not been written to either, even if the word has moved on.
+#ifndef SRC_SLOTS_H
+#define SRC_SLOTS_H
+
+#include "arena/reap.h"
+#include "src/primitive.h"
+
+#define SLOTS_OWNER_MASK UINT64_C(0x3fff)
+#define SLOTS_MARK (UINT64_C(1) << 14)
+#define SLOTS_SLOT_SHIFT 15
+#define SLOTS_SLOT_MASK UINT64_C(0xf)
+#define SLOTS_TOKEN_SHIFT 19
+#define SLOTS_TOKEN_ONE (UINT64_C(1) << SLOTS_TOKEN_SHIFT)
+#define SLOTS_TOKEN_MAX (UINT64_MAX >> SLOTS_TOKEN_SHIFT)
+
+#define SLOTS_LEAST 2u
+#define SLOTS_DEFAULT 4u
+#define SLOTS_MOST 16u
+
+static inline uint32_t slots_word_owner(uint64_t word)
+{
+	return (uint32_t)(word & SLOTS_OWNER_MASK);
+}
+
+static inline uint32_t slots_word_slot(uint64_t word)
+{
+	return (uint32_t)(word >> SLOTS_SLOT_SHIFT & SLOTS_SLOT_MASK);
+}
+
+static inline uint64_t slots_word_token(uint64_t word)
+{
+	return word >> SLOTS_TOKEN_SHIFT;
+}
+
+static inline uint64_t slots_word_freed(uint64_t word)
+{
+	return word & ~(SLOTS_OWNER_MASK | SLOTS_MARK);
+}
+
+static inline uint64_t slots_word_with_slot(uint64_t word, uint32_t slot)
+{
+	return (word & ~(SLOTS_SLOT_MASK << SLOTS_SLOT_SHIFT)) | (uint64_t)slot << SLOTS_SLOT_SHIFT;
+}
+
+// What a slot says while its lease's user writes to it.
+static inline uint64_t slots_tag_of(uint64_t lease_id)
+{
+	return lease_id << 1 | 1;
+}
+
+// An object, as a handle describes it: [0] to [2] as in primitive.h, [3] slots << 56 | largest size.
+struct slots {
+	struct lh_arena *arena;
+	struct object_header *header;
+	uint64_t record; // what a lease that may publish writes down
+	uint32_t granule;
+	uint32_t count;
+	uint64_t max_size;
+};
+
+static inline struct slots slots_of(const uint64_t handle[4])
+{
+	return (struct slots){ .arena = primitive_arena(handle),
+			       .header = primitive_header(handle),
+			       .record = handle[2],
+			       .granule = primitive_granule(handle),
+			       .count = (uint32_t)(handle[3] >> 56),
+			       .max_size = handle[3] & ((UINT64_C(1) << 56) - 1) };
+}
+
+// Placing. `kind` is LH_KIND_WATCH or LH_KIND_CELL; slots 0: the default. 0 or -EINVAL.
+int slots_check_options(uint32_t kind, const uint64_t reserved[4], uint64_t size, uint32_t slots,
+			uint64_t *ret_footprint);
+int slots_at(struct lh_arena *arena, uint64_t offset, uint32_t kind, uint64_t size, uint32_t slots,
+	     uint64_t footprint, const char *name, uint64_t ret_handle[4]);
+
+// ---- reading. Writes nothing shared; async-signal-safe.
+
+// The newest value's version. 0; -EBADMSG.
+int slots_version(const struct slots *slots, uint64_t *ret_version);
+// Copies the newest value: of a cell all bytes, of a watch as many as were sent. 0; -ENODATA: a watch
+// that nothing was ever sent to; -EMSGSIZE; -EBADMSG.
+int slots_read(const struct slots *slots, bool is_cell, void *buffer, size_t capacity,
+	       size_t *ret_size, uint64_t *ret_version);
+
+// ---- who may publish
+
+// The word is nobody's: makes it the lease's, with the next token, and writes the record. 0; -EAGAIN:
+// the word has changed; -ENOLCK; -EOVERFLOW; -ESTALE: the lease was lost meanwhile.
+int slots_take(const struct slots *slots, struct lh_lease *lease, uint64_t word,
+	       uint64_t *ret_word);
+// Judges the owner. 0: it has it; -EAGAIN: look again; -EBADMSG: the word names nobody. `rounds`
+// counts those that changed nothing, from 0.
+int slots_judge(const struct slots *slots, uint64_t word, int *rounds, enum verdict *ret_verdict);
+// Lets go, wakes, clears the record (may be NULL). 0; -EPERM: not the lease's; -ESTALE.
+int slots_let_go(const struct slots *slots, struct lh_lease *lease, struct hold_record *record);
+
+// ---- writing, by who owns `word`
+
+// 0: the slot may be written to; -EBUSY: no slot is free of lost writers that live; -EAGAIN: the word
+// is not the lease's any more.
+int slots_tag(const struct slots *slots, const struct lh_lease *lease, uint64_t word,
+	      uint32_t *ret_slot);
+// Whether slots_tag would find one.
+bool slots_any_free(const struct slots *slots, uint64_t word);
+// Writes the value that follows the one `word` names, and makes the sequence even: `token`'s.
+void slots_write(const struct slots *slots, uint64_t word, uint32_t slot, uint64_t token,
+		 const void *value, size_t size);
+void slots_wake(const struct slots *slots);
+
+// ---- what the arena asks (kind.h)
+
+bool slots_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
+int slots_release(struct lh_lease *lease, struct hold_record *record);
+int64_t slots_owner(const struct lh_arena *arena, uint32_t granule);
+void slots_view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
+		struct hold_view *ret_view);
+bool slots_busy(const struct lh_arena *arena, uint32_t granule);
+uint64_t slots_stride(uint64_t data_size);
+
+#endif

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: Apache-2.0
+// ctest: TIMEOUT 900
+// ctest: NOT_UNDER address steps through single instructions
+// ctest: NOT_UNDER undefined steps through single instructions
+// ctest: NOT_UNDER thread steps through single instructions
+// ctest: NOT_UNDER valgrind ptrace of its own
+//
+// A sender dies, or is stopped, succeeded and continued, after each instruction of send, claim, close
+// and release; so does who succeeds a dead one. What is read meanwhile and afterwards is whole and
+// the newest that was published, versions count on, a stopped one that goes on changes nothing, and
+// receivers that sleep are told without a backstop.
+//
+// A receiver that sleeps before the first sender's claim is armed on nobody's life: should that one
+// die between its claim and its wake, the receiver looks at its backstop. So none sleeps there here.
+#include "tests/crash/crash.h"
+#include "tests/crash/values.h"
+
+#include "arena/lease.h"
+#include "src/slots.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { RECEIVERS = 2, AFTER = 4 };
+
+// The director's, inherited by those it forks.
+static lh_watch watch;
+static lh_watch_receiver receiver;
+static uint64_t version, number; // of the newest value that is known to be published
+
+static int send_number(lh_lease *lease, uint64_t which)
+{
+	const struct value value = value_of(which);
+
+	return lh_watch_send(&watch, lease, &value, sizeof(value));
+}
+
+static uint64_t sender_slot(void)
+{
+	return slots_word_owner(atomic_load(&slots_of(watch.private_).header->word));
+}
+
+// ---- the stage -----------------------------------------------------------------------------------
+
+static void stage(struct crash_scene *scene)
+{
+	const struct lh_watch_options options = { .max_size = VALUE_SIZE, .name = "watch" };
+
+	crash_stage(scene);
+	scene->placements = 2;
+	crash_must(scene, lh_watch_at(scene->arena, LH_ANYWHERE, &options, &watch), "watch");
+	crash_must(scene, send_number(scene->lease, 1), "send");
+	crash_must(scene, lh_watch_close(&watch, scene->lease), "close");
+	version = number = 1;
+}
+
+// The sender before has died in the middle of the next value.
+static void stage_dead_sender(struct crash_scene *scene)
+{
+	pid_t pid;
+
+	stage(scene);
+	pid = crash_fork(scene);
+	if (pid == 0) {
+		struct slots slots = slots_of(watch.private_);
+		lh_lease *lease;
+		uint32_t slot;
+
+		crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "lease");
+		crash_must(scene, lh_watch_claim(&watch, lease), "claim");
+		crash_must(scene, slots_tag(&slots, lease, atomic_load(&slots.header->word), &slot),
+			   "tag");
+		raise(SIGKILL);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+static void sending(struct crash_scene *scene)
+{
+	crash_with_lease(scene);
+	crash_must(scene, lh_watch_claim(&watch, scene->mine), "claim");
+}
+
+static void sending_with_ttl(struct crash_scene *scene)
+{
+	crash_with_ttl(scene);
+	crash_must(scene, lh_watch_claim(&watch, scene->mine), "claim");
+}
+
+static void subscribe(struct crash_scene *scene)
+{
+	crash_must(scene, lh_watch_subscribe(&watch, &receiver), "subscribe");
+}
+
+static bool nobody_sleeps(struct crash_scene *scene)
+{
+	subscribe(scene);
+	return true;
+}
+
+static bool receivers_sleep(struct crash_scene *scene)
+{
+	subscribe(scene);
+	for (int i = 0; i < RECEIVERS; i++) {
+		struct crash_waiter *waiter = &scene->shared->waiters[scene->waiter_count++];
+		const pid_t pid = crash_fork(scene);
+
+		if (pid == 0) {
+			patience_begin(&scene->shared->patience);
+			waiter->result = lh_watch_changed(&receiver, LH_FOREVER);
+			waiter->granted_ns = lh_now();
+			atomic_store(&waiter->done, 1);
+			_exit(0);
+		}
+		waiter->pid = pid;
+		crash_await_asleep(scene, pid);
+	}
+	return true;
+}
+
+static int act_send(struct crash_scene *scene)
+{
+	return send_number(scene->mine, 2);
+}
+
+static int act_claim(struct crash_scene *scene)
+{
+	return lh_watch_claim(&watch, scene->mine);
+}
+
+static int act_close(struct crash_scene *scene)
+{
+	return lh_watch_close(&watch, scene->mine);
+}
+
+static int act_changed(struct crash_scene *scene)
+{
+	(void)scene;
+	return lh_watch_changed(&receiver, LH_FOREVER);
+}
+
+// ---- what must be true ---------------------------------------------------------------------------
+
+// G7. The newest value, by one who reads now.
+static void check_value(struct crash_scene *scene, const char *when)
+{
+	lh_watch_receiver reader;
+	struct value value;
+	uint64_t seen = 0;
+	size_t size = 0;
+	int error;
+
+	lh_watch_subscribe(&watch, &reader);
+	error = lh_watch_read(&reader, &value, sizeof(value), &size, &seen);
+	CRASH_CHECK(scene, error == 0 && size == VALUE_SIZE, "%s: read said %d", when, error);
+	CRASH_CHECK(scene, value_number(&value) == number && seen == version,
+		    "G7: %s: value %llu of version %llu instead of %llu of %llu", when,
+		    (unsigned long long)value_number(&value), (unsigned long long)seen,
+		    (unsigned long long)number, (unsigned long long)version);
+}
+
+// Whether the victim's value was published; from now on it has to stay.
+static bool look_whether_published(struct crash_scene *scene)
+{
+	struct value value;
+	uint64_t seen = 0;
+	lh_watch_receiver reader;
+
+	lh_watch_subscribe(&watch, &reader);
+	CRASH_CHECK(scene, lh_watch_read(&reader, &value, sizeof(value), NULL, &seen) == 0, "read");
+	if (seen == version)
+		return false;
+	version++;
+	number = 2;
+	return true;
+}
+
+// Each slot comes round.
+static void send_some(struct crash_scene *scene, uint64_t first)
+{
+	for (uint64_t i = first; i < first + 6; i++) {
+		const int error = send_number(scene->lease, i);
+
+		CRASH_CHECK(scene, error == 0, "send by the successor: %d", error);
+		version++;
+		number = i;
+		check_value(scene, "sent by the successor");
+	}
+}
+
+static void check_receivers(struct crash_scene *scene, bool published)
+{
+	patience_due(&scene->shared->patience);
+	for (size_t i = 0; i < scene->waiter_count; i++) {
+		const struct crash_waiter *waiter = &scene->shared->waiters[i];
+
+		waitpid(waiter->pid, NULL, 0);
+		CRASH_CHECK(scene, atomic_load(&waiter->done), "receiver %zu died", i);
+		CRASH_CHECK(scene, waiter->result == (published ? 0 : -EPIPE),
+			    "receiver %zu was told %d, published %d", i, waiter->result, published);
+		crash_note_recovery(scene, waiter->granted_ns);
+	}
+	CRASH_CHECK(scene, !atomic_load(&scene->shared->patience.lost_wakes),
+		    "G2, G8: %u times nobody woke a receiver",
+		    atomic_load(&scene->shared->patience.lost_wakes));
+}
+
+static void check_end(struct crash_scene *scene)
+{
+	int error = lh_watch_close(&watch, scene->lease);
+
+	CRASH_CHECK(scene, error == 0, "close by the successor: %d", error);
+	crash_check_empty(scene);
+	check_value(scene, "afterwards");
+}
+
+static void verify_death(struct crash_scene *scene)
+{
+	const bool published = look_whether_published(scene);
+	int error;
+
+	check_receivers(scene, published);
+	crash_reap_children(scene);
+	error = lh_watch_changed(&receiver, lh_deadline_after(CRASH_DEADLINE_NS));
+	CRASH_CHECK(scene, error == (published ? 0 : -EPIPE), "changed: %d, published %d", error,
+		    published);
+	check_value(scene, "after the death");
+	send_some(scene, 100);
+	check_end(scene);
+}
+
+// A receiver dies: nobody is the worse for it.
+static void verify_receivers_death(struct crash_scene *scene)
+{
+	crash_reap_children(scene);
+	send_some(scene, 100);
+	check_end(scene);
+}
+
+// ---- stopped, succeeded, continued ---------------------------------------------------------------
+
+static void try_everything(struct crash_scene *scene)
+{
+	int *results = scene->shared->results;
+
+	results[0] = send_number(scene->mine, 3);
+	results[1] = lh_watch_claim(&watch, scene->mine);
+	results[2] = lh_watch_close(&watch, scene->mine);
+	results[3] = lh_lease_release(scene->mine);
+}
+
+static void released(struct crash_scene *scene)
+{
+	for (int i = 0; i < AFTER; i++)
+		scene->shared->results[i] = -ESTALE;
+}
+
+// What the stopped call may say when it goes on.
+static bool may_say(const struct crash_scene *scene, int result, bool was_sender, bool published)
+{
+	if (scene->operation->act == act_send)
+		return result == (published ? 0 : -ESTALE);
+	if (scene->operation->act == act_claim) // stopped after its last look: older than the loss
+		return result == -ESTALE || (result == 0 && was_sender);
+	return result == -ESTALE || (result == 0 && !was_sender);
+}
+
+static void stop_and_succeed(struct crash_scene *scene)
+{
+	const uint32_t victim = scene->shared->slot + 1;
+	bool was_sender, published;
+	uint64_t expiry;
+	int error;
+
+	crash_stop(scene);
+	was_sender = sender_slot() == victim;
+	published = look_whether_published(scene);
+	expiry = crash_shorten(scene);
+	error = lh_watch_claim(&watch, scene->lease);
+	CRASH_CHECK(scene, error == (was_sender ? -EBUSY : 0) || lh_now() >= expiry,
+		    "G3: before the expiry a claim said %d", error);
+	while (error == -EBUSY)
+		error = lh_watch_claim(&watch, scene->lease);
+	CRASH_CHECK(scene, error == 0, "the successor got %d", error);
+	CRASH_CHECK(scene, !was_sender || lh_now() >= expiry, "G3: claimed before the expiry");
+	check_value(scene, "claimed");
+	send_some(scene, 10);
+	if (scene->variant & CRASH_LEFT_FREE)
+		lh_watch_close(&watch, scene->lease);
+	crash_await_loss(scene);
+	crash_resume(scene);
+	CRASH_CHECK(scene, atomic_load(&scene->shared->finished), "the resumed one died");
+	CRASH_CHECK(scene, may_say(scene, scene->shared->result, was_sender, published),
+		    "G4: its call said %d, published %d", scene->shared->result, published);
+	for (int i = 0; i < AFTER; i++)
+		CRASH_CHECK(scene, scene->shared->results[i] == -ESTALE, "G4: call %d then said %d",
+			    i, scene->shared->results[i]);
+	check_value(scene, "G4: when the stopped one had gone on");
+}
+
+static void verify_stop(struct crash_scene *scene)
+{
+	send_some(scene, 20);
+	check_end(scene);
+}
+
+#define KILLED(shown, ready, called)                                                               \
+	.name = (shown), .shows = "G2 G7", .every = true, .prepare = (ready), .act = (called),     \
+	.verify = verify_death
+#define STOPPED(shown, ready, called)                                                              \
+	.name = (shown), .shows = "G1 G3 G4 G7", .every = true, .prepare = (ready),                \
+	.act = (called), .stage = stage, .begin = nobody_sleeps, .strike = stop_and_succeed,       \
+	.verify = verify_stop
+
+static const struct crash_operation operations[] = {
+	{ KILLED("send, receivers asleep", sending, act_send), .thin = { 40, 8, 2 }, .stage = stage,
+	  .begin = receivers_sleep },
+	{ KILLED("send that claims", crash_with_lease, act_send), .thin = { 60, 10, 3 },
+	  .stage = stage, .begin = nobody_sleeps },
+	{ KILLED("send that succeeds a dead sender", crash_with_lease, act_send),
+	  .thin = { 120, 25, 6 }, .stage = stage_dead_sender, .begin = nobody_sleeps },
+	{ KILLED("close, receivers asleep", sending, act_close), .thin = { 30, 6, 2 },
+	  .stage = stage, .begin = receivers_sleep },
+	{ KILLED("lease release of a sender", sending, crash_release), .thin = { 80, 15, 4 },
+	  .stage = stage, .begin = receivers_sleep },
+	{ .name = "a receiver, up to its sleep",
+	  .shows = "G8",
+	  .every = true,
+	  .sleeps = true,
+	  .thin = { 80, 20, 5 },
+	  .stage = stage,
+	  .prepare = subscribe,
+	  .act = act_changed,
+	  .begin = nobody_sleeps,
+	  .verify = verify_receivers_death },
+	{ STOPPED("stopped in send", sending_with_ttl, act_send), .thin = { 40, 8, 2 },
+	  .after = try_everything },
+	{ STOPPED("stopped in send that claims", crash_with_ttl, act_send), .thin = { 60, 12, 3 },
+	  .after = try_everything },
+	{ STOPPED("stopped in claim", crash_with_ttl, act_claim), .thin = { 60, 12, 3 },
+	  .after = try_everything },
+	{ STOPPED("stopped in close", sending_with_ttl, act_close), .thin = { 40, 8, 2 },
+	  .after = try_everything },
+	{ STOPPED("stopped in lease release", sending_with_ttl, crash_release),
+	  .thin = { 80, 15, 4 }, .after = released },
+};
+
+int main(void)
+{
+	return crash_run(operations, sizeof(operations) / sizeof(operations[0]));
+}
