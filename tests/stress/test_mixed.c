@@ -76,8 +76,10 @@ static void place_values(struct worker *worker)
 {
 	const struct lh_once_options once = { .name = "once", .data_size = 8 };
 	const struct lh_watch_options small = { .name = "small", .max_size = 8 };
-	const struct lh_watch_options watch = { .name = "watch", .max_size = 8 * WATCH_WORDS };
-	const struct lh_cell_options cell = { .name = "cell", .size = 8 * CELL_WORDS };
+	const struct lh_watch_options watch = { .name = "watch",
+						.max_size = sizeof(uint64_t[WATCH_WORDS]) };
+	const struct lh_cell_options cell = { .name = "cell",
+					      .size = sizeof(uint64_t[CELL_WORDS]) };
 
 	need_equal(lh_once_at(worker->arena, LH_ANYWHERE, &once, &worker->once), 0);
 	need_equal(lh_watch_at(worker->arena, LH_ANYWHERE, &small, &worker->small), 0);
@@ -451,38 +453,27 @@ static void renew_lease(struct worker *worker)
 		is_ordinary(worker, lh_lease_renew(worker->lease, TTL_NS));
 }
 
-static void use_one(struct worker *worker)
+static void use_small_watch(struct worker *worker)
 {
-	switch (storm_random(&worker->seed, OBJECTS)) {
-	case MUTEX:
-		use_mutex(worker);
-		break;
-	case QUEUE:
-		use_condvar(worker);
-		break;
-	case RWLOCK:
-		use_rwlock(worker);
-		break;
-	case SEMAPHORE:
-		use_semaphore(worker);
-		break;
-	case BARRIER:
-		use_barrier(worker);
-		break;
-	case ONCE:
-		use_once(worker);
-		break;
-	case SMALL_WATCH:
-		use_watch(worker, &worker->small, &worker->of_small, SMALL_WATCH);
-		break;
-	case WATCH:
-		use_watch(worker, &worker->watch, &worker->of_watch, WATCH);
-		break;
-	default:
-		use_cell(worker);
-		break;
-	}
+	use_watch(worker, &worker->small, &worker->of_small, SMALL_WATCH);
 }
+
+static void use_large_watch(struct worker *worker)
+{
+	use_watch(worker, &worker->watch, &worker->of_watch, WATCH);
+}
+
+static void (*const uses[OBJECTS])(struct worker *worker) = {
+	[MUTEX] = use_mutex,
+	[QUEUE] = use_condvar,
+	[RWLOCK] = use_rwlock,
+	[SEMAPHORE] = use_semaphore,
+	[BARRIER] = use_barrier,
+	[ONCE] = use_once,
+	[SMALL_WATCH] = use_small_watch,
+	[WATCH] = use_large_watch,
+	[CELL] = use_cell,
+};
 
 static void use_all(const struct line *line, void *context)
 {
@@ -497,7 +488,7 @@ static void use_all(const struct line *line, void *context)
 	for (;;) {
 		renew_lease(&worker);
 		if (worker.lease)
-			use_one(&worker);
+			uses[storm_random(&worker.seed, OBJECTS)](&worker);
 	}
 }
 
