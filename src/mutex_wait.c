@@ -24,7 +24,6 @@
 #include <errno.h>
 
 #define SPINS 100
-#define MAX_ROUNDS_UNCHANGED 10000 // a word that names a free slot and stays: damage
 
 struct waiter {
 	const struct mutex_attempt *attempt;
@@ -35,8 +34,7 @@ struct waiter {
 	uint32_t pred;     // queue entry of the one before
 	uint64_t began_ns; // of the wait; 0: has not slept yet
 	int spins;
-	uint64_t stuck_word; // with stuck_rounds: see MAX_ROUNDS_UNCHANGED
-	int stuck_rounds;
+	struct primitive_stuck stuck;
 };
 
 static uint32_t my_name(const struct mutex_attempt *attempt)
@@ -302,34 +300,10 @@ static int try_take(const struct waiter *waiter, uint64_t word)
 // changed; -EBADMSG: the word names nobody.
 static int judge_owner(struct waiter *waiter, uint64_t word, uint64_t *ret_until)
 {
-	struct lh_arena *arena = waiter->attempt->arena;
-	const uint32_t slot = word_owner(word) - 1;
-	struct lost_lease lost;
+	const struct mutex_attempt *attempt = waiter->attempt;
 
-	if (slot >= arena->lease_count)
-		return -EBADMSG;
-	switch (lease_judge(arena, slot, &lost)) {
-	case VERDICT_LOST:
-		if (!waiter->began_ns) // else the sleep has done it
-			owner_wake_if_ended(arena, lost.owner);
-		reap_lease(arena, &lost);
-		// Its table was damaged if it does not name what the word says it has.
-		if (atomic_load(&waiter->attempt->header->word) == word)
-			kind_ops(hold_word_kind(waiter->attempt->own_record))
-				->reap(arena, &lost, waiter->attempt->own_record);
-		return -EAGAIN;
-	case VERDICT_GONE:
-		if (word != waiter->stuck_word)
-			waiter->stuck_rounds = 0;
-		waiter->stuck_word = word;
-		return ++waiter->stuck_rounds < MAX_ROUNDS_UNCHANGED ? -EAGAIN : -EBADMSG;
-	case VERDICT_DYING:
-		*ret_until = clock_now() + WAIT_POLL_NS;
-		return 0;
-	case VERDICT_HELD:
-		break;
-	}
-	return 0;
+	return primitive_judge_owner(attempt->arena, attempt->header, word, attempt->own_record,
+				     waiter->began_ns != 0, &waiter->stuck, ret_until);
 }
 
 // One look at the word. 0: granted; -EAGAIN: look again; else the call's error.
@@ -373,8 +347,7 @@ int mutex_acquire(const struct mutex_attempt *attempt)
 	waiter.follows = false;
 	waiter.began_ns = 0;
 	waiter.spins = 0;
-	waiter.stuck_word = 0;
-	waiter.stuck_rounds = 0;
+	waiter.stuck = (struct primitive_stuck){ 0, 0 };
 	do {
 		error = look(&waiter);
 	} while (error == -EAGAIN);

@@ -106,3 +106,21 @@ int primitive_judge(struct lh_arena *arena, uint32_t slot, uint64_t word,
 	}
 	return 0;
 }
+
+int primitive_judge_owner(struct lh_arena *arena, const struct object_header *header, uint64_t word,
+			  uint64_t record, bool told, struct primitive_stuck *stuck,
+			  uint64_t *until)
+{
+	struct lost_lease lost;
+	const int result = primitive_judge(arena, word_owner(word) - 1, word, stuck, &lost, until);
+
+	if (result != PRIMITIVE_LOST)
+		return result;
+	if (!told)
+		owner_wake_if_ended(arena, lost.owner);
+	reap_lease(arena, &lost);
+	// Its table was damaged if it does not name what the word says it has.
+	if (atomic_load(&header->word) == word)
+		kind_ops(hold_word_kind(record))->reap(arena, &lost, record);
+	return -EAGAIN;
+}

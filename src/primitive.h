@@ -119,4 +119,11 @@ enum { PRIMITIVE_LOST = 1 };
 int primitive_judge(struct lh_arena *arena, uint32_t slot, uint64_t word,
 		    struct primitive_stuck *stuck, struct lost_lease *ret_lost, uint64_t *until);
 
+// The same for the owner that an object_header's word names; who is lost is cleared up behind: -EAGAIN.
+// `record` is what the lost one's table must have of the object. `told`: the caller slept on its life,
+// so who else sleeps on it has been woken.
+int primitive_judge_owner(struct lh_arena *arena, const struct object_header *header, uint64_t word,
+			  uint64_t record, bool told, struct primitive_stuck *stuck,
+			  uint64_t *until);
+
 #endif

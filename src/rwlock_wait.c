@@ -16,7 +16,6 @@
 #include "src/deadlock.h"
 
 #define SPINS 100
-#define MAX_ROUNDS_UNCHANGED 10000 // a word that names a free slot and stays: damage
 
 struct waiter {
 	const struct rwlock_attempt *attempt;
@@ -24,8 +23,7 @@ struct waiter {
 	bool reads;
 	uint64_t began_ns; // of the wait; 0: has not slept yet
 	int spins;
-	uint64_t stuck_word; // with stuck_rounds: see MAX_ROUNDS_UNCHANGED
-	int stuck_rounds;
+	struct primitive_stuck stuck;
 };
 
 static struct object_header *header_of(const struct waiter *waiter)
@@ -195,34 +193,12 @@ static int sleep_on_word(struct waiter *waiter, uint64_t word, uint32_t blocker,
 static int judge_writer(struct waiter *waiter, uint64_t word, uint64_t *ret_until)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
-	struct lh_arena *arena = attempt->arena;
-	const uint32_t slot = word_owner(word) - 1;
-	struct lost_lease lost;
 
-	if (slot >= arena->lease_count || slot == attempt->lease->index)
+	if (word_owner(word) == attempt->lease->name)
 		return -EBADMSG;
-	switch (lease_judge(arena, slot, &lost)) {
-	case VERDICT_LOST:
-		if (!waiter->began_ns) // else the sleep has done it
-			owner_wake_if_ended(arena, lost.owner);
-		reap_lease(arena, &lost);
-		// Its table was damaged if it does not name what the word says it has.
-		if (atomic_load(&header_of(waiter)->word) == word)
-			rwlock_reap(arena, &lost,
-				    rwlock_record(attempt->granule, LH_HOLD_EXCLUSIVE, 1));
-		return -EAGAIN;
-	case VERDICT_GONE:
-		if (word != waiter->stuck_word)
-			waiter->stuck_rounds = 0;
-		waiter->stuck_word = word;
-		return ++waiter->stuck_rounds < MAX_ROUNDS_UNCHANGED ? -EAGAIN : -EBADMSG;
-	case VERDICT_DYING:
-		*ret_until = clock_now() + WAIT_POLL_NS;
-		return 0;
-	case VERDICT_HELD:
-		break;
-	}
-	return 0;
+	return primitive_judge_owner(attempt->arena, header_of(waiter), word,
+				     rwlock_record(attempt->granule, LH_HOLD_EXCLUSIVE, 1),
+				     waiter->began_ns != 0, &waiter->stuck, ret_until);
 }
 
 // Whether somebody, writer or heir, keeps the caller out. 0: nobody does, as far as `word` tells;
@@ -312,8 +288,7 @@ static struct waiter waiter_of(const struct rwlock_attempt *attempt, bool reads)
 	waiter.reads = reads;
 	waiter.began_ns = 0;
 	waiter.spins = 0;
-	waiter.stuck_word = 0;
-	waiter.stuck_rounds = 0;
+	waiter.stuck = (struct primitive_stuck){ 0, 0 };
 	return waiter;
 }
 
