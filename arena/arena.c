@@ -120,7 +120,7 @@ static int register_fences(const struct arena_header *header)
 
 static void destroy(struct lh_arena *arena)
 {
-	if (arena->base)
+	if (arena->base && !atomic_load(&arena->pinned))
 		munmap(arena->base, arena->size);
 	if (arena->fd >= 0)
 		close(arena->fd);
@@ -135,12 +135,24 @@ static struct lh_arena *make(int fd, const struct stat *status, bool read_only)
 	if (!arena)
 		return NULL;
 	arena->fd = fd;
+	arena->child_fd = -1;
 	arena->read_only = read_only;
 	arena->device = status->st_dev;
 	arena->inode = status->st_ino;
 	arena->references = 1;
 	cds_lfht_node_init(&arena->node);
 	return arena;
+}
+
+static int own_file(struct lh_arena *arena)
+{
+	const int own = object_reopen(arena->fd, arena->read_only);
+
+	if (own < 0)
+		return own;
+	close(arena->fd);
+	arena->fd = own;
+	return 0;
 }
 
 // After mapping: what lets this process use it. Closes nothing on failure.
@@ -151,7 +163,7 @@ static int attach(struct lh_arena *arena)
 	arena->process_leases = calloc(arena->lease_count + 1u, sizeof(*arena->process_leases));
 	if (!arena->process_leases)
 		return error_detail(-ENOMEM, "no memory");
-	error = object_own_file(arena->fd, arena->read_only);
+	error = own_file(arena);
 	// A mode that keeps its own creator out: its forked children count as it, then.
 	if (!error || error == -EACCES)
 		error = arena->read_only ? 0 : object_enter_gate(arena->fd, false);
@@ -295,7 +307,7 @@ static int create(const char *path, const struct lh_arena_options *options, lh_a
 	if (!error)
 		error = attach(arena);
 	if (!error)
-		error = object_link(fd, path);
+		error = object_link(arena->fd, path);
 	if (error) {
 		destroy(arena);
 		return error;
@@ -476,43 +488,75 @@ void *lh_arena_range(const lh_arena *arena, uint64_t offset, size_t size)
 // ---------------------------------------------------------------------------------------------
 // Fork
 
-void arena_before_fork(void)
+static void forget_child(struct lh_arena *arena)
 {
-	pthread_mutex_lock(&registry_lock);
+	if (arena->child_fd >= 0)
+		close(arena->child_fd);
+	arena->child_fd = -1;
 }
 
-void arena_after_fork_in_parent(void)
+// The child gets an open file of its own, so that its parent's attach lock ends with the parent; from
+// before the fork, so that there is no moment at which the child is not seen. Without /proc or
+// descriptors it shares the parent's: then the parent counts as attached for as long as the child
+// lives, and what waits for the parent's end waits for both.
+static void prepare_child(struct lh_arena *arena)
 {
-	pthread_mutex_unlock(&registry_lock);
+	arena->child_fd = object_reopen(arena->fd, arena->read_only);
+	if (arena->child_fd >= 0 &&
+	    object_attach(arena->child_fd, arena->read_only, &arena->child_attach) != 0)
+		forget_child(arena);
 }
 
-// The child's own open file, so that its parent's attach lock ends with the parent. Without /proc
-// or descriptors it shares the parent's: then the parent counts as attached for as long as the
-// child lives, and what waits for the parent's end waits for both.
-static void reopen(struct lh_arena *arena)
+static void become_child(struct lh_arena *arena)
 {
-	if (object_own_file(arena->fd, arena->read_only) == 0)
-		object_attach(arena->fd, arena->read_only, &arena->attach);
+	struct stat status;
+
+	for (uint32_t slot = 0; slot < arena->lease_count; slot++)
+		atomic_store_explicit(&arena->process_leases[slot], 0, memory_order_relaxed);
+	if (arena->child_fd < 0)
+		return;
+	// Unless the program has closed our descriptor by mistake, and the number is another file's.
+	if (fstat(arena->fd, &status) == 0 && status.st_dev == arena->device &&
+	    status.st_ino == arena->inode)
+		close(arena->fd);
+	arena->fd = arena->child_fd;
+	arena->attach = arena->child_attach;
+	arena->child_fd = -1;
 }
 
-void arena_after_fork(void)
+static void for_each_arena(void (*function)(struct lh_arena *arena))
 {
 	struct cds_lfht_iter position;
 	struct cds_lfht_node *entry;
 
-	registry_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-	fence_register();
 	if (!registry)
 		return;
 	rcu_read_lock();
 	cds_lfht_for_each(registry, &position, entry)
 	{
-		struct lh_arena *arena = caa_container_of(entry, struct lh_arena, node);
-
-		for (uint32_t slot = 0; slot < arena->lease_count; slot++)
-			atomic_store_explicit(&arena->process_leases[slot], 0,
-					      memory_order_relaxed);
-		reopen(arena);
+		function(caa_container_of(entry, struct lh_arena, node));
 	}
 	rcu_read_unlock();
+}
+
+void arena_before_fork(void)
+{
+	const int before = errno;
+
+	pthread_mutex_lock(&registry_lock);
+	for_each_arena(prepare_child);
+	errno = before;
+}
+
+void arena_after_fork_in_parent(void)
+{
+	for_each_arena(forget_child);
+	pthread_mutex_unlock(&registry_lock);
+}
+
+void arena_after_fork(void)
+{
+	registry_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+	fence_register();
+	for_each_arena(become_child);
 }

@@ -31,12 +31,15 @@ struct lh_arena {
 	uint32_t hold_lines; // of a hold table, a power of two
 	bool plain_fences, read_only;
 
-	int fd;                      // close-on-exec; a forked child replaces it by its own
+	int fd;                      // close-on-exec
 	uint32_t attach;             // the byte that this process has locked
 	_Atomic uint32_t lease_hint; // where to look for a free slot first
 	_Atomic uint32_t owner_hint;
 	_Atomic uint64_t *process_leases; // by slot: owner_ref of a lease of this process, 0: none
 
+	_Atomic bool pinned; // a liveness mutex could not be unlocked: libc's list leads into it
+	int child_fd; // while this process forks: the child's own, with its attach byte; -1: none
+	uint32_t child_attach;
 	uint64_t serial;     // different in each lh_arena this process ever had
 	uint32_t references; // opens; protected by the registry's mutex, like the rest
 	dev_t device;

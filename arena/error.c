@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static __thread char detail[256];
+static __thread char detail[ERROR_DETAIL_SIZE];
 
 void error_note(const char *format, ...)
 {
@@ -19,6 +19,11 @@ void error_note(const char *format, ...)
 	vsnprintf(detail, sizeof(detail), format, arguments);
 	va_end(arguments);
 	errno = before;
+}
+
+void error_note_nothing(void)
+{
+	detail[0] = 0;
 }
 
 const char *lh_error_detail(void)

@@ -6,8 +6,13 @@
 
 #include <leasehold/error.h>
 
+#define ERROR_DETAIL_SIZE 256
+
 // Notes what the failure was about; errno stays. Not async-signal-safe.
 void error_note(const char *format, ...) __attribute__((format(printf, 1, 2), cold));
+
+// The failure has no more to say. Async-signal-safe.
+void error_note_nothing(void);
 
 // The same, and is `error`: `return error_detail(-ENOSPC, "…", …)`. A macro, so that compilers and
 // analysers see that it is not 0.

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -38,6 +39,7 @@ struct keeper_call {
 	int (*function)(void *argument);
 	void *argument;
 	int result;
+	char detail[ERROR_DETAIL_SIZE]; // of its failure
 	bool done;
 	struct keeper_call *next;
 };
@@ -45,7 +47,7 @@ struct keeper_call {
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t progress; // a call is done, a callback has returned
-	bool started;
+	uint64_t started;        // the process_generation() in which it was; 0: not yet
 	pthread_t thread;
 	struct cds_lfht *duties; // changed and walked under `lock`
 	struct keeper_call *calls;
@@ -66,7 +68,8 @@ static struct keeper_duty *duty_at(struct cds_lfht_node *entry)
 
 static bool on_keeper(void)
 {
-	return keeper.started && pthread_equal(keeper.thread, pthread_self());
+	return keeper.started == process_generation() &&
+	       pthread_equal(keeper.thread, pthread_self());
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -75,13 +78,13 @@ static bool on_keeper(void)
 // When this duty wants to be looked at next.
 static uint64_t next_look(const struct keeper_duty *duty)
 {
-	const uint64_t word = atomic_load(&duty->arena->leases[duty->slot].state);
-	uint64_t next = duty->told ? UINT64_MAX : lease_word_expiry(word);
+	uint64_t next;
 
-	if (duty->told)
-		return next;
+	if (duty->told) // its arena may be closed by now
+		return UINT64_MAX;
 	if (duty->detached)
 		return clock_now() + DETACHED_POLL_NS;
+	next = lease_word_expiry(atomic_load(&duty->arena->leases[duty->slot].state));
 	if (duty->renew_every_ns && duty->renewals_left && duty->renew_at_ns < next)
 		next = duty->renew_at_ns;
 	return next;
@@ -91,11 +94,15 @@ static void renew(struct keeper_duty *duty)
 {
 	if (!duty->renew_every_ns || !duty->renewals_left || clock_now() < duty->renew_at_ns)
 		return;
+	duty->renew_at_ns = clock_now() + duty->renew_every_ns;
+	// The user may have renewed it for longer.
+	if (lease_word_expiry(atomic_load(&duty->arena->leases[duty->slot].state)) >=
+	    clock_now() + duty->ttl_ns)
+		return;
 	if (lease_slot_renew(&duty->arena->leases[duty->slot], duty->incarnation, duty->ttl_ns))
 		return;
 	if (duty->renewals_left != UINT32_MAX)
 		duty->renewals_left--;
-	duty->renew_at_ns = clock_now() + duty->renew_every_ns;
 }
 
 static bool is_lost(const struct keeper_duty *duty)
@@ -167,6 +174,8 @@ static void run_calls(void)
 		keeper.calls = call->next;
 		pthread_mutex_unlock(&keeper.lock);
 		call->result = call->function(call->argument);
+		if (call->result < 0)
+			snprintf(call->detail, sizeof(call->detail), "%s", lh_error_detail());
 		pthread_mutex_lock(&keeper.lock);
 		call->done = true;
 		pthread_cond_broadcast(&keeper.progress);
@@ -193,14 +202,37 @@ static void *keep(void *unused)
 	return NULL;
 }
 
+// In a child: it has no keeper, and its parent's duties are the parent's. They leave the table, but stay
+// allocated: they belong to leases that the child may still release (keeper_free_inherited).
+static void forget_parent(void)
+{
+	struct cds_lfht_iter position;
+	struct cds_lfht_node *entry;
+
+	keeper.progress = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+	keeper.started = 0;
+	keeper.calls = NULL;
+	keeper.running = NULL;
+	if (!keeper.duties)
+		return;
+	rcu_read_lock();
+	cds_lfht_for_each(keeper.duties, &position, entry)
+	{
+		cds_lfht_del(keeper.duties, entry);
+	}
+	rcu_read_unlock();
+}
+
 // Called with the lock held.
 static int start(void)
 {
 	sigset_t all, before;
 	int error;
 
-	if (keeper.started)
+	if (keeper.started == process_generation())
 		return 0;
+	if (keeper.started) // a child whose fork handlers were not called, as _Fork(3) does
+		forget_parent();
 	if (!keeper.duties)
 		keeper.duties = cds_lfht_new(256, 256, 0, 0, NULL);
 	if (!keeper.duties)
@@ -212,7 +244,7 @@ static int start(void)
 	if (error)
 		return error_detail(-error, "the library's thread cannot be started");
 	pthread_detach(keeper.thread);
-	keeper.started = true;
+	keeper.started = process_generation();
 	return 0;
 }
 
@@ -238,6 +270,8 @@ int keeper_run(int (*function)(void *argument), void *argument)
 		while (!call.done)
 			pthread_cond_wait(&keeper.progress, &keeper.lock);
 		error = call.result;
+		if (error < 0)
+			error_note("%s", call.detail);
 	}
 	pthread_mutex_unlock(&keeper.lock);
 	return error;
@@ -435,24 +469,8 @@ void keeper_after_fork_in_parent(void)
 	pthread_mutex_unlock(&keeper.lock);
 }
 
-// The child has no keeper; its parent's duties are the parent's. They leave the table, but stay
-// allocated: they belong to leases that the child may still release (keeper_free_inherited).
 void keeper_after_fork(void)
 {
-	struct cds_lfht_iter position;
-	struct cds_lfht_node *entry;
-
 	keeper.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-	keeper.progress = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
-	keeper.started = false;
-	keeper.calls = NULL;
-	keeper.running = NULL;
-	if (!keeper.duties)
-		return;
-	rcu_read_lock();
-	cds_lfht_for_each(keeper.duties, &position, entry)
-	{
-		cds_lfht_del(keeper.duties, entry);
-	}
-	rcu_read_unlock();
+	forget_parent();
 }

@@ -56,4 +56,18 @@ extern const struct kind_ops region_ops; // region.c
 // NULL: no such kind.
 const struct kind_ops *kind_ops(uint32_t kind);
 
+// Objects of a placement, each `*ret_stride` bytes after the one before: as many as it says, but none
+// beyond its end, whatever the directory says.
+static inline uint32_t kind_elements(const struct kind_ops *ops, uint64_t size, uint64_t data_size,
+				     uint32_t count, uint64_t *ret_stride)
+{
+	const uint64_t stride = ops->stride ? ops->stride(data_size) : 0;
+	const uint64_t most = stride ? size / stride : 0;
+
+	*ret_stride = stride;
+	if (count <= 1 || most <= 1)
+		return 1;
+	return count < most ? count : (uint32_t)most;
+}
+
 #endif

@@ -19,6 +19,7 @@
 
 int lease_check_caller(const struct lh_lease *lease)
 {
+	error_note_nothing();
 	if (!lease)
 		return -EINVAL;
 	if (lease->fork_generation == 0 ||
@@ -396,7 +397,7 @@ int lh_lease_acquire(lh_arena *arena, const struct lh_lease_options *options, lh
 				     acquisition.options->max_renewals);
 	if (error) {
 		lh_lease_release(lease);
-		return error;
+		return error_detail(error, "its renewal cannot be set up");
 	}
 	*ret_lease = lease;
 	return 0;
@@ -414,7 +415,7 @@ int lh_thread_lease(lh_arena *arena, lh_lease **ret_lease)
 	error = process_thread(&thread);
 	if (error)
 		return error;
-	share = owner_share(thread, arena, false);
+	share = owner_share(thread, arena, OWNER_THREAD, false);
 	if (share && share->thread_lease && lease_check(share->thread_lease) == 0) {
 		*ret_lease = share->thread_lease;
 		return 0;

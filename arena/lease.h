@@ -97,6 +97,12 @@ static inline uint64_t lease_word_expiry(uint64_t word)
 	return ((word >> LEASE_EXPIRY_SHIFT) & LEASE_EXPIRY_MAX) * CLOCK_NS_PER_MS;
 }
 
+// When who waits for its holder has to look again: once the loss is latched, no expiry tells more.
+static inline uint64_t lease_word_look_at(uint64_t word)
+{
+	return lease_word_state(word) == LEASE_LIVE ? lease_word_expiry(word) : UINT64_MAX;
+}
+
 static inline uint64_t lease_word_live(uint64_t incarnation)
 {
 	return (uint64_t)LEASE_LIVE << LEASE_STATE_SHIFT | incarnation;

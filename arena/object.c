@@ -3,7 +3,7 @@
 // Attach locks are open-file-description locks (fcntl(2), F_OFD_SETLK) on bytes far behind the
 // object's end: the kernel drops them when the last descriptor of that open file is closed, which
 // the end of its process does. A mapping keeps its open file too, and a forked child has the mapping:
-// so the locks are on an open file that is not mapped (object_own_file).
+// so the locks are on an open file that is not mapped (object_reopen).
 #include "arena/object.h"
 
 #include "arena/error.h"
@@ -12,10 +12,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ATTACH_BASE (INT64_C(1) << 60)
@@ -24,6 +25,7 @@
 #define ATTACH_READERS ATTACH_BYTES // one byte for all read-only users, locked shared
 #define ATTACH_GATE (ATTACH_BYTES + 1)
 #define GATE_DEADLINE_NS (10 * CLOCK_NS_PER_S)
+#define GATE_LOOK_NS CLOCK_NS_PER_MS // a file lock wakes nobody in time: it is asked for again
 
 int object_path(const char *name, char path[PATH_MAX])
 {
@@ -119,10 +121,14 @@ static int open_unnamed(const char *path)
 
 static int fill(int fd, const char *path, uint64_t size, const struct lh_arena_options *options)
 {
+	struct rlimit limit;
 	int result = check_file_system(fd, path);
 
 	if (result)
 		return result;
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur) // else SIGXFSZ
+		return error_detail(-ENOSPC, "%s: RLIMIT_FSIZE is below %llu bytes", path,
+				    (unsigned long long)size);
 	do {
 		result = fallocate(fd, 0, 0, (off_t)size);
 	} while (result != 0 && errno == EINTR);
@@ -169,21 +175,16 @@ int object_link(int fd, const char *path)
 
 // ---------------------------------------------------------------------------------------------
 
-int object_own_file(int fd, bool read_only)
+int object_reopen(int fd, bool read_only)
 {
 	char self[64];
-	int own, error = 0;
+	int own;
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	own = open(self, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-	if (own < 0)
-		return error_detail(-errno, "no open file for the attach lock: %s",
-				    strerror(errno));
-	if (dup3(own, fd, O_CLOEXEC) < 0)
-		error = error_detail(-errno, "no open file for the attach lock: %s",
-				     strerror(errno));
-	close(own);
-	return error;
+	return own < 0 ? error_detail(-errno, "no open file for the attach lock: %s",
+				      strerror(errno))
+		       : own;
 }
 
 static struct flock byte_lock(short type, uint32_t first, uint32_t count)
@@ -239,7 +240,7 @@ int object_enter_gate(int fd, bool alone)
 		if (alone || clock_now() > deadline)
 			return error_detail(-EBUSY, "another process is removing a placement, or "
 						    "opening the arena");
-		sched_yield();
+		nanosleep(&(struct timespec){ .tv_nsec = GATE_LOOK_NS }, NULL);
 	}
 	return 0;
 }

@@ -25,9 +25,9 @@ int object_create(const char *path, uint64_t size, const struct lh_arena_options
 // Gives it its name. 0 or -EEXIST or another negative errno.
 int object_link(int fd, const char *path);
 
-// Makes the descriptor `fd` one of an open file of its own, which nobody else has and no mapping
-// keeps. 0 or a negative errno: then it is as it was.
-int object_own_file(int fd, bool read_only);
+// A descriptor of another open file of the same object, which nobody else has and no mapping keeps; or a
+// negative errno.
+int object_reopen(int fd, bool read_only);
 // Locks a byte of the attach range for this open file: any, or (read-only) the readers' one.
 // 0 with its number; -EUSERS.
 int object_attach(int fd, bool read_only, uint32_t *ret_attach);

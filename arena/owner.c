@@ -370,7 +370,7 @@ int owner_acquire(struct lh_arena *arena, enum owner_kind kind, struct thread_ar
 
 	if (error)
 		return error;
-	share = owner_share(thread, arena, true);
+	share = owner_share(thread, arena, kind, true);
 	if (!share)
 		return error_detail(-ENOMEM, "no memory");
 	if (share->references) {
@@ -407,9 +407,11 @@ int owner_release(struct thread_arena *share)
 
 	if (--share->references)
 		return 0;
-	if (!may_unlock(entry, share))
+	if (!may_unlock(entry, share)) {
+		atomic_store(&share->arena->pinned, true);
 		return error_detail(-EBADMSG, "owner entry %u: its liveness mutex was overwritten",
 				    share->owner);
+	}
 	// Its leases are gone, and with them whatever a sleeper wanted: nobody is left to be woken by
 	// this word, and without the mark the unlock needs no system call.
 	atomic_fetch_and(liveness_word(entry), ~FUTEX_WAITERS);
@@ -417,16 +419,18 @@ int owner_release(struct thread_arena *share)
 	return 0;
 }
 
-struct thread_arena *owner_share(struct thread_state *thread, struct lh_arena *arena, bool create)
+struct thread_arena *owner_share(struct thread_state *thread, struct lh_arena *arena,
+				 enum owner_kind kind, bool create)
 {
 	struct thread_arena *share;
 
 	for (share = thread->arenas; share; share = share->next) {
-		if (share->arena != arena)
+		if (share->arena != arena || share->kind != kind)
 			continue;
 		if (share->serial != arena->serial) // the one that had this address was closed
 			*share = (struct thread_arena){ .arena = arena,
 							.serial = arena->serial,
+							.kind = kind,
 							.next = share->next };
 		return share;
 	}
@@ -437,6 +441,7 @@ struct thread_arena *owner_share(struct thread_state *thread, struct lh_arena *a
 		return NULL;
 	share->arena = arena;
 	share->serial = arena->serial;
+	share->kind = kind;
 	share->next = thread->arenas;
 	thread->arenas = share;
 	return share;
@@ -448,6 +453,7 @@ void owner_thread_forked(struct thread_state *thread)
 	for (struct thread_arena *share = thread->arenas; share; share = share->next)
 		*share = (struct thread_arena){ .arena = share->arena,
 						.serial = share->serial,
+						.kind = share->kind,
 						.next = share->next };
 }
 

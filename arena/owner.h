@@ -47,7 +47,8 @@ void owner_wake_all(const struct lh_arena *arena, uint64_t ref);
 bool owner_identity(const struct lh_arena *arena, uint64_t ref, struct identity *ret_identity);
 
 // The thread's share of an arena, made if `create`; NULL if there is none or no memory.
-struct thread_arena *owner_share(struct thread_state *thread, struct lh_arena *arena, bool create);
+struct thread_arena *owner_share(struct thread_state *thread, struct lh_arena *arena,
+				 enum owner_kind kind, bool create);
 void owner_thread_exits(struct thread_state *thread);
 void owner_thread_forked(struct thread_state *thread);
 

@@ -10,7 +10,7 @@
 //	CLAIM → FREE   CAS   … by whoever wants the same bytes or name, or by the placer
 //	CLAIM → INIT   CAS   fails if it was revoked: begin again. From here on it is exclusive
 //	INIT  → READY  CAS   the bytes are ready
-//	READY → INIT   CAS   lh_remove; → FREE
+//	READY → FREE   CAS   lh_remove; the end of a leased region
 //	* → FREE       CAS   of DRAFT, CLAIM and INIT by anybody, once the placer has ended
 //
 // Of two overlapping claims each sees the other, or one sees the other settled: both are published
@@ -203,7 +203,7 @@ static uint32_t *high_half(shared_u64 *word)
 #endif
 }
 
-// The same placement is being made ready (or removed): wait for that, or for its placer's end.
+// The same placement is being made ready: wait for that, or for its placer's end.
 static int wait_for_placer(struct lh_arena *arena, uint32_t entry, uint64_t state,
 			   lh_deadline deadline)
 {

@@ -72,6 +72,7 @@ static void thread_exits(void *state)
 	owner_thread_exits(thread);
 	drop_guard(thread->guard);
 	thread->guard = NULL;
+	thread->fork_generation = 0; // whoever uses the library in a later destructor begins anew
 }
 
 // liburcu's fork handlers are called once in a process, by whoever uses it first-hand: they lock what

@@ -14,10 +14,11 @@
 struct lh_arena;
 struct lh_lease;
 
-// One arena's share of a thread: its owner entry there and its own lease.
+// One arena's share of a thread, as itself or for its process: its owner entry there and its own lease.
 struct thread_arena {
 	struct lh_arena *arena;
 	uint64_t serial; // of that arena: a later one may have its address
+	uint32_t kind;   // enum owner_kind: the keeper thread may be both
 	struct thread_arena *next;
 	uint32_t owner;      // entry index, valid while references > 0
 	uint32_t references; // leases, and placements under way

@@ -61,9 +61,9 @@ int lh_find(const lh_arena *arena, const char *name, uint64_t *ret_offset)
 static bool is_busy(const struct lh_arena *arena, const struct placement *placement)
 {
 	const struct kind_ops *ops = kind_ops(placement->kind);
-	const uint64_t stride = ops && ops->stride ? ops->stride(placement->data_size) : 0;
-	const uint32_t count = placement->count ? placement->count : 1;
 	const uint64_t now = clock_now();
+	uint64_t stride;
+	uint32_t count;
 
 	if (placement->lease)
 		return true;
@@ -79,7 +79,9 @@ static bool is_busy(const struct lh_arena *arena, const struct placement *placem
 	}
 	if (!ops || !ops->busy)
 		return false;
-	for (uint32_t i = 0; i < count && i * stride < placement->size; i++) {
+	count = kind_elements(ops, placement->size, placement->data_size, placement->count,
+			      &stride);
+	for (uint32_t i = 0; i < count; i++) {
 		if (ops->busy(arena, arena_granule(placement->offset + i * stride)))
 			return true;
 	}

@@ -133,7 +133,7 @@ static int watch_others(struct waiter *waiter, uint64_t word)
 		if (error)
 			return error;
 		slot = &barrier->arena->leases[place_owner(seen) - 1];
-		wait_not_after(&waiter->wait, lease_word_expiry(atomic_load(&slot->state)));
+		wait_not_after(&waiter->wait, lease_word_look_at(atomic_load(&slot->state)));
 		if (!wait_on_owner(&waiter->wait, atomic_load(&slot->owner)))
 			return -EAGAIN;
 		if (place_has_arrived(seen, waiter->phase))

@@ -111,7 +111,7 @@ static int sleep_on(struct drafter *drafter, uint64_t word, enum verdict verdict
 		return -EAGAIN;
 	wait_on(&drafter->wait, futex_low_half(&slots->header->word),
 		(uint32_t)(word | SLOTS_MARK));
-	wait_not_after(&drafter->wait, lease_word_expiry(atomic_load_explicit(
+	wait_not_after(&drafter->wait, lease_word_look_at(atomic_load_explicit(
 					       &owner->state, memory_order_acquire)));
 	if (verdict == VERDICT_DYING)
 		wait_not_after(&drafter->wait, clock_now() + WAIT_POLL_NS);

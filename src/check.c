@@ -190,6 +190,7 @@ static void audit_placement(struct audit *audit, uint32_t index)
 	const struct kind_ops *ops;
 	struct placement_copy copy;
 	uint64_t stride;
+	uint32_t count;
 
 	if (!placement_read(audit->arena, index, &copy) ||
 	    placement_phase(copy.state) < ENTRY_READY)
@@ -197,10 +198,16 @@ static void audit_placement(struct audit *audit, uint32_t index)
 	ops = kind_ops(copy.placement.kind);
 	if (!ops || !ops->stride)
 		return;
-	stride = ops->stride(copy.placement.data_size);
-	for (uint64_t at = 0; stride && at + LAYOUT_LINE <= copy.placement.size; at += stride)
+	count = kind_elements(ops, copy.placement.size, copy.placement.data_size,
+			      copy.placement.count, &stride);
+	if (copy.placement.count > count &&
+	    settled(&audit->arena->entries[index].state, copy.state))
+		find(audit, LH_CHECK_CORRUPT, place(audit, &audit->arena->entries[index]),
+		     "directory entry %u: %u elements in %llu bytes", index, copy.placement.count,
+		     (unsigned long long)copy.placement.size);
+	for (uint32_t i = 0; i < count; i++)
 		audit_object(audit, ops, copy.placement.kind,
-			     arena_granule(copy.placement.offset + at));
+			     arena_granule(copy.placement.offset + i * stride));
 }
 
 static void audit_holds(struct audit *audit, uint32_t slot)

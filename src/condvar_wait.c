@@ -115,8 +115,8 @@ static bool arm(struct waiter *waiter, const struct watched *watched)
 	const struct lease_slot *slot = &waiter->condvar.arena->leases[watched->slot];
 
 	wait_on(&waiter->wait, &slot->departures, watched->departures);
-	wait_not_after(&waiter->wait,
-		       lease_word_expiry(atomic_load_explicit(&slot->state, memory_order_acquire)));
+	wait_not_after(&waiter->wait, lease_word_look_at(atomic_load_explicit(
+					      &slot->state, memory_order_acquire)));
 	return wait_on_owner(&waiter->wait,
 			     atomic_load_explicit(&slot->owner, memory_order_acquire));
 }

@@ -109,6 +109,7 @@ int lh_mutex_element(const lh_mutex *array, uint32_t index, lh_mutex *ret_mutex)
 	lh_mutex mutex;
 	uint32_t own;
 
+	error_note_nothing();
 	if (!array || !ret_mutex || !array->private_[0] || index >= count_of(array))
 		return -EINVAL;
 	arena = mutex_arena(array);

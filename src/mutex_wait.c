@@ -221,8 +221,8 @@ static bool sleep_at_head(struct waiter *waiter, uint64_t word, uint32_t blocker
 	if (atomic_load_explicit(&attempt->header->heir, memory_order_relaxed) == my_name(attempt))
 		raise_waiters(attempt->header, waiters_for(word));
 	wait_on(&waiter->wait, futex_low_half(&attempt->header->word), (uint32_t)word);
-	wait_not_after(&waiter->wait,
-		       lease_word_expiry(atomic_load_explicit(&slot->state, memory_order_acquire)));
+	wait_not_after(&waiter->wait, lease_word_look_at(atomic_load_explicit(
+					      &slot->state, memory_order_acquire)));
 	return wait_on_owner(&waiter->wait,
 			     atomic_load_explicit(&slot->owner, memory_order_acquire));
 }
@@ -315,6 +315,8 @@ static int look(struct waiter *waiter)
 	uint32_t blocker = word_owner(word);
 	int error;
 
+	if (blocker == my_name(attempt))
+		return -EDEADLK; // taken by a signal handler meanwhile
 	if (!blocker) {
 		blocker = reserved_for(attempt, &until);
 		if (!blocker)

@@ -60,6 +60,7 @@ int primitive_at(struct lh_arena *arena, const struct placement *wanted,
 
 int primitive_check_handle(const uint64_t handle[4], uint32_t kind)
 {
+	error_note_nothing();
 	if (!handle[0])
 		return -EINVAL;
 	return primitive_header(handle)->kind == kind ? 0 : -EBADMSG;
@@ -69,6 +70,7 @@ int primitive_check_call(const uint64_t handle[4], uint32_t kind, const struct l
 {
 	int error;
 
+	error_note_nothing();
 	if (!handle[0] || !lease)
 		return -EINVAL;
 	error = lease_check_caller(lease);

@@ -43,7 +43,7 @@ static bool is_passed_over(const struct waiter *waiter)
 
 static uint64_t expiry_of(const struct lease_slot *slot)
 {
-	return lease_word_expiry(atomic_load_explicit(&slot->state, memory_order_acquire));
+	return lease_word_look_at(atomic_load_explicit(&slot->state, memory_order_acquire));
 }
 
 static bool is_deaf_to(const struct rwlock_attempt *attempt, uint64_t word)

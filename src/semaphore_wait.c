@@ -174,7 +174,7 @@ static int judge(struct collector *collector, uint32_t index, uint64_t owner)
 	case VERDICT_HELD:
 		break;
 	}
-	wait_not_after(&collector->wait, lease_word_expiry(atomic_load_explicit(
+	wait_not_after(&collector->wait, lease_word_look_at(atomic_load_explicit(
 						 &lease->state, memory_order_acquire)));
 	return wait_on_owner(&collector->wait,
 			     atomic_load_explicit(&lease->owner, memory_order_acquire))

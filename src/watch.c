@@ -304,8 +304,8 @@ static int sleep_on(const struct slots *slots, struct wait *wait, uint64_t word)
 	wait_on(wait, futex_low_half(&slots->header->word), (uint32_t)word);
 	if (owner) {
 		sender = &slots->arena->leases[owner - 1];
-		wait_not_after(wait, lease_word_expiry(atomic_load_explicit(&sender->state,
-									    memory_order_acquire)));
+		wait_not_after(wait, lease_word_look_at(atomic_load_explicit(
+					     &sender->state, memory_order_acquire)));
 		if (!wait_on_owner(wait,
 				   atomic_load_explicit(&sender->owner, memory_order_acquire)))
 			return 0;

@@ -104,6 +104,7 @@ LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_arena_options) == 64,
  *   -ENOENT, -EEXIST  none there and no LH_CREATE; one there and LH_CREATE | LH_EXCL
  *   -EACCES           no permission, or an unexpected owner without LH_ANY_OWNER
  *   -EROFS            see above
+ *   -EBUSY            another process has been removing a placement for ten seconds: it is stopped
  *   -EBADMSG          the object is no arena, is damaged, or is shorter than it claims
  *   -EPROTONOSUPPORT  it was made by another layout version, word size or byte order, in another
  *                     boot, or in a time namespace whose clock differs
@@ -121,7 +122,7 @@ LH_API int lh_arena_open(const char *name, int flags, const struct lh_arena_opti
  * Gives one open back; with the last one of this process the memory is unmapped, and pointers into
  * it and handles made from it are void. The arena itself stays until lh_arena_unlink.
  * Errors: -EBUSY: this process still has leases on it, thread leases and lost ones that were not
- * released included; nothing is changed. -EINVAL.
+ * released included, save those of ended threads; nothing is changed. -EINVAL.
  * Crash: as if closed.
  * Signal: unsafe.
  */
@@ -188,7 +189,7 @@ LH_API int lh_find(const lh_arena *arena, const char *name, uint64_t *ret_offset
  * anew. Handles and pointers to it must not be used any more, in this process either.
  * Errors: -ENOENT: none begins there; -EBUSY: another process, or this one read-only, has the arena
  * open or is opening it, or somebody holds it or waits for it (leased memory counts as held); -EROFS; -EBADMSG; -EINVAL.
- * Crash: removed or not; a half-removed one is finished by the next call that meets it.
+ * Crash: removed or not.
  * Signal: unsafe.
  */
 LH_API int lh_remove(lh_arena *arena, uint64_t offset);

@@ -34,6 +34,9 @@
  * lh_lease_id may be called by any thread at any time before the release. After fork the child's
  * copies are lost leases: -ESTALE, and releasing them frees private memory only.
  *
+ * Signal handlers: what the headers call safe in them is so with a lease that the interrupted code is
+ * not using at that moment; so a handler that locks wants a lease of its own, acquired beforehand.
+ *
  * Example: work for as long as the lease is ours.
  *
  *	#include <leasehold/lease.h>

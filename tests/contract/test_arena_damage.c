@@ -15,7 +15,7 @@
 #include "tests/support/scene.h"
 #include "tests/support/worker.h"
 
-#include "arena/arena.h"
+#include "arena/lease.h"
 #include "src/word.h"
 
 static struct object_header *header_of(const struct scene *scene, const lh_mutex *mutex)
@@ -315,6 +315,47 @@ static void a_region_whose_entry_is_anothers_is_ebadmsg(void **state)
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 
+// libc's list of the thread's robust mutexes leads into the arena: the memory stays where it is.
+static int close_with_a_damaged_entry(void *context)
+{
+	const struct scene *scene = context;
+	lh_lease *lease = NULL, *other = NULL;
+	lh_arena *second = NULL;
+	char name[80];
+
+	snprintf(name, sizeof(name), "%s-second", scene->name);
+	need(lh_arena_open(name, LH_CREATE, NULL, &second) == 0);
+	need(lh_thread_lease(scene->arena, &lease) == 0);
+	scene->arena->owners[lease->share->owner].liveness.__data.__kind ^= 0x4000;
+	need(lh_lease_release(lease) == -EBADMSG);
+	need(lh_arena_close(scene->arena) == 0);
+	need(lh_thread_lease(second, &other) == 0);
+	need(lh_lease_release(other) == 0);
+	need(lh_arena_close(second) == 0 && lh_arena_unlink(name) == 0);
+	return 0;
+}
+
+static void a_liveness_mutex_that_cannot_be_unlocked_stays_mapped(void **state)
+{
+	assert_exited(scene_child(close_with_a_damaged_entry, *state), 0);
+}
+
+static void an_array_of_more_than_its_bytes_is_found_and_removed(void **state)
+{
+	const struct scene *scene = *state;
+	lh_mutex mutex;
+
+	assert_int_equal(lh_mutex_at(scene->arena, LH_ANYWHERE,
+				     &(struct lh_mutex_options){ .name = "array", .count = 3 },
+				     &mutex),
+			 0);
+	atomic_store(&scene->arena->entries[0].count, UINT32_MAX);
+	atomic_store(&scene->arena->entries[0].data_size, (uint64_t)-127);
+	must_be_corrupt(scene);
+	assert_int_equal(lh_remove(scene->arena, lh_mutex_offset(&mutex)), 0);
+	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -331,6 +372,8 @@ int main(void)
 		SCENE_TEST(damaged_owners_give_no_leases),
 		SCENE_TEST(releasing_what_is_damaged_is_ebadmsg_and_its_end_repairs_it),
 		SCENE_TEST(a_region_whose_entry_is_anothers_is_ebadmsg),
+		SCENE_TEST(a_liveness_mutex_that_cannot_be_unlocked_stays_mapped),
+		SCENE_TEST(an_array_of_more_than_its_bytes_is_found_and_removed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -228,6 +228,32 @@ static void another_threads_child_finds_the_lease_void(void **state)
 	assert_int_equal(lh_lease_release(inherited.lease), 0);
 }
 
+// From the first moment, before the child has run at all.
+static void what_a_child_has_open_is_not_removed(void **state)
+{
+	enum { ROUNDS = 50 };
+	const struct scene *scene = *state;
+	const lh_mutex mutex = scene_mutex(scene->arena);
+
+	for (int i = 0; i < ROUNDS; i++) {
+		int ends[2] = { -1, -1 };
+		char byte;
+		pid_t child;
+
+		assert_int_equal(pipe(ends), 0);
+		child = fork();
+		if (child == 0) {
+			close(ends[1]);
+			_exit(read(ends[0], &byte, 1) == 0 ? 0 : 1);
+		}
+		close(ends[0]);
+		assert_int_equal(lh_remove(scene->arena, lh_mutex_offset(&mutex)), -EBUSY);
+		close(ends[1]);
+		assert_int_equal(waitpid(child, NULL, 0), child);
+	}
+	assert_int_equal(lh_remove(scene->arena, lh_mutex_offset(&mutex)), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -239,6 +265,7 @@ int main(void)
 		SCENE_TEST(a_childs_copies_do_not_keep_its_parents_leases),
 		SCENE_TEST(a_grandchild_is_a_child),
 		SCENE_TEST(another_threads_child_finds_the_lease_void),
+		SCENE_TEST(what_a_child_has_open_is_not_removed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -567,6 +567,30 @@ static void without_descriptors_errors_are_told_and_pass(void **state)
 	stage_unlink();
 }
 
+// ---- a limit on files ----------------------------------------------------------------------------
+
+static void create_beyond_the_limit(const struct line *line, void *unused)
+{
+	const struct rlimit limit = { 4096, 4096 };
+	lh_arena *arena;
+
+	(void)line;
+	(void)unused;
+	need(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	need_equal(lh_arena_open(stage_name(), LH_CREATE, NULL, &arena), -ENOSPC);
+	need(strstr(lh_error_detail(), "RLIMIT_FSIZE") != NULL);
+}
+
+// The kernel would send SIGXFSZ.
+static void a_limit_on_the_size_of_files_is_enospc(void **state)
+{
+	struct peer peer = peer_start(create_beyond_the_limit, NULL);
+
+	(void)state;
+	peer_join(&peer);
+	need_equal(lh_arena_unlink(stage_name()), -ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -579,6 +603,7 @@ int main(void)
 		STAGED(an_object_of_somebody_else_is_refused_unless_asked_for),
 		STAGED(a_death_is_seen_across_users),
 		STAGED(a_creator_killed_at_any_moment_leaves_all_or_nothing),
+		STAGED(a_limit_on_the_size_of_files_is_enospc),
 	};
 
 	if (geteuid() != 0)
