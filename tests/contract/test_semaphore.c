@@ -111,7 +111,8 @@ static void assert_all_free(const struct scene *scene, uint32_t permits)
 	assert_available(0);
 	assert_int_equal(give(lease, permits), 0);
 	assert_int_equal(lh_lease_release(lease), 0);
-	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
+	// Of those who were killed asleep a lease may be left, which nobody has wanted yet.
+	assert_in_range(scene_check(scene->arena, LH_CHECK_STALE), LH_CHECK_CLEAN, LH_CHECK_STALE);
 }
 
 // ---- placing -------------------------------------------------------------------------------------
