@@ -18,27 +18,23 @@
  * permit (assertion); G2, G8 nobody sleeps for ever while what it wants is free or held by the lost:
  * invalid end state. There is no backstop in the model.
  *
- * config: -DPROCS=3 -DDEATHS=1 -DBIG=2
- * config: -DPROCS=3 -DDEATHS=1 -DBIG=6 -DGIVEUPS=1
- * config: -DPROCS=2 -DDEATHS=2 -DBIG=2 -DPLAINMASK=4 -DOPS=2
+ * config: -DPROCS=2 -DDEATHS=2 -DBIG=2 -DPLAINMASK=4 -DGIVEUPS=1
+ * ci: -DPROCS=2 -DDEATHS=1 -DBIG=6 -DOPS=2
  * config: -DPROCS=2 -DEXPIRIES=1 -DDEATHS=1 -DBIG=2
- * config: -DPROCS=3 -DSHRINK -DBIG=2
- * config: -DPROCS=2 -DDEATHS=1 -DGROW -DBIG=2
- * ci: -DPROCS=3 -DDEATHS=2 -DBIG=6
- * ci: -DPROCS=3 -DDEATHS=1 -DBIG=2 -DPLAINMASK=12 -DGIVEUPS=1
- * ci: -DPROCS=3 -DEXPIRIES=1 -DDEATHS=1 -DBIG=2
+ * ci: -DPROCS=2 -DDEATHS=1 -DGROW -DBIG=2
+ * config: -DPROCS=2 -DDEATHS=1 -DSHRINK -DBIG=2 -DPLAINMASK=4
+ * ci: -DPROCS=3 -DDEATHS=1 -DBIG=2
  * quick: -DPROCS=2 -DDEATHS=1 -DBIG=2 -DPLAINMASK=4
- * quick: -DPROCS=2 -DEXPIRIES=1 -DBIG=2
  *
  * must-fail: -DNO_BATON -DPROCS=2 -DBIG=6   two collect at the same time
  * must-fail: -DNO_WAKE -DPROCS=2 -DBIG=2   a release wakes nobody
  * must-fail: -DNO_MEMBARRIER -DPROCS=2 -DBIG=2 -DPLAINMASK=4   no membarrier before the sleep
  * must-fail: -DNO_ARM -DPROCS=2 -DBIG=2 -DDEATHS=1   not armed on the holders' lives
  * must-fail: -DNO_FREE -DPROCS=2 -DBIG=2 -DDEATHS=1   what is free by the walk over holders is ignored
- * must-fail: -DLATE -DPROCS=2 -DBIG=2   signal read after the words
+ * must-fail: -DLATE -DPROCS=2 -DBIG=2   signal read after the walk over holders
  * must-fail: -DNO_RECHECK -DPROCS=2 -DEXPIRIES=1   the lease is not looked at after the take
- * must-fail: -DNO_LIMIT -DPROCS=3 -DSHRINK   the limit is not looked at after the take
- * must-fail: -DNO_COUNT -DPROCS=3 -DSHRINK   after a shrink nobody counts
+ * must-fail: -DNO_LIMIT -DPROCS=2 -DSHRINK   the limit is not looked at after the take
+ * must-fail: -DNO_COUNT -DPROCS=2 -DSHRINK -DOPS=2   after a shrink nobody counts
  * must-fail: -DNO_LIMIT_WAKE -DPROCS=2 -DGROW -DBIG=2   a resize wakes nobody
  * must-fail: -DNO_GIVEBACK -DPROCS=2 -DBIG=2 -DGIVEUPS=1   a collector gives up and keeps its permits
  */
@@ -301,9 +297,6 @@ collect:	atomic {
 			:: else
 			fi
 		}
-#ifdef LATE
-		s = signal;
-#endif
 		if
 		:: got0 + got1 == WANTS ->
 confirming:		confirm();
@@ -362,6 +355,9 @@ judge:		atomic {
 		:: atomic { again -> again = 0; o1 = 0; o2 = 0; goto look }
 		:: else
 		fi;
+#ifdef LATE
+		s = signal;
+#endif
 arm:		if
 		:: atomic { signal == s -> q[me] = SIGNAL }
 		:: atomic { else -> goto back }
