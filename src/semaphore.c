@@ -91,7 +91,7 @@ static int check_call(const lh_semaphore *semaphore, const lh_lease *lease)
 			 : -EINVAL;
 }
 
-// Whether the lease's calls may go the short way: src/mutex.c has the same.
+// src/mutex.c has the same.
 static inline bool is_simple(const lh_semaphore *semaphore, const lh_lease *lease)
 {
 	return process_thread_is(atomic_load_explicit(lease->guard, memory_order_relaxed)) &&
@@ -421,7 +421,6 @@ int lh_semaphore_resize(const lh_semaphore *semaphore, uint32_t permits)
 				    permits_of(semaphore), permits);
 	if (primitive_arena(semaphore->private_)->read_only)
 		return error_detail(-EROFS, "the arena was opened read-only");
-	// A crash before: as it was. After: sleepers look at their backstop.
 	atomic_store(&body_of(semaphore)->limit, permits);
 	futex_wake(&body_of(semaphore)->limit, FUTEX_ALL);
 	return 0;
@@ -506,10 +505,8 @@ static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 	const uint64_t id = atomic_load(&arena->leases[slot].id);
 	const uint32_t count = semaphore ? count_own(semaphore, permits, id) : 0;
 
-	*ret_view = (struct hold_view){
-		.mode = count ? LH_HOLD_EXCLUSIVE : LH_HOLD_INTENT,
-		.count = count,
-	};
+	*ret_view = (struct hold_view){ .mode = count ? LH_HOLD_EXCLUSIVE : LH_HOLD_INTENT,
+					.count = count };
 }
 
 static bool busy(const struct lh_arena *arena, uint32_t granule)
