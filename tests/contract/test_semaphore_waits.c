@@ -148,6 +148,11 @@ static void a_big_request_is_not_starved_by_small_ones(void **state)
 		assert_int_equal(take(leases[i], 1), 0);
 	}
 	big = start_waiting(scene, NULL, 4);
+	// "unless one of them has waited for a millisecond": then nobody is let past it
+	while (atomic_load(&words()->gate) != worker_lease(big))
+		scene_pause();
+	assert_int_equal(give(leases[0], 1), 0);
+	assert_int_equal(take(leases[0], 1), -EBUSY);
 	// At each moment at least one of the small ones holds, unless they are kept out.
 	while (!worker_answered(big)) {
 		lh_lease *lease = leases[rounds++ % 4];
