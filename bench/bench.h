@@ -45,5 +45,6 @@ struct subcommand {
 };
 
 extern const struct subcommand mutex_subcommand;
+extern const struct subcommand semaphore_subcommand;
 
 #endif

@@ -51,7 +51,8 @@ struct uncontended {
 	double seconds;
 	struct random random;
 	size_t layout;
-	struct lock locks[COLUMNS];
+	const struct peer_set *set;
+	struct lock locks[MEASURE_COLUMNS];
 	struct samples *samples;
 };
 
@@ -61,80 +62,88 @@ static void time_pairs(struct uncontended *case_)
 	char purpose[64];
 
 	snprintf(purpose, sizeof(purpose), "%s %zu", case_->purpose, case_->layout);
-	struct rounds rounds = rounds_begin(case_->run, purpose, COLUMNS, case_->seconds);
+	struct rounds rounds = rounds_begin(case_->run, purpose, case_->set->count, case_->seconds);
 	while (rounds_next(&rounds) && rounds.round < LAYOUT_ROUNDS) {
-		for (size_t i = 0; i < COLUMNS; i++) {
+		for (size_t i = 0; i < case_->set->count; i++) {
 			const size_t column = rounds.order[i];
 			const uint64_t start = measure_now();
 
-			peers[column]->pairs(&case_->locks[column], pairs);
+			case_->set->peers[column]->pairs(&case_->locks[column], pairs);
 			samples_set(case_->samples, case_->layout * LAYOUT_ROUNDS + rounds.round,
 				    column, (double)(measure_now() - start) / (double)pairs);
 		}
 	}
 }
 
-// One process holds all five, so that they share its luck with cores.
+// One process holds all of them, so that they share its luck with cores.
 static void measure_layout(void *context)
 {
 	struct uncontended *case_ = context;
 	void *shift = __builtin_alloca(1 + random_below(&case_->random, STACK_SHIFT));
 
 	__asm__ volatile("" : : "r"(shift) : "memory"); // it is used, for all the compiler knows
-	for (size_t i = 0; i < COLUMNS; i++)
-		peers[i]->attach(&case_->locks[i]);
+	for (size_t i = 0; i < case_->set->count; i++)
+		case_->set->peers[i]->attach(&case_->locks[i]);
 	time_pairs(case_);
-	for (size_t i = 0; i < COLUMNS; i++)
-		peers[i]->detach(&case_->locks[i]);
+	for (size_t i = 0; i < case_->set->count; i++)
+		case_->set->peers[i]->detach(&case_->locks[i]);
 }
 
 static void measure_uncontended(struct uncontended *case_)
 {
 	for (case_->layout = 0; case_->layout < LAYOUTS; case_->layout++) {
-		for (size_t i = 0; i < COLUMNS; i++)
-			peer_create(&case_->locks[i], peers[i]);
+		for (size_t i = 0; i < case_->set->count; i++)
+			peer_create(&case_->locks[i], case_->set->peers[i]);
 		process_run(measure_layout, case_);
 		(void)random_next(&case_->random); // the child drew from a copy
-		for (size_t i = 0; i < COLUMNS; i++)
-			peers[i]->destroy(&case_->locks[i]);
+		for (size_t i = 0; i < case_->set->count; i++)
+			case_->set->peers[i]->destroy(&case_->locks[i]);
 	}
+}
+
+void compare_pairs(struct run *run, const struct bench_case *self, const struct peer_set *set,
+		   double seconds)
+{
+	struct uncontended case_ = { .run = run,
+				     .purpose = self->name,
+				     .seconds = seconds / LAYOUTS,
+				     .random = random_stream(run->seed, self->name),
+				     .set = set };
+
+	case_.samples = samples_create(set->count);
+	measure_uncontended(&case_);
+	for (size_t i = 0; i < set->row_count; i++) {
+		const struct comparison comparison = {
+			.case_name = self->name,
+			.what = "lock + unlock",
+			.peer = set->peers[set->rows[i].peer]->name,
+			.reference = set->peers[set->rows[i].reference]->name,
+			.unit = "ns",
+			.group = LAYOUT_ROUNDS,
+			.target = set->rows[i].target,
+		};
+
+		report_compare(run->report, &comparison, case_.samples, set->rows[i].peer,
+			       set->rows[i].reference);
+	}
+	samples_destroy(case_.samples);
 }
 
 void mutex_uncontended(struct run *run, const struct bench_case *self, double seconds)
 {
-	static const struct {
-		size_t peer, reference;
-		struct target target;
-	} rows[] = {
-		{ LEASE, ROBUST, { TARGET_RATIO_AT_MOST, 0.70 } },
-		{ LEASE, PLAIN, { TARGET_RATIO_AT_MOST, 0.95 } },
-		{ LEASE_TTL, ROBUST, { TARGET_NONE, 0 } },
-		{ LEASE_TTL, PLAIN, { TARGET_NONE, 0 } },
-		{ PLAIN, ROBUST, { TARGET_NONE, 0 } },
-		{ ROBUST_PI, ROBUST, { TARGET_NONE, 0 } },
+	static const struct peer_set set = {
+		.peers = peers,
+		.count = COLUMNS,
+		.rows = { { LEASE, ROBUST, { TARGET_RATIO_AT_MOST, 0.70 } },
+			  { LEASE, PLAIN, { TARGET_RATIO_AT_MOST, 0.95 } },
+			  { LEASE_TTL, ROBUST, { TARGET_NONE, 0 } },
+			  { LEASE_TTL, PLAIN, { TARGET_NONE, 0 } },
+			  { PLAIN, ROBUST, { TARGET_NONE, 0 } },
+			  { ROBUST_PI, ROBUST, { TARGET_NONE, 0 } } },
+		.row_count = 6,
 	};
-	struct uncontended case_ = { .run = run,
-				     .purpose = self->name,
-				     .seconds = seconds / LAYOUTS,
-				     .random = random_stream(run->seed, self->name) };
 
-	case_.samples = samples_create(COLUMNS);
-	measure_uncontended(&case_);
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		const struct comparison comparison = {
-			.case_name = self->name,
-			.what = "lock + unlock",
-			.peer = peers[rows[i].peer]->name,
-			.reference = peers[rows[i].reference]->name,
-			.unit = "ns",
-			.group = LAYOUT_ROUNDS,
-			.target = rows[i].target,
-		};
-
-		report_compare(run->report, &comparison, case_.samples, rows[i].peer,
-			       rows[i].reference);
-	}
-	samples_destroy(case_.samples);
+	compare_pairs(run, self, &set, seconds);
 }
 
 // ---- header --------------------------------------------------------------------------------------

@@ -6,6 +6,15 @@
 
 #include "bench.h"
 
+// The cases that other primitives have too, for their peers.
+struct peer_set;
+void compare_pairs(struct run *run, const struct bench_case *self, const struct peer_set *set,
+		   double seconds);
+void compare_contended(struct run *run, const struct bench_case *self, const struct peer_set *set,
+		       double seconds);
+void compare_kills(struct run *run, const struct bench_case *self, const struct peer_set *set,
+		   double seconds);
+
 // mutex.c
 void mutex_uncontended(struct run *run, const struct bench_case *self, double seconds);
 void mutex_header(struct run *run, const struct bench_case *self, double seconds);

@@ -171,29 +171,34 @@ static const struct peer *const peers[COLUMNS] = {
 
 enum { WITHOUT_PAUSES, WITH_PAUSES, MODES };
 
-static void report_throughput(struct run *run, const struct bench_case *self, uint32_t size,
-			      int mode, const struct samples *samples)
+static void report_throughput(struct run *run, const struct bench_case *self,
+			      const struct peer_set *set, uint32_t size, int mode,
+			      const struct samples *samples)
 {
 	char what[64];
 
 	snprintf(what, sizeof(what), "%u processes%s", size, mode == WITH_PAUSES ? ", pauses" : "");
-	for (size_t column = PLAIN; column < COLUMNS; column++) {
+	for (size_t column = 1; column < set->count; column++) {
 		const struct comparison comparison = {
 			.case_name = self->name,
 			.what = what,
-			.peer = peers[column]->name,
-			.reference = peers[ROBUST]->name,
+			.peer = set->peers[column]->name,
+			.reference = set->peers[0]->name,
 			.unit = "ns/grant",
 			.throughput = true,
-			.target = { column == LEASE ? TARGET_RATIO_AT_LEAST : TARGET_NONE, 1 },
+			.target = { set->peers[column] == &peer_lease ||
+						    set->peers[column] == &peer_lease_semaphore
+					    ? TARGET_RATIO_AT_LEAST
+					    : TARGET_NONE,
+				    1 },
 		};
 
-		report_compare(run->report, &comparison, samples, column, ROBUST);
+		report_compare(run->report, &comparison, samples, column, 0);
 	}
 }
 
-static void compare_throughput(struct run *run, const struct bench_case *self, uint32_t size,
-			       double seconds)
+static void compare_throughput(struct run *run, const struct bench_case *self,
+			       const struct peer_set *set, uint32_t size, double seconds)
 {
 	const uint64_t ns = run->quick ? 5000000 : 40000000;
 	const uint64_t think_steps[MODES] = { [WITH_PAUSES] = peer_think_steps() };
@@ -202,14 +207,14 @@ static void compare_throughput(struct run *run, const struct bench_case *self, u
 
 	snprintf(purpose, sizeof(purpose), "%s %u", self->name, size);
 	for (int mode = 0; mode < MODES; mode++)
-		samples[mode] = samples_create(COLUMNS);
-	struct rounds rounds = rounds_begin(run, purpose, COLUMNS, seconds);
+		samples[mode] = samples_create(set->count);
+	struct rounds rounds = rounds_begin(run, purpose, set->count, seconds);
 	while (rounds_next(&rounds)) {
-		for (size_t i = 0; i < COLUMNS; i++) {
+		for (size_t i = 0; i < set->count; i++) {
 			const size_t column = rounds.order[i];
 			struct pool pool;
 
-			pool_start(&pool, peers[column], size, run->seed);
+			pool_start(&pool, set->peers[column], size, run->seed);
 			for (int mode = 0; mode < MODES; mode++)
 				samples_set(samples[mode], rounds.round, column,
 					    pool_slice(&pool, ns, think_steps[mode], false));
@@ -217,21 +222,29 @@ static void compare_throughput(struct run *run, const struct bench_case *self, u
 		}
 	}
 	for (int mode = 0; mode < MODES; mode++) {
-		report_throughput(run, self, size, mode, samples[mode]);
+		report_throughput(run, self, set, size, mode, samples[mode]);
 		samples_destroy(samples[mode]);
 	}
 }
 
-void mutex_contended(struct run *run, const struct bench_case *self, double seconds)
+void compare_contended(struct run *run, const struct bench_case *self, const struct peer_set *set,
+		       double seconds)
 {
 	static const uint32_t sizes[] = { 2, 4, 16, MOST };
 	const size_t count = sizeof(sizes) / sizeof(sizes[0]);
 
 	for (size_t i = 0; i < count; i++)
-		compare_throughput(run, self, sizes[i], seconds / (double)count);
+		compare_throughput(run, self, set, sizes[i], seconds / (double)count);
 	report_note(run->report,
 		    "contended: a grant increments %d words; pauses take %.0f ns on average.",
 		    PEER_WORDS, PEER_THINK_NS);
+}
+
+void mutex_contended(struct run *run, const struct bench_case *self, double seconds)
+{
+	static const struct peer_set set = { .peers = peers, .count = COLUMNS };
+
+	compare_contended(run, self, &set, seconds);
 }
 
 // ---- fairness ------------------------------------------------------------------------------------

@@ -190,6 +190,7 @@ static void crew_queue_up(struct crew *crew, uint32_t members, enum order second
 struct kill_case {
 	struct run *run;
 	const struct bench_case *self;
+	const struct peer_set *set;
 	uint32_t waiters;
 	struct random random;
 };
@@ -226,7 +227,7 @@ static struct outcome crew_first_grant(struct crew *crew, uint32_t members, uint
 
 static void expect_told(struct kill_case *case_, const struct crew *crew, bool told)
 {
-	if (told)
+	if (told || crew->lock.peer->silent)
 		return;
 	fprintf(stderr, "lease-bench: %s: the grant after a dead holder did not say so\n",
 		crew->lock.peer->name);
@@ -314,18 +315,18 @@ static const struct {
 #define VICTIMS (sizeof(victims) / sizeof(victims[0]))
 
 static void report_kill(struct kill_case *case_, size_t victim, const struct samples *samples,
-			const size_t early[COLUMNS])
+			const size_t early[MEASURE_COLUMNS])
 {
 	char what[64];
 
 	snprintf(what, sizeof(what), "%s, %u waiter%s", victims[victim].name, case_->waiters,
 		 case_->waiters == 1 ? "" : "s");
-	for (size_t column = 0; column < COLUMNS; column++) {
+	for (size_t column = 0; column < case_->set->count; column++) {
 		const struct comparison comparison = {
 			.case_name = case_->self->name,
 			.what = what,
-			.peer = peers[column]->name,
-			.reference = peers[ROBUST]->name,
+			.peer = case_->set->peers[column]->name,
+			.reference = case_->set->peers[0]->name,
 			.unit = "ns",
 			.group = TRIALS,
 			.target = { TARGET_RATIO_AT_MOST, 1.2 },
@@ -335,20 +336,20 @@ static void report_kill(struct kill_case *case_, size_t victim, const struct sam
 			report_note(case_->run->report,
 				    "kill: %s, %s: %zu of %zu trials do not count: another was "
 				    "granted the lock before the kill.",
-				    what, peers[column]->name, early[column],
+				    what, case_->set->peers[column]->name, early[column],
 				    samples_rounds(samples));
-		if (column != ROBUST)
-			report_compare(case_->run->report, &comparison, samples, column, ROBUST);
+		if (column != 0)
+			report_compare(case_->run->report, &comparison, samples, column, 0);
 	}
 }
 
 // A crew of fresh processes for each peer and round; see mutex_contended.c for the reason.
 static void measure_crew(struct kill_case *case_, size_t column, size_t round,
-			 struct samples *samples[VICTIMS], size_t early[VICTIMS][COLUMNS])
+			 struct samples *samples[VICTIMS], size_t early[VICTIMS][MEASURE_COLUMNS])
 {
 	struct crew crew;
 
-	crew_start(&crew, peers[column], case_->waiters + 2);
+	crew_start(&crew, case_->set->peers[column], case_->waiters + 2);
 	for (size_t victim = 0; victim < VICTIMS; victim++) {
 		for (size_t trial = 0; trial < TRIALS; trial++) {
 			const double ns = victims[victim].trial(case_, &crew);
@@ -364,15 +365,15 @@ static void measure_crew(struct kill_case *case_, size_t column, size_t round,
 static void compare(struct kill_case *case_, double seconds)
 {
 	struct samples *samples[VICTIMS];
-	size_t early[VICTIMS][COLUMNS] = { 0 };
+	size_t early[VICTIMS][MEASURE_COLUMNS] = { 0 };
 	char purpose[64];
 
 	snprintf(purpose, sizeof(purpose), "%s %u", case_->self->name, case_->waiters);
 	for (size_t victim = 0; victim < VICTIMS; victim++)
-		samples[victim] = samples_create(COLUMNS);
-	struct rounds rounds = rounds_begin(case_->run, purpose, COLUMNS, seconds);
+		samples[victim] = samples_create(case_->set->count);
+	struct rounds rounds = rounds_begin(case_->run, purpose, case_->set->count, seconds);
 	while (rounds_next(&rounds) && (rounds.round + 1) * TRIALS <= MEASURE_ROUNDS) {
-		for (size_t i = 0; i < COLUMNS; i++)
+		for (size_t i = 0; i < case_->set->count; i++)
 			measure_crew(case_, rounds.order[i], rounds.round, samples, early);
 	}
 	for (size_t victim = 0; victim < VICTIMS; victim++) {
@@ -381,13 +382,16 @@ static void compare(struct kill_case *case_, double seconds)
 	}
 }
 
-void mutex_kill(struct run *run, const struct bench_case *self, double seconds)
+void compare_kills(struct run *run, const struct bench_case *self, const struct peer_set *set,
+		   double seconds)
 {
 	static const uint32_t waiters[] = { 1, 4, MOST_WAITERS };
 	const size_t count = sizeof(waiters) / sizeof(waiters[0]);
 
 	for (size_t i = 0; i < count; i++) {
-		struct kill_case case_ = { .run = run, .self = self, .waiters = waiters[i] };
+		struct kill_case case_ = {
+			.run = run, .self = self, .set = set, .waiters = waiters[i]
+		};
 
 		case_.random = random_stream(run->seed, "settle");
 		compare(&case_, seconds / (double)count);
@@ -396,4 +400,11 @@ void mutex_kill(struct run *run, const struct bench_case *self, double seconds)
 		run->report,
 		"kill: a round's figure is the median of %d kills; extremes are of single ones.",
 		TRIALS);
+}
+
+void mutex_kill(struct run *run, const struct bench_case *self, double seconds)
+{
+	static const struct peer_set set = { .peers = peers, .count = COLUMNS };
+
+	compare_kills(run, self, &set, seconds);
 }

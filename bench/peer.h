@@ -14,6 +14,7 @@
 
 #include "measure.h"
 #include "process.h"
+#include "report.h"
 #include "scratch.h"
 
 #define PEER_WORDS 4         // that a critical section increments
@@ -32,6 +33,9 @@ struct lock {
 	lh_arena *arena;
 	lh_lease *lease;
 	lh_mutex handle;
+	lh_semaphore permits; // peer_semaphore.c
+	struct shared *shared;
+	int undo;
 };
 
 // One of several processes that want the same lock.
@@ -49,6 +53,7 @@ struct peer {
 	const char *name;
 	const char *about;
 	bool ends_with_holder;             // the death of a holder lets the next one in
+	bool silent;                       // and does not tell it
 	void (*create)(struct lock *lock); // in the program, for processes forked later
 	void (*destroy)(struct lock *lock);
 	void (*attach)(struct lock *lock); // in each process, before it locks
@@ -65,6 +70,22 @@ extern const struct peer peer_pthread_robust;
 extern const struct peer peer_pthread_robust_pi;
 extern const struct peer peer_lease;
 extern const struct peer peer_lease_ttl;
+extern const struct peer peer_posix_semaphore;
+extern const struct peer peer_undo_semaphore;
+extern const struct peer peer_lease_semaphore;
+extern const struct peer peer_lease_semaphore_ttl;
+
+// What a case compares. Contended and killed, all are compared with the first, and the second is the
+// library's; rows are those of the pair.
+struct peer_set {
+	const struct peer *const *peers;
+	size_t count;
+	struct {
+		size_t peer, reference;
+		struct target target;
+	} rows[MEASURE_COLUMNS];
+	size_t row_count;
+};
 
 void peer_create(struct lock *lock, const struct peer *peer);
 // How often one process has to turn the crank to think for PEER_THINK_NS.

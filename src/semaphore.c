@@ -91,7 +91,7 @@ static int check_call(const lh_semaphore *semaphore, const lh_lease *lease)
 			 : -EINVAL;
 }
 
-// Whether the lease's calls may go the short way: src/mutex.c has the same.
+// src/mutex.c has the same.
 static inline bool is_simple(const lh_semaphore *semaphore, const lh_lease *lease)
 {
 	return process_thread_is(atomic_load_explicit(lease->guard, memory_order_relaxed)) &&
@@ -169,22 +169,30 @@ static __attribute__((noinline)) int acquire_slow(const lh_semaphore *semaphore,
 	return acquire_recorded(semaphore, lease, permits, deadline, record, held);
 }
 
-// The first free word from the lease's own place on, taken; `limit`: there is none, or somebody was
-// faster.
-static inline uint32_t take_any(struct semaphore *semaphore, uint32_t limit, uint32_t slot,
-				uint64_t id)
+// Another lease has its own place: the first free word after it, taken. 0; or the long way.
+static __attribute__((noinline)) int acquire_elsewhere(const lh_semaphore *semaphore,
+						       lh_lease *lease, lh_deadline deadline,
+						       struct hold_record *record)
 {
-	const uint32_t place = semaphore_place(slot, limit);
+	struct semaphore *body = body_of(semaphore);
+	const uint32_t limit = permits_of(semaphore);
+	const uint32_t place = semaphore_place(lease->index, limit);
+	const uint64_t id = id_of(lease);
 
-	for (uint32_t i = place; i < limit; i++) {
-		if (!atomic_load_explicit(&semaphore->owners[i], memory_order_relaxed))
-			return semaphore_take(semaphore, i, id) ? i : limit;
+	for (uint32_t i = 1; i < limit; i++) {
+		const uint32_t index = place + i < limit ? place + i : place + i - limit;
+
+		if (atomic_load_explicit(&body->owners[index], memory_order_relaxed) ||
+		    !semaphore_take(body, index, id))
+			continue;
+		if (atomic_load(&body->limit) == limit)
+			return 0;
+		semaphore_give_back(body, index, id);
+		semaphore_wake(body);
+		break;
 	}
-	for (uint32_t i = 0; i < place; i++) {
-		if (!atomic_load_explicit(&semaphore->owners[i], memory_order_relaxed))
-			return semaphore_take(semaphore, i, id) ? i : limit;
-	}
-	return limit;
+	hold_clear(record);
+	return acquire_slow(semaphore, lease, 1, deadline);
 }
 
 int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits,
@@ -192,9 +200,9 @@ int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 {
 	struct semaphore *body;
 	struct hold_record *record;
-	uint32_t limit, index;
+	uint32_t limit, place;
 
-	if (!likely(semaphore && lease && permits == 1 && is_simple(semaphore, lease)))
+	if (!likely(permits == 1 && semaphore && lease && is_simple(semaphore, lease)))
 		return acquire_slow(semaphore, lease, permits, deadline);
 	body = body_of(semaphore);
 	record = hold_first(lease, primitive_granule(semaphore->private_));
@@ -204,13 +212,13 @@ int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
 		return acquire_slow(semaphore, lease, 1, deadline);
 	hold_write(record, semaphore->private_[2]);
-	index = take_any(body, limit, lease->index, id_of(lease));
-	if (likely(index < limit) && likely(atomic_load(&body->limit) == limit))
+	place = semaphore_place(lease->index, limit);
+	if (!likely(semaphore_take(body, place, id_of(lease))))
+		return acquire_elsewhere(semaphore, lease, deadline, record);
+	if (likely(atomic_load(&body->limit) == limit))
 		return 0;
-	if (index < limit) {
-		semaphore_give_back(body, index, id_of(lease));
-		semaphore_wake(body);
-	}
+	semaphore_give_back(body, place, id_of(lease));
+	semaphore_wake(body);
 	hold_clear(record);
 	return acquire_slow(semaphore, lease, 1, deadline);
 }
@@ -237,7 +245,7 @@ static uint32_t count_own(const struct semaphore *semaphore, uint32_t permits, u
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < permits; i++)
-		count += atomic_load_explicit(&semaphore->owners[i], memory_order_relaxed) == id;
+		count += atomic_load_explicit(&semaphore->owners[i], memory_order_acquire) == id;
 	return count;
 }
 
@@ -292,21 +300,25 @@ static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore,
 	return 0;
 }
 
-// The lease's one permit, from its own place on; `permits`: it has none.
-static inline uint32_t find_own(const struct semaphore *semaphore, uint32_t permits, uint32_t slot,
-				uint64_t id)
+// The lease's one permit, which is not in its own place; `permits`: it has none.
+static __attribute__((noinline)) uint32_t find_own(const struct semaphore *semaphore,
+						   uint32_t permits, uint32_t place, uint64_t id)
 {
-	const uint32_t place = semaphore_place(slot, permits);
+	for (uint32_t i = 1; i < permits; i++) {
+		const uint32_t index = place + i < permits ? place + i : place + i - permits;
 
-	for (uint32_t i = place; i < permits; i++) {
-		if (atomic_load_explicit(&semaphore->owners[i], memory_order_relaxed) == id)
-			return i;
-	}
-	for (uint32_t i = 0; i < place; i++) {
-		if (atomic_load_explicit(&semaphore->owners[i], memory_order_relaxed) == id)
-			return i;
+		if (atomic_load_explicit(&semaphore->owners[index], memory_order_relaxed) == id)
+			return index;
 	}
 	return permits;
+}
+
+static __attribute__((noinline)) int finish_plain(struct semaphore *semaphore,
+						  struct hold_record *record)
+{
+	semaphore_wake(semaphore);
+	hold_clear(record);
+	return 0;
 }
 
 int lh_semaphore_release(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits)
@@ -315,21 +327,25 @@ int lh_semaphore_release(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 	struct hold_record *record;
 	uint32_t index;
 
-	if (!likely(semaphore && lease && permits == 1 && is_simple(semaphore, lease)))
+	if (!likely(permits == 1 && semaphore && lease && is_simple(semaphore, lease)))
 		return release_slow(semaphore, lease, permits);
 	body = body_of(semaphore);
 	record = hold_first(lease, primitive_granule(semaphore->private_));
-	index = find_own(body, permits_of(semaphore), lease->index, id_of(lease));
 	// One permit, recorded in the first place of the table: the short way.
-	if (!likely(index < permits_of(semaphore) &&
-		    atomic_load_explicit(&record->object, memory_order_relaxed) ==
-			    semaphore->private_[2]))
+	if (!likely(atomic_load_explicit(&record->object, memory_order_relaxed) ==
+		    semaphore->private_[2]))
+		return release_slow(semaphore, lease, permits);
+	index = semaphore_place(lease->index, permits_of(semaphore));
+	if (!likely(atomic_load_explicit(&body->owners[index], memory_order_relaxed) ==
+		    id_of(lease)))
+		index = find_own(body, permits_of(semaphore), index, id_of(lease));
+	if (!likely(index < permits_of(semaphore)))
 		return release_slow(semaphore, lease, permits);
 	// Its owner is not lost while it runs: nobody else writes the word.
 	atomic_store_explicit(&body->owners[index], 0, memory_order_release);
 	fence_light(); // pairs with fence_heavy in semaphore_wait.c
 	if (!likely(!word_owner(atomic_load_explicit(&body->header.word, memory_order_relaxed))))
-		semaphore_wake(body);
+		return finish_plain(body, record);
 	hold_clear(record);
 	return 0;
 }
@@ -347,17 +363,16 @@ int lh_semaphore_slots(const lh_semaphore *semaphore, const lh_lease *lease, uin
 		return error;
 	if (!slots && capacity)
 		return -EINVAL;
-	if (!lease_is_live(lease))
-		return -ESTALE;
 	for (uint32_t i = 0; i < permits_of(semaphore); i++) {
-		if (atomic_load_explicit(&body_of(semaphore)->owners[i], memory_order_relaxed) !=
+		if (atomic_load_explicit(&body_of(semaphore)->owners[i], memory_order_acquire) !=
 		    id_of(lease))
 			continue;
 		if ((size_t)count < capacity)
 			slots[count] = i;
 		count++;
 	}
-	return count;
+	// After the words: whoever frees those of a lost lease has latched the loss before.
+	return lease_is_live(lease) ? count : -ESTALE;
 }
 
 // Whether an owner word keeps its permit from others, as far as looking tells.
@@ -406,7 +421,6 @@ int lh_semaphore_resize(const lh_semaphore *semaphore, uint32_t permits)
 				    permits_of(semaphore), permits);
 	if (primitive_arena(semaphore->private_)->read_only)
 		return error_detail(-EROFS, "the arena was opened read-only");
-	// A crash before: as it was. After: sleepers look at their backstop.
 	atomic_store(&body_of(semaphore)->limit, permits);
 	futex_wake(&body_of(semaphore)->limit, FUTEX_ALL);
 	return 0;
@@ -491,10 +505,8 @@ static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 	const uint64_t id = atomic_load(&arena->leases[slot].id);
 	const uint32_t count = semaphore ? count_own(semaphore, permits, id) : 0;
 
-	*ret_view = (struct hold_view){
-		.mode = count ? LH_HOLD_EXCLUSIVE : LH_HOLD_INTENT,
-		.count = count,
-	};
+	*ret_view = (struct hold_view){ .mode = count ? LH_HOLD_EXCLUSIVE : LH_HOLD_INTENT,
+					.count = count };
 }
 
 static bool busy(const struct lh_arena *arena, uint32_t granule)

@@ -183,24 +183,32 @@ static int judge(struct collector *collector, uint32_t index, uint64_t owner)
 }
 
 // All holders but oneself. 0: every one is alive, and the wait armed; -EAGAIN: look again; -EBADMSG.
-static int judge_all(struct collector *collector)
+//
+// A word that is free by now is a reason to look again, in this same walk: its last holder may have died
+// before it told, and nobody is armed on the life of one whose name is not there.
+static int judge_all(struct collector *collector, uint32_t limit)
 {
 	const struct semaphore_attempt *attempt = collector->attempt;
+	uint32_t held = 0;
+	bool any_free = false;
 	int result = 0;
 
 	memset(collector->seen, 0, (attempt->arena->lease_count / BITS + 1) * sizeof(uint64_t));
 	for (uint32_t i = 0; i < attempt->permits; i++) {
 		const uint64_t owner = owner_at(attempt, i);
-		int error;
+		int error = 0;
 
-		if (!owner || owner == attempt->id)
-			continue;
-		error = judge(collector, i, owner);
+		any_free |= !owner && i < limit;
+		held += owner != 0;
+		if (owner && owner != attempt->id)
+			error = judge(collector, i, owner);
 		if (error == -EBADMSG)
 			return error;
 		if (error)
 			result = error;
 	}
+	if (!is_now(attempt) && (collector->got < attempt->wanted ? any_free : held <= limit))
+		return -EAGAIN;
 	return result;
 }
 
@@ -260,7 +268,7 @@ static int wait_for_more(struct collector *collector, uint32_t signal, uint32_t 
 	wait_round(&collector->wait);
 	wait_on(&collector->wait, &attempt->semaphore->signal, signal);
 	wait_on(&collector->wait, &attempt->semaphore->limit, limit);
-	error = judge_all(collector);
+	error = judge_all(collector, limit);
 	if (error)
 		return error;
 	if (is_now(attempt))
@@ -436,9 +444,10 @@ static __attribute__((noinline)) int clear_lost(const struct semaphore_attempt *
 	struct collector collector;
 
 	collector.attempt = attempt;
+	collector.got = 0;
 	collector.stuck_rounds = 0;
 	wait_begin(&collector.wait, attempt->arena, attempt->lease, attempt->deadline);
-	return judge_all(&collector);
+	return judge_all(&collector, 0);
 }
 
 int semaphore_acquire(const struct semaphore_attempt *attempt)

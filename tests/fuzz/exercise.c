@@ -14,6 +14,8 @@ static const struct lh_mutex_options array_options = { .name = EXERCISE_ARRAY,
 						       .data_size = 72,
 						       .count = EXERCISE_MUTEXES };
 
+static const struct lh_semaphore_options pool_options = { .name = "pool", .permits = 20 };
+
 uint64_t exercise_random(uint64_t *state)
 {
 	uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
@@ -34,11 +36,13 @@ uint64_t exercise_seed(void)
 
 void exercise_place(lh_arena *arena)
 {
+	lh_semaphore pool;
 	lh_mutex mutex;
 	uint64_t offset;
 
 	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, &array_options, &mutex), 0);
 	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, NULL, &mutex), 0);
+	assert_int_equal(lh_semaphore_at(arena, LH_ANYWHERE, &pool_options, &pool), 0);
 	assert_int_equal(lh_region_at(arena, LH_ANYWHERE, 1000, EXERCISE_REGION, &offset), 0);
 }
 
@@ -134,6 +138,27 @@ static int accept(int result)
 	return result;
 }
 
+static void use_pool(lh_arena *arena, lh_lease *lease)
+{
+	lh_semaphore pool;
+	uint32_t slots[4];
+
+	if (lh_semaphore_at(arena, LH_ANYWHERE, &pool_options, &pool) != 0)
+		return;
+	accept(lh_semaphore_acquire(&pool, lease, 1, LH_NOW));
+	accept(lh_semaphore_acquire(&pool, lease, 3, LH_NOW));
+	accept(lh_semaphore_acquire(&pool, lease, 1, lh_deadline_after(LH_MS(1))));
+	accept(lh_semaphore_acquire(&pool, lease, 7, lh_deadline_after(LH_MS(1))));
+	lh_semaphore_available(&pool);
+	if (lh_semaphore_slots(&pool, lease, slots, 4) < 0)
+		accept(lh_semaphore_slots(&pool, lease, slots, 4));
+	accept(lh_semaphore_resize(&pool, 8));
+	accept(lh_semaphore_acquire(&pool, lease, 9, lh_deadline_after(LH_MS(1))));
+	accept(lh_semaphore_release(&pool, lease, 2));
+	accept(lh_semaphore_release(&pool, lease, 21));
+	accept(lh_semaphore_resize(&pool, 20));
+}
+
 static void use_lease(lh_arena *arena, lh_lease *lease)
 {
 	lh_mutex mutex;
@@ -154,6 +179,7 @@ static void use_lease(lh_arena *arena, lh_lease *lease)
 				accept(lh_mutex_unlock(&mutex, lease));
 		}
 	}
+	use_pool(arena, lease);
 	if (accept(lh_region_acquire(lease, 100, &offset)) == 0) {
 		memset(lh_arena_range(arena, offset, 100), 1, 100);
 		accept(lh_region_release(lease, offset));
@@ -205,11 +231,14 @@ void exercise(const char *path)
 	lh_arena *arena = NULL;
 
 	if (accept(lh_arena_open(path, LH_READ_ONLY, NULL, &arena)) == 0) {
+		lh_semaphore pool;
 		lh_mutex mutex;
 
 		look(arena);
 		if (exercise_element(arena, 1, &mutex))
 			lh_mutex_data(&mutex);
+		if (lh_semaphore_at(arena, LH_ANYWHERE, &pool_options, &pool) == 0)
+			lh_semaphore_available(&pool);
 		need(lh_arena_close(arena) == 0);
 	}
 	if (accept(lh_arena_open(path, LH_CREATE, NULL, &arena)) == 0) {

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// semaphore.c: lease-bench semaphore: the mutex's cases for semaphores of one permit.
+#include "mutex.h"
+#include "peer.h"
+
+static const struct peer *const pair_peers[] = { &peer_posix_semaphore, &peer_lease_semaphore,
+						 &peer_lease_semaphore_ttl, &peer_undo_semaphore };
+
+static const struct peer_set pairs = {
+	.peers = pair_peers,
+	.count = 4,
+	.rows = { { 1, 0, { TARGET_RATIO_AT_MOST, 0.80 } },
+		  { 2, 0, { TARGET_NONE, 0 } },
+		  { 3, 0, { TARGET_NONE, 0 } } },
+	.row_count = 3,
+};
+
+static const struct peer *const kill_peers[] = { &peer_pthread_robust, &peer_lease_semaphore,
+						 &peer_lease_semaphore_ttl, &peer_undo_semaphore };
+
+static const struct peer_set kills = { .peers = kill_peers, .count = 4 };
+
+static void uncontended(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_pairs(run, self, &pairs, seconds);
+}
+
+static void contended(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_contended(run, self, &pairs, seconds);
+}
+
+static void killed(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_kills(run, self, &kills, seconds);
+}
+
+static const struct bench_case cases[] = {
+	{ "uncontended", "acquire + release of one permit by one process", 2, uncontended },
+	{ "contended", "grants at 2, 4, 16 and 64 processes, with and without a pause between", 8,
+	  contended },
+	{ "kill", "SIGKILL of a holder, an heir or a woken waiter, to the next grant", 5, killed },
+	{ 0 },
+};
+
+const struct subcommand semaphore_subcommand = {
+	.name = "semaphore",
+	.summary = "lh_semaphore of one permit against sem_t; killed, against robust mutexes",
+	.cases = cases,
+};

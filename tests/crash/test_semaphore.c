@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+// ctest: TIMEOUT 900
+// ctest: NOT_UNDER address steps through single instructions
+// ctest: NOT_UNDER undefined steps through single instructions
+// ctest: NOT_UNDER thread steps through single instructions
+// ctest: NOT_UNDER valgrind ptrace of its own
+//
+// A process dies, or is stopped and loses its lease, after each instruction of acquire and release: as
+// holder, collector, waiter and reaper. Whatever it had collected or held comes back at once, all of it
+// and once only; whoever waits is told (G1, G2, G3, G4, G6, G8).
+#include "tests/crash/crash.h"
+
+#include "arena/lease.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { PERMITS = 3, WAITERS = 2, LAST_MS = 2, RESULTS = 4 };
+
+// The running director's.
+static lh_semaphore semaphore;
+static pid_t waiters[WAITERS];
+static uint32_t waiter_count;
+
+// What all processes share beside the arena; the oracle among it.
+static struct shared {
+	_Atomic uint32_t inside; // permits that waiters and the director believe to have
+	_Atomic uint32_t intrusions;
+	_Atomic uint32_t done;
+	_Atomic int32_t failure;
+	int results[RESULTS];
+} * shared;
+
+static int acquire(lh_lease *lease, uint32_t permits)
+{
+	return lh_semaphore_acquire(&semaphore, lease, permits, LH_FOREVER);
+}
+
+static void enter(uint32_t permits)
+{
+	if (atomic_fetch_add(&shared->inside, permits) + permits > PERMITS)
+		atomic_fetch_add(&shared->intrusions, 1);
+}
+
+static void leave(uint32_t permits)
+{
+	atomic_fetch_sub(&shared->inside, permits);
+}
+
+// ---- stages --------------------------------------------------------------------------------------
+
+static void stage(struct crash_scene *scene)
+{
+	const struct lh_semaphore_options options = { .permits = PERMITS, .name = "pool" };
+
+	crash_stage(scene);
+	scene->placements = 2;
+	crash_must(scene, lh_semaphore_at(scene->arena, LH_ANYWHERE, &options, &semaphore),
+		   "semaphore");
+	*shared = (struct shared){ .inside = 0 };
+	waiter_count = 0;
+}
+
+static void stage_one_taken(struct crash_scene *scene)
+{
+	stage(scene);
+	crash_must(scene, acquire(scene->lease, 1), "acquire");
+}
+
+static void dies_with_two(struct crash_scene *scene)
+{
+	crash_must(scene, acquire(scene->mine, 2), "acquire");
+}
+
+static void stage_holder(struct crash_scene *scene)
+{
+	stage(scene);
+	crash_start_holder(scene, dies_with_two);
+}
+
+static void stage_shrunk(struct crash_scene *scene)
+{
+	stage(scene);
+	crash_must(scene, lh_semaphore_resize(&semaphore, 2), "resize");
+}
+
+// ---- others who want permits ---------------------------------------------------------------------
+
+static void add_waiter(struct crash_scene *scene, uint32_t permits)
+{
+	const pid_t pid = crash_fork(scene);
+	lh_lease *lease;
+	int error;
+
+	if (pid == 0) {
+		patience_begin(&scene->shared->patience);
+		crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "lease");
+		error = acquire(lease, permits);
+		if (!error) {
+			enter(permits);
+			sched_yield();
+			leave(permits);
+			error = lh_semaphore_release(&semaphore, lease, permits);
+		}
+		atomic_fetch_add(&shared->failure, error);
+		crash_must(scene, lh_lease_release(lease), "waiter's release");
+		atomic_fetch_add(&shared->done, 1);
+		_exit(0);
+	}
+	waiters[waiter_count++] = pid;
+	crash_await_asleep(scene, pid);
+}
+
+static bool one_wants_all(struct crash_scene *scene)
+{
+	add_waiter(scene, PERMITS);
+	return true;
+}
+
+static void one_wants_two(struct crash_scene *scene)
+{
+	add_waiter(scene, 2);
+}
+
+// It sleeps with what it has collected; one behind it; then it is told.
+static bool woken_collector(struct crash_scene *scene)
+{
+	if (!crash_victim_asleep(scene))
+		return false;
+	add_waiter(scene, 2);
+	crash_must(scene, lh_semaphore_release(&semaphore, scene->lease, 1), "release");
+	return stepper_leave_call(&scene->stepper);
+}
+
+// ---- the victim ----------------------------------------------------------------------------------
+
+static void hold_one(struct crash_scene *scene)
+{
+	crash_with_lease(scene);
+	crash_must(scene, acquire(scene->mine, 1), "acquire");
+}
+
+static void hold_two(struct crash_scene *scene)
+{
+	crash_with_lease(scene);
+	crash_must(scene, acquire(scene->mine, 2), "acquire");
+}
+
+static void hold_two_with_ttl(struct crash_scene *scene)
+{
+	crash_with_ttl(scene);
+	crash_must(scene, acquire(scene->mine, 2), "acquire");
+}
+
+static int acquire_one(struct crash_scene *scene)
+{
+	return acquire(scene->mine, 1);
+}
+
+static int acquire_two(struct crash_scene *scene)
+{
+	return acquire(scene->mine, 2);
+}
+
+static int acquire_all(struct crash_scene *scene)
+{
+	return acquire(scene->mine, PERMITS);
+}
+
+static int release_one(struct crash_scene *scene)
+{
+	return lh_semaphore_release(&semaphore, scene->mine, 1);
+}
+
+static int release_two(struct crash_scene *scene)
+{
+	return lh_semaphore_release(&semaphore, scene->mine, 2);
+}
+
+static int resize(struct crash_scene *scene)
+{
+	(void)scene;
+	return lh_semaphore_resize(&semaphore, PERMITS);
+}
+
+// ---- afterwards ----------------------------------------------------------------------------------
+
+static void take_all_and_release(struct crash_scene *scene)
+{
+	const int already = lh_semaphore_slots(&semaphore, scene->lease, NULL, 0);
+	int result = 0;
+
+	if (already > 0)
+		result = lh_semaphore_release(&semaphore, scene->lease, (uint32_t)already);
+	CRASH_CHECK(scene, result == 0, "the director's release: %d", result);
+	patience_begin(&scene->shared->patience);
+	result = lh_semaphore_acquire(&semaphore, scene->lease, PERMITS,
+				      lh_deadline_after(CRASH_DEADLINE_NS));
+	crash_note_recovery(scene, lh_now());
+	CRASH_CHECK(scene, result == 0, "G6: all permits, for the next user: %d", result);
+	enter(PERMITS);
+	leave(PERMITS);
+	result = lh_semaphore_release(&semaphore, scene->lease, PERMITS);
+	CRASH_CHECK(scene, result == 0, "release: %d", result);
+	patience_begin(NULL);
+}
+
+// The director gives back only when the waiters cannot go on otherwise: those who wait for less than all
+// need nothing of it.
+static void verify(struct crash_scene *scene)
+{
+	int64_t available;
+
+	patience_due(&scene->shared->patience);
+	if (scene->operation->act !=
+	    acquire_all) // else one waits behind the victim for two, which are free
+		take_all_and_release(scene);
+	for (uint32_t i = 0; i < waiter_count; i++)
+		waitpid(waiters[i], NULL, 0);
+	CRASH_CHECK(scene, atomic_load(&shared->done) == waiter_count, "a waiter died");
+	CRASH_CHECK(scene, atomic_load(&shared->failure) == 0, "a waiter's calls add up to %d",
+		    atomic_load(&shared->failure));
+	take_all_and_release(scene);
+	CRASH_CHECK(scene, !atomic_load(&shared->intrusions), "G1: more than %d permits were held",
+		    PERMITS);
+	CRASH_CHECK(scene, !atomic_load(&scene->shared->patience.lost_wakes),
+		    "G2, G8: %u times nobody woke a sleeper",
+		    atomic_load(&scene->shared->patience.lost_wakes));
+	crash_reap_children(scene);
+	available = lh_semaphore_available(&semaphore);
+	CRASH_CHECK(scene, available == PERMITS, "G6: %lld permits are left", (long long)available);
+	crash_check_empty(scene);
+}
+
+// The limit is the old or the new one, or one permit of the old is held.
+static void verify_resize(struct crash_scene *scene)
+{
+	const int64_t available = lh_semaphore_available(&semaphore);
+
+	CRASH_CHECK(scene,
+		    available == 2 || available == (scene->operation->act == resize ? PERMITS : 1),
+		    "%lld are available", (long long)available);
+	crash_must(scene, lh_semaphore_resize(&semaphore, PERMITS), "resize");
+	verify(scene);
+}
+
+// ---- stopped -------------------------------------------------------------------------------------
+
+static void try_everything(struct crash_scene *scene)
+{
+	shared->results[0] = lh_semaphore_acquire(&semaphore, scene->mine, 1, LH_NOW);
+	shared->results[1] = lh_semaphore_release(&semaphore, scene->mine, 1);
+	shared->results[2] = lh_semaphore_slots(&semaphore, scene->mine, NULL, 0);
+	shared->results[3] = lh_lease_release(scene->mine);
+}
+
+static int held_by_victim(const struct crash_scene *scene)
+{
+	const struct semaphore *words = (struct semaphore *)(uintptr_t)semaphore.private_[1];
+	int count = 0;
+
+	for (int i = 0; i < PERMITS; i++)
+		count += atomic_load(&words->owners[i]) == scene->shared->lease;
+	return count;
+}
+
+// It is stopped, its lease runs out, the director takes all there is, and it goes on: told by each call,
+// and changing nothing.
+static void stop_and_succeed(struct crash_scene *scene)
+{
+	struct lease_slot *slot = &scene->arena->leases[scene->shared->slot];
+	const uint64_t incarnation = lease_id_incarnation(scene->shared->lease);
+	const int had = held_by_victim(scene);
+	uint64_t expiry;
+	int status, result;
+
+	stepper_detach(&scene->stepper, SIGSTOP);
+	waitpid(scene->victim, &status, WUNTRACED);
+	CRASH_CHECK(scene, WIFSTOPPED(status), "it did not stop");
+	lease_slot_renew(slot, incarnation, LH_MS(LAST_MS));
+	expiry = lease_word_expiry(atomic_load(&slot->state));
+	result = lh_semaphore_acquire(&semaphore, scene->lease, PERMITS,
+				      lh_deadline_after(CRASH_DEADLINE_NS));
+	CRASH_CHECK(scene, result == 0, "the successor got %d", result);
+	CRASH_CHECK(scene, !had || lh_now() >= expiry, "G3: granted before the expiry");
+	while (lease_slot_remaining(slot, incarnation))
+		;
+	kill(scene->victim, SIGCONT);
+	waitpid(scene->victim, &status, 0);
+	CRASH_CHECK(scene, atomic_load(&scene->shared->finished), "the resumed one died");
+	CRASH_CHECK(scene, scene->shared->result == 0 || scene->shared->result == -ESTALE,
+		    "G4: its operation said %d", scene->shared->result);
+	for (int i = 0; i < RESULTS; i++)
+		CRASH_CHECK(scene, shared->results[i] == -ESTALE, "G4: then call %d said %d", i,
+			    shared->results[i]);
+	if (scene->shared->result == 0)
+		crash_count(scene, "answers older than the loss");
+	result = lh_semaphore_slots(&semaphore, scene->lease, NULL, 0);
+	CRASH_CHECK(scene, result == PERMITS, "G1: the successor has %d permits left", result);
+}
+
+#define KILLED(shown, called)                                                                      \
+	.name = (shown), .shows = "G1 G2 G6 G8", .every = true, .act = (called)
+#define STOPPED(shown, called)                                                                     \
+	.name = (shown), .shows = "G1 G3 G4 G6", .every = true, .act = (called),                   \
+	.after = try_everything, .strike = stop_and_succeed, .stage = stage, .verify = verify
+
+static const struct crash_operation operations[] = {
+	{ KILLED("acquire one", acquire_one), .thin = { 12, 2, 1 }, .at_most = 150, .stage = stage,
+	  .prepare = crash_with_lease, .verify = verify },
+	{ KILLED("acquire two", acquire_two), .thin = { 120, 15, 4 }, .stage = stage,
+	  .prepare = crash_with_lease, .verify = verify },
+	{ KILLED("acquire one below a lowered limit", acquire_one), .thin = { 120, 15, 4 },
+	  .stage = stage_shrunk, .prepare = crash_with_lease, .verify = verify_resize },
+	{ KILLED("release one", release_one), .thin = { 12, 2, 1 }, .at_most = 150, .stage = stage,
+	  .prepare = hold_one, .verify = verify },
+	{ KILLED("release one, another waits for all", release_one), .thin = { 16, 3, 1 },
+	  .stage = stage, .prepare = hold_one, .begin = one_wants_all, .verify = verify },
+	{ KILLED("release two, another waits for all", release_two), .thin = { 80, 10, 3 },
+	  .stage = stage, .prepare = hold_two, .begin = one_wants_all, .verify = verify },
+	{ KILLED("release two of a lease with a TTL, another waits for all", release_two),
+	  .thin = { 80, 10, 3 }, .stage = stage, .prepare = hold_two_with_ttl,
+	  .begin = one_wants_all, .verify = verify },
+	{ KILLED("acquire all up to its sleep, another behind it", acquire_all),
+	  .thin = { 300, 40, 10 }, .sleeps = true, .stage = stage_one_taken,
+	  .prepare = crash_with_lease, .at_point = one_wants_two, .verify = verify },
+	{ KILLED("acquire all, woken, another behind it", acquire_all), .thin = { 120, 15, 4 },
+	  .stage = stage_one_taken, .prepare = crash_with_lease, .begin = woken_collector,
+	  .verify = verify },
+	{ KILLED("acquire all, a holder of two has died", acquire_all), .thin = { 300, 40, 10 },
+	  .stage = stage_holder, .prepare = crash_with_lease, .begin = crash_holder_dies,
+	  .verify = verify },
+	{ KILLED("lease release with two permits, another waits for all", crash_release),
+	  .thin = { 120, 15, 4 }, .stage = stage, .prepare = hold_two, .begin = one_wants_all,
+	  .verify = verify },
+	{ KILLED("resize", resize), .thin = { 8, 1, 1 }, .stage = stage_shrunk,
+	  .prepare = crash_with_lease, .verify = verify_resize },
+	{ STOPPED("stopped in acquire one", acquire_one), .thin = { 80, 10, 3 },
+	  .prepare = crash_with_ttl },
+	{ STOPPED("stopped in acquire two", acquire_two), .thin = { 120, 15, 4 },
+	  .prepare = crash_with_ttl },
+	{ STOPPED("stopped in release two", release_two), .thin = { 80, 10, 3 },
+	  .prepare = hold_two_with_ttl },
+};
+
+int main(void)
+{
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (shared == MAP_FAILED) {
+		perror("mmap");
+		return 1;
+	}
+	return crash_run(operations, sizeof(operations) / sizeof(operations[0]));
+}
