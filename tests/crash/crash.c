@@ -328,8 +328,9 @@ __attribute__((noreturn)) static void direct(struct crash_scene *scene,
 		strike(scene);
 	else
 		record(scene);
-	kill(scene->victim, SIGKILL);
-	if (scene->holder)
+	if (scene->victim > 0)
+		kill(scene->victim, SIGKILL);
+	if (scene->holder > 0)
 		kill(scene->holder, SIGKILL);
 	lh_arena_unlink(scene->name);
 	_exit(scene->failed ? DIRECTOR_FAILED : result);
@@ -450,10 +451,18 @@ static bool try_points(const struct crash_operation *operation, uint32_t step, u
 	return true;
 }
 
+// CRASH=all: each point of each operation, however long that takes.
+static bool sweeps_all(void)
+{
+	const char *crash = getenv("CRASH");
+
+	return crash && strcmp(crash, "all") == 0;
+}
+
 static int try_operation(const struct crash_operation *operation, unsigned *seed)
 {
 	const uint32_t *thin = operation->thin;
-	const uint64_t wanted = tier_pick(thin[0], thin[1], thin[2]);
+	const uint64_t wanted = sweeps_all() ? 1 : tier_pick(thin[0], thin[1], thin[2]);
 	const uint32_t step = wanted ? (uint32_t)wanted : 1;
 	struct tally tally = { .tried = 0 };
 	bool complete = false;
@@ -533,7 +542,7 @@ int crash_run(const struct crash_operation *operations, size_t count)
 	}
 	printf("seed: LEASEHOLD_SEED=%u\n", seed);
 	for (size_t i = 0; i < count; i++) {
-		if (operations[i].not_quick && tier_pick(1, 0, 0))
+		if (operations[i].not_quick && tier_pick(1, 0, 0) && !sweeps_all())
 			continue;
 		if (!only || strstr(operations[i].name, only))
 			failed += try_operation(&operations[i], &seed);
