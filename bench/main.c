@@ -19,7 +19,7 @@
 #define QUICK_SECONDS 6.0
 #define CASES 32
 
-static const struct subcommand *const subcommands[] = { &mutex_subcommand };
+static const struct subcommand *const subcommands[] = { &mutex_subcommand, &condvar_subcommand };
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
 
