@@ -10,7 +10,7 @@
  * Kernel: as in mutex.pml.
  *
  * Labels (docs/protocol/condvar.md): appear 1; arrive 2, ticket 3; let go; look 4; sleep 5; stop 6 and
- * tell 7; retake 8; leave 9 and tell 10; signal(): choose 2, mark 3, wake 4, again 5; hand on.
+ * tell 7; retake 8; leave 9; signal(): choose 2, mark 3, wake 4, again 5; hand on.
  *
  * Shown (Monitor, when nothing moves any more): of a signal that was sent whole, either a living waiter
  * has it and has returned or is on its way, or nobody who slept when it was sent sleeps still: G8.
@@ -191,18 +191,22 @@ inline hand_on(i)
 #define ARRIVE arrivals++; group = 1; x = arrivals
 #define TICKET ticket[me] = x; c[me] = WANTED | QUEUED; x = 0
 
+/* Not all before me were mine to watch, or one of those is there still. */
+#define RELIED(i) (((mine >> i) & 1) && (c[i] & WANTED))
+
 inline tell()
 {
 	if
-	:: watches -> dep[me]++; wake_all(DEP(me))
+	:: !all || RELIED(1) SECOND(|| RELIED(2)) THIRD(|| RELIED(3)) ->
+		dep[me]++; wake_all(DEP(me))
 	:: else
 	fi
 }
 
 proctype Waiter(byte me)
 {
-	byte i, x, v, j, best, key, bc, near;
-	bit seen, watches = 1, quit;
+	byte i, x, v, j, best, key, bc, near, mine;
+	bit seen, all, quit;
 	byte d[WAITERS + 1], at[WAITERS + 1];	/* of whom to watch: departures, ticket */
 	bit w[WAITERS + 1], sleeps[WAITERS + 1];
 
@@ -235,7 +239,7 @@ proctype Waiter(byte me)
 #endif
 look:		if
 		:: atomic { c[me] & MARK -> goto stop }
-		:: atomic { else -> i = 1; watches = 0 }
+		:: atomic { else -> i = 1; all = 0; mine = 0 }
 		fi;
 		do
 		:: atomic { i <= WAITERS ->
@@ -246,7 +250,7 @@ look:		if
 			d[i] = dep[i];
 			if
 			:: i != me && (c[i] & WANTED) && !((c[i] & QUEUED) && ticket[i] > ticket[me]) ->
-				w[i] = 1; watches = 1;
+				w[i] = 1;
 #ifdef NO_AWAKE
 				sleeps[i] = 1;
 #else
@@ -268,7 +272,7 @@ look:		if
 				i++
 			:: else -> break
 			od;
-			i = 1;
+			i = 1; all = (near == 0);
 			do
 			:: i <= WAITERS ->
 				if
@@ -277,7 +281,7 @@ look:		if
 				fi;
 				if
 				:: !w[i] -> d[i] = 0
-				:: else
+				:: else -> mine = mine | (1 << i)
 				fi;
 				at[i] = 0; sleeps[i] = 0; i++
 			:: else -> break
@@ -363,11 +367,7 @@ end_stuck:	!((STUCK >> me) & 1);
 			:: else
 			fi;
 #endif
-			used[got[me]] = 1; c[me] = 0; quit = 0
-		}
-		tell();
-		atomic {
-			watches = 0; left_it[me] = 1;
+			used[got[me]] = 1; c[me] = 0; quit = 0; left_it[me] = 1;
 			if
 			:: m == me -> m = 0
 			:: else
@@ -388,7 +388,7 @@ gone:		skip
 			:: else -> break
 			od;
 			i = 0; x = 0; v = 0; j = 0; best = 0; key = 0; bc = 0; near = 0;
-			seen = 0; watches = 0; quit = 0
+			seen = 0; all = 0; mine = 0; quit = 0
 		}
 		dead[me] = 1;
 		wake_one(LIVE(me))
