@@ -14,6 +14,8 @@ static const struct lh_mutex_options array_options = { .name = EXERCISE_ARRAY,
 						       .data_size = 72,
 						       .count = EXERCISE_MUTEXES };
 
+static const struct lh_condvar_options condvar_options = { .name = "condvar" };
+
 uint64_t exercise_random(uint64_t *state)
 {
 	uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
@@ -34,11 +36,13 @@ uint64_t exercise_seed(void)
 
 void exercise_place(lh_arena *arena)
 {
+	lh_condvar condvar;
 	lh_mutex mutex;
 	uint64_t offset;
 
 	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, &array_options, &mutex), 0);
 	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, NULL, &mutex), 0);
+	assert_int_equal(lh_condvar_at(arena, LH_ANYWHERE, &condvar_options, &condvar), 0);
 	assert_int_equal(lh_region_at(arena, LH_ANYWHERE, 1000, EXERCISE_REGION, &offset), 0);
 }
 
@@ -134,6 +138,22 @@ static int accept(int result)
 	return result;
 }
 
+static void use_condvar(lh_arena *arena, lh_lease *lease)
+{
+	lh_condvar condvar;
+	lh_mutex mutex;
+	lh_grant grant;
+
+	if (accept(lh_condvar_at(arena, LH_ANYWHERE, &condvar_options, &condvar)) ||
+	    !exercise_element(arena, 0, &mutex) ||
+	    accept(lh_mutex_lock(&mutex, lease, lh_deadline_after(LH_MS(1)), &grant)))
+		return;
+	accept(lh_condvar_signal(&condvar));
+	accept(lh_condvar_wait(&condvar, &mutex, lease, lh_deadline_after(LH_MS(1)), &grant));
+	accept(lh_condvar_broadcast(&condvar));
+	accept(lh_mutex_unlock(&mutex, lease));
+}
+
 static void use_lease(lh_arena *arena, lh_lease *lease)
 {
 	lh_mutex mutex;
@@ -154,6 +174,7 @@ static void use_lease(lh_arena *arena, lh_lease *lease)
 				accept(lh_mutex_unlock(&mutex, lease));
 		}
 	}
+	use_condvar(arena, lease);
 	if (accept(lh_region_acquire(lease, 100, &offset)) == 0) {
 		memset(lh_arena_range(arena, offset, 100), 1, 100);
 		accept(lh_region_release(lease, offset));
