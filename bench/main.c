@@ -19,7 +19,11 @@
 #define QUICK_SECONDS 6.0
 #define CASES 32
 
-static const struct subcommand *const subcommands[] = { &mutex_subcommand, &semaphore_subcommand };
+static const struct subcommand *const subcommands[] = {
+	&mutex_subcommand,
+	&semaphore_subcommand,
+	&condvar_subcommand,
+};
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
 

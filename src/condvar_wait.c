@@ -17,6 +17,14 @@
 
 #define MOST_WATCHED ((FUTEX_WORDS - 3) / 2) // beside one's own words: two for each
 
+struct watched {
+	uint32_t slot;
+	uint64_t condition;
+	uint32_t departures;
+	uint32_t distance; // tickets before us; 0: not known yet
+	bool sleeps;       // and watches those before it
+};
+
 struct waiter {
 	struct condvar condvar;
 	struct lh_lease *lease;
@@ -24,19 +32,11 @@ struct waiter {
 	struct hold_record *mutex_record;
 	uint64_t condition; // as it sleeps on it
 	uint32_t ticket;
-	bool watches; // may have others behind it who rely on what it watches
+	struct watched watched[MOST_WATCHED]; // at the last look, the nearest first
+	size_t watched_count;
+	bool watches_all; // who was before it then: none was left to another to watch
 	struct wait wait;
 };
-
-static void depart(const struct waiter *waiter)
-{
-	shared_u32 *departures = &waiter->lease->slot->departures;
-
-	if (!waiter->watches)
-		return;
-	atomic_fetch_add(departures, 1);
-	futex_wake(departures, FUTEX_ALL);
-}
 
 // ---------------------------------------------------------------------------------------------
 // Queueing
@@ -68,13 +68,6 @@ static void queue(struct waiter *waiter)
 // ---------------------------------------------------------------------------------------------
 // Watching
 
-struct watched {
-	uint32_t slot;
-	uint32_t departures;
-	uint32_t distance; // tickets before us; 0: not known yet
-	bool sleeps;       // and watches those before it
-};
-
 // Fills it for one who waits; false: it need not be watched.
 static bool is_before(const struct waiter *waiter, uint32_t index, struct watched *ret_watched)
 {
@@ -88,6 +81,7 @@ static bool is_before(const struct waiter *waiter, uint32_t index, struct watche
 	if (!condvar_is_wanted(&waiter->condvar, condition) || (queued && (int32_t)distance <= 0))
 		return false;
 	*ret_watched = (struct watched){ .slot = index,
+					 .condition = condition,
 					 .departures = departures,
 					 .distance = queued ? distance : 0,
 					 .sleeps = queued && !(condition & CONDITION_AWAKE) };
@@ -138,25 +132,54 @@ static bool clear_up(struct waiter *waiter, const struct condvar_walk *walk)
 static bool watch(struct waiter *waiter)
 {
 	struct condvar_walk walk = condvar_walk_begin(&waiter->condvar);
-	struct watched list[MOST_WATCHED], one;
-	size_t count = 0;
+	struct watched one;
+	size_t found = 0;
+
+	waiter->watched_count = 0;
+	waiter->watches_all = false;
 
 	while (condvar_walk_next(&waiter->condvar, &walk)) {
 		if (walk.slot == waiter->lease->index)
 			continue;
 		if (clear_up(waiter, &walk))
 			return false;
-		if (is_before(waiter, walk.slot, &one))
-			keep(list, &count, &one);
+		if (!is_before(waiter, walk.slot, &one))
+			continue;
+		keep(waiter->watched, &waiter->watched_count, &one);
+		found++;
 	}
-	waiter->watches = count > 0;
-	for (size_t i = 0; i < count; i++) {
-		if (!arm(waiter, &list[i]))
+	for (size_t i = 0; i < waiter->watched_count; i++) {
+		if (!arm(waiter, &waiter->watched[i]))
 			return false;
-		if (list[i].sleeps)
-			break;
+		if (waiter->watched[i].sleeps)
+			return true;
 	}
+	waiter->watches_all = found == waiter->watched_count;
 	return true;
+}
+
+// Whether those behind it have to watch somebody else, now that it watches nobody any more.
+static bool is_relied_on(const struct waiter *waiter)
+{
+	for (size_t i = 0; waiter->watches_all && i < waiter->watched_count; i++) {
+		const struct watched *one = &waiter->watched[i];
+		const struct lease_slot *slot = &waiter->condvar.arena->leases[one->slot];
+
+		if (condvar_is_same_wait(atomic_load(&slot->condition), one->condition))
+			return true;
+	}
+	return !waiter->watches_all;
+}
+
+static void stop_watching(const struct waiter *waiter)
+{
+	struct lease_slot *slot = waiter->lease->slot;
+
+	atomic_fetch_or(&slot->condition, CONDITION_AWAKE);
+	if (!is_relied_on(waiter))
+		return;
+	atomic_fetch_add(&slot->departures, 1);
+	futex_wake(&slot->departures, FUTEX_ALL);
 }
 
 // Until there is a mark. An error that ends the wait does not make a mark undone.
@@ -211,7 +234,6 @@ static bool leave(struct waiter *waiter, bool held)
 			  CONDITION_MARK) != 0;
 	else
 		condvar_hand_on(&waiter->condvar, waiter->lease->index, last);
-	depart(waiter);
 	hold_clear(waiter->record);
 	return marked;
 }
@@ -226,8 +248,7 @@ static int wait_for_signal(struct waiter *waiter, const lh_mutex *mutex, lh_dead
 	queue(waiter);
 	lost = mutex_let_go(waiter->lease, mutex_header(mutex));
 	error = lost ? lost : sleep_until_marked(waiter, deadline);
-	atomic_fetch_or(&waiter->lease->slot->condition, CONDITION_AWAKE);
-	depart(waiter);
+	stop_watching(waiter);
 	deadlock_clear(waiter->lease);
 	if (!lost && (error == -ESTALE || error == -EBADMSG)) {
 		hold_clear(waiter->mutex_record);
@@ -256,7 +277,7 @@ int lh_condvar_wait(const lh_condvar *condvar, const lh_mutex *mutex, lh_lease *
 		return -EBUSY;
 	waiter.condvar = condvar_of(condvar);
 	waiter.lease = lease;
-	waiter.watches = true; // until it has looked
+	waiter.watches_all = false; // until it has looked
 	waiter.mutex_record = hold_find(lease, LH_KIND_MUTEX, mutex_granule(mutex));
 	if (!waiter.mutex_record)
 		return -EBADMSG;

@@ -15,6 +15,7 @@ static const struct lh_mutex_options array_options = { .name = EXERCISE_ARRAY,
 						       .count = EXERCISE_MUTEXES };
 
 static const struct lh_semaphore_options pool_options = { .name = "pool", .permits = 20 };
+static const struct lh_condvar_options condvar_options = { .name = "condvar" };
 
 uint64_t exercise_random(uint64_t *state)
 {
@@ -37,12 +38,14 @@ uint64_t exercise_seed(void)
 void exercise_place(lh_arena *arena)
 {
 	lh_semaphore pool;
+	lh_condvar condvar;
 	lh_mutex mutex;
 	uint64_t offset;
 
 	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, &array_options, &mutex), 0);
 	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, NULL, &mutex), 0);
 	assert_int_equal(lh_semaphore_at(arena, LH_ANYWHERE, &pool_options, &pool), 0);
+	assert_int_equal(lh_condvar_at(arena, LH_ANYWHERE, &condvar_options, &condvar), 0);
 	assert_int_equal(lh_region_at(arena, LH_ANYWHERE, 1000, EXERCISE_REGION, &offset), 0);
 }
 
@@ -159,6 +162,22 @@ static void use_pool(lh_arena *arena, lh_lease *lease)
 	accept(lh_semaphore_resize(&pool, 20));
 }
 
+static void use_condvar(lh_arena *arena, lh_lease *lease)
+{
+	lh_condvar condvar;
+	lh_mutex mutex;
+	lh_grant grant;
+
+	if (accept(lh_condvar_at(arena, LH_ANYWHERE, &condvar_options, &condvar)) ||
+	    !exercise_element(arena, 0, &mutex) ||
+	    accept(lh_mutex_lock(&mutex, lease, lh_deadline_after(LH_MS(1)), &grant)))
+		return;
+	accept(lh_condvar_signal(&condvar));
+	accept(lh_condvar_wait(&condvar, &mutex, lease, lh_deadline_after(LH_MS(1)), &grant));
+	accept(lh_condvar_broadcast(&condvar));
+	accept(lh_mutex_unlock(&mutex, lease));
+}
+
 static void use_lease(lh_arena *arena, lh_lease *lease)
 {
 	lh_mutex mutex;
@@ -180,6 +199,7 @@ static void use_lease(lh_arena *arena, lh_lease *lease)
 		}
 	}
 	use_pool(arena, lease);
+	use_condvar(arena, lease);
 	if (accept(lh_region_acquire(lease, 100, &offset)) == 0) {
 		memset(lh_arena_range(arena, offset, 100), 1, 100);
 		accept(lh_region_release(lease, offset));
