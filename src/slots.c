@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // docs/protocol/slots.md has the table of steps with the outcome of a crash at each;
-// tests/model/watch.pml and tests/model/cell.pml are the models.
+// tests/model/slots.pml is the model of both.
 #include "src/slots.h"
 
 #include "arena/error.h"
