@@ -9,10 +9,9 @@
 #define SETTLE_NS UINT64_C(1500000)
 #define ARENAS 8
 
-void values_must(int result, const char *what)
+void values_failed(int result, const char *what)
 {
-	if (result)
-		process_die("%s: %s (%s)", what, lh_strerror(result), lh_error_detail());
+	process_die("%s: %s (%s)", what, lh_strerror(result), lh_error_detail());
 }
 
 // Open arenas: a name goes with its arena, since there are no new leases on an unlinked one.

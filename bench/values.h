@@ -12,7 +12,12 @@
 #include "scratch.h"
 
 // Ends the run if a call of the library failed.
-void values_must(int result, const char *what);
+_Noreturn void values_failed(int result, const char *what);
+static inline void values_must(int result, const char *what)
+{
+	if (result)
+		values_failed(result, what);
+}
 
 // A new arena, for the processes that are forked from now on, and its end. In the program itself.
 lh_arena *values_arena(size_t size);

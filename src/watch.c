@@ -198,7 +198,7 @@ int lh_watch_subscribe(const lh_watch *watch, lh_watch_receiver *ret_receiver)
 
 	if (!watch || !ret_receiver)
 		return -EINVAL;
-	error = primitive_check_handle(watch->private_, LH_KIND_WATCH);
+	error = slots_check(watch->private_, LH_KIND_WATCH);
 	if (error)
 		return error;
 	slots = slots_of(watch->private_);
@@ -213,7 +213,7 @@ int lh_watch_subscribe(const lh_watch *watch, lh_watch_receiver *ret_receiver)
 
 static int check_receiver(const lh_watch_receiver *receiver)
 {
-	return receiver ? primitive_check_handle(receiver->private_, LH_KIND_WATCH) : -EINVAL;
+	return receiver ? slots_check(receiver->private_, LH_KIND_WATCH) : -EINVAL;
 }
 
 int lh_watch_set_cancel(lh_watch_receiver *receiver, lh_cancel *cancel)
@@ -225,12 +225,34 @@ int lh_watch_set_cancel(lh_watch_receiver *receiver, lh_cancel *cancel)
 	return error;
 }
 
+static inline int seen(lh_watch_receiver *receiver, const struct slots_look *look, size_t *ret_size,
+		       uint64_t *ret_version)
+{
+	receiver->private_[SEEN] = look->version;
+	if (ret_size)
+		*ret_size = look->size;
+	if (ret_version)
+		*ret_version = look->version;
+	return 0;
+}
+
+// Apart, so that the usual way needs no memory of its own.
+static __attribute__((noinline)) int read_again(lh_watch_receiver *receiver, void *buffer,
+						size_t capacity, size_t *ret_size,
+						uint64_t *ret_version)
+{
+	const struct slots slots = slots_of(receiver->private_);
+	struct slots_look look;
+	const int error = slots_read(&slots, false, buffer, capacity, &look);
+
+	return error ? error : seen(receiver, &look, ret_size, ret_version);
+}
+
 int lh_watch_read(lh_watch_receiver *receiver, void *buffer, size_t capacity, size_t *ret_size,
 		  uint64_t *ret_version)
 {
+	struct slots_look look;
 	struct slots slots;
-	uint64_t version;
-	size_t size;
 	int error = check_receiver(receiver);
 
 	if (error)
@@ -238,15 +260,10 @@ int lh_watch_read(lh_watch_receiver *receiver, void *buffer, size_t capacity, si
 	if (capacity && !buffer)
 		return -EINVAL;
 	slots = slots_of(receiver->private_);
-	error = slots_read(&slots, false, buffer, capacity, &size, &version);
-	if (error)
-		return error;
-	receiver->private_[SEEN] = version;
-	if (ret_size)
-		*ret_size = size;
-	if (ret_version)
-		*ret_version = version;
-	return 0;
+	error = slots_try_read(&slots, false, buffer, capacity, &look);
+	if (error == -EAGAIN)
+		return read_again(receiver, buffer, capacity, ret_size, ret_version);
+	return error ? error : seen(receiver, &look, ret_size, ret_version);
 }
 
 // Whether a sender that the word names will send no more. Nothing is taken from it, so nobody is
@@ -341,6 +358,7 @@ int lh_watch_changed(lh_watch_receiver *receiver, lh_deadline deadline)
 		if (!waits) {
 			wait_begin(&wait, slots.arena, NULL, deadline);
 			wait.cancel = cancel;
+			wait.backstop_ns = WAIT_BACKSTOP_LAST_NS;
 			waits = true;
 		}
 		unchanged = 0;
