@@ -358,7 +358,6 @@ int lh_watch_changed(lh_watch_receiver *receiver, lh_deadline deadline)
 		if (!waits) {
 			wait_begin(&wait, slots.arena, NULL, deadline);
 			wait.cancel = cancel;
-			wait.backstop_ns = WAIT_BACKSTOP_LAST_NS;
 			waits = true;
 		}
 		unchanged = 0;
