@@ -103,11 +103,11 @@ struct drafter {
 	lh_deadline deadline;
 	struct wait wait;
 	bool waits; // an edge is published
-	int rounds;
+	struct primitive_stuck stuck;
 };
 
 // Sleeps until the owner may have let go. 0 or -EAGAIN: look again.
-static int sleep_on(struct drafter *drafter, uint64_t word, enum verdict verdict)
+static int sleep_on(struct drafter *drafter, uint64_t word, uint64_t until)
 {
 	const struct slots *slots = &drafter->slots;
 	const struct lease_slot *owner = &slots->arena->leases[slots_word_owner(word) - 1];
@@ -127,8 +127,7 @@ static int sleep_on(struct drafter *drafter, uint64_t word, enum verdict verdict
 		(uint32_t)(word | SLOTS_MARK));
 	wait_not_after(&drafter->wait, lease_word_expiry(atomic_load_explicit(
 					       &owner->state, memory_order_acquire)));
-	if (verdict == VERDICT_DYING)
-		wait_not_after(&drafter->wait, clock_now() + WAIT_POLL_NS);
+	wait_not_after(&drafter->wait, until);
 	if (!wait_on_owner(&drafter->wait,
 			   atomic_load_explicit(&owner->owner, memory_order_acquire)))
 		return -EAGAIN;
@@ -141,7 +140,7 @@ static int look(struct drafter *drafter, uint64_t *ret_word)
 {
 	const struct slots *slots = &drafter->slots;
 	const uint64_t word = atomic_load_explicit(&slots->header->word, memory_order_acquire);
-	enum verdict verdict;
+	uint64_t until = UINT64_MAX;
 	int error;
 
 	if (slots_word_slot(word) >= slots->count)
@@ -150,12 +149,12 @@ static int look(struct drafter *drafter, uint64_t *ret_word)
 		return slots_any_free(slots, word)
 			       ? slots_take(slots, drafter->lease, word, ret_word)
 			       : -EBUSY;
-	error = slots_judge(slots, word, &drafter->rounds, &verdict);
+	error = slots_judge(slots, word, drafter->waits, &drafter->stuck, &until);
 	if (error)
 		return error;
 	if (drafter->deadline.ns == 0)
 		return -EBUSY;
-	error = sleep_on(drafter, word, verdict);
+	error = sleep_on(drafter, word, until);
 	return error ? error : -EAGAIN;
 }
 
@@ -215,7 +214,7 @@ int lh_cell_begin(const lh_cell *cell, lh_lease *lease, lh_deadline deadline, vo
 	drafter.lease = lease;
 	drafter.deadline = deadline;
 	drafter.waits = false;
-	drafter.rounds = 0;
+	drafter.stuck = (struct primitive_stuck){ 0 };
 	if (slots_word_owner(atomic_load(&drafter.slots.header->word)) == lease->name)
 		return -EDEADLK;
 	draft = lease_memory_make(drafter.slots.max_size);

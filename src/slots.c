@@ -13,7 +13,6 @@
 
 // A try fails only if all other slots were published between its begin and its end.
 #define MAX_TRIES 1000
-#define MAX_ROUNDS_UNCHANGED 10000 // a word that names a free slot and stays: damage
 
 // ---------------------------------------------------------------------------------------------
 // Placing
@@ -223,38 +222,12 @@ int slots_take(const struct slots *slots, struct lh_lease *lease, uint64_t word,
 	return 0;
 }
 
-int slots_judge(const struct slots *slots, uint64_t word, int *rounds, enum verdict *ret_verdict)
-{
-	struct lh_arena *arena = slots->arena;
-	const uint32_t slot = slots_word_owner(word) - 1;
-	struct lost_lease lost;
-
-	if (slot >= arena->lease_count)
-		return -EBADMSG;
-	*ret_verdict = lease_judge(arena, slot, &lost);
-	switch (*ret_verdict) {
-	case VERDICT_LOST:
-		owner_wake_if_ended(arena, lost.owner);
-		reap_lease(arena, &lost);
-		// Its table was damaged if it does not name what the word says it has.
-		if (atomic_load(&slots->header->word) == word)
-			slots_reap(arena, &lost, slots->record);
-		return -EAGAIN;
-	case VERDICT_GONE:
-		return ++*rounds < MAX_ROUNDS_UNCHANGED ? -EAGAIN : -EBADMSG;
-	case VERDICT_DYING:
-	case VERDICT_HELD:
-		break;
-	}
-	return 0;
-}
-
 int slots_let_go(const struct slots *slots, struct lh_lease *lease, struct hold_record *record)
 {
 	int error = lease_check(lease);
 
 	if (!error && !give_back(slots, lease))
-		error = lease_is_live(lease) ? -EPERM : -ESTALE;
+		error = primitive_not_held(lease);
 	if (!error && record)
 		hold_clear(record);
 	return error;

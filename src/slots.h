@@ -219,9 +219,13 @@ int slots_version(const struct slots *slots, uint64_t *ret_version);
 // the word has changed; -ENOLCK; -EOVERFLOW; -ESTALE: the lease was lost meanwhile.
 int slots_take(const struct slots *slots, struct lh_lease *lease, uint64_t word,
 	       uint64_t *ret_word);
-// Judges the owner. 0: it has it; -EAGAIN: look again; -EBADMSG: the word names nobody. `rounds`
-// counts those that changed nothing, from 0.
-int slots_judge(const struct slots *slots, uint64_t word, int *rounds, enum verdict *ret_verdict);
+// Judges who `word` names: primitive_judge_owner.
+static inline int slots_judge(const struct slots *slots, uint64_t word, bool told,
+			      struct primitive_stuck *stuck, uint64_t *until)
+{
+	return primitive_judge_owner(slots->arena, slots->header, word, slots->record, told, stuck,
+				     until);
+}
 // Lets go, wakes, clears the record (may be NULL). 0; -EPERM: not the lease's; -ESTALE.
 int slots_let_go(const struct slots *slots, struct lh_lease *lease, struct hold_record *record);
 
