@@ -146,11 +146,14 @@ void values_kill(struct run *run, const char *case_name, double seconds,
 	samples_destroy(samples);
 }
 
-static pthread_mutex_t **robust(void)
+// First called in the program: those it forks share it.
+static pthread_mutex_t *robust(void)
 {
 	static pthread_mutex_t *mutex;
 
-	return &mutex;
+	if (!mutex)
+		mutex = process_shared_memory(sizeof(*mutex));
+	return mutex;
 }
 
 static void robust_create(void *context)
@@ -158,29 +161,27 @@ static void robust_create(void *context)
 	pthread_mutexattr_t attributes;
 
 	(void)context;
-	if (!*robust())
-		*robust() = process_shared_memory(sizeof(pthread_mutex_t));
 	pthread_mutexattr_init(&attributes);
 	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
 	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-	pthread_mutex_init(*robust(), &attributes);
+	pthread_mutex_init(robust(), &attributes);
 	pthread_mutexattr_destroy(&attributes);
 }
 
 static void robust_hold(void *context)
 {
 	(void)context;
-	if (pthread_mutex_lock(*robust()) != 0)
+	if (pthread_mutex_lock(robust()) != 0)
 		process_die("pthread_mutex_lock");
 }
 
 static void robust_succeed(void *context)
 {
 	(void)context;
-	if (pthread_mutex_lock(*robust()) != EOWNERDEAD)
+	if (pthread_mutex_lock(robust()) != EOWNERDEAD)
 		process_die("a robust mutex did not tell of its holder's death");
-	pthread_mutex_consistent(*robust());
-	pthread_mutex_unlock(*robust());
+	pthread_mutex_consistent(robust());
+	pthread_mutex_unlock(robust());
 }
 
 const struct succession values_robust = { .name = "pthread robust",
