@@ -59,19 +59,33 @@ uint64_t lh_cell_offset(const lh_cell *cell)
 	return cell ? primitive_offset(cell->private_) : 0;
 }
 
+// Apart, so that the usual way needs no memory of its own.
+static __attribute__((noinline)) int read_again(const lh_cell *cell, void *buffer,
+						uint64_t *ret_version)
+{
+	const struct slots slots = slots_of(cell->private_);
+	struct slots_look look;
+	const int error = slots_read(&slots, true, buffer, SIZE_MAX, &look);
+
+	if (!error && ret_version)
+		*ret_version = look.version;
+	return error;
+}
+
 int lh_cell_read(const lh_cell *cell, void *buffer, uint64_t *ret_version)
 {
+	struct slots_look look;
 	struct slots slots;
-	uint64_t version;
-	size_t size;
-	int error = cell && buffer ? primitive_check_handle(cell->private_, LH_KIND_CELL) : -EINVAL;
+	int error = cell && buffer ? slots_check(cell->private_, LH_KIND_CELL) : -EINVAL;
 
 	if (error)
 		return error;
 	slots = slots_of(cell->private_);
-	error = slots_read(&slots, true, buffer, slots.max_size, &size, &version);
+	error = slots_try_read(&slots, true, buffer, SIZE_MAX, &look);
+	if (error == -EAGAIN)
+		return read_again(cell, buffer, ret_version);
 	if (!error && ret_version)
-		*ret_version = version;
+		*ret_version = look.version;
 	return error;
 }
 
@@ -89,11 +103,11 @@ struct drafter {
 	lh_deadline deadline;
 	struct wait wait;
 	bool waits; // an edge is published
-	int rounds;
+	struct primitive_stuck stuck;
 };
 
 // Sleeps until the owner may have let go. 0 or -EAGAIN: look again.
-static int sleep_on(struct drafter *drafter, uint64_t word, enum verdict verdict)
+static int sleep_on(struct drafter *drafter, uint64_t word, uint64_t until)
 {
 	const struct slots *slots = &drafter->slots;
 	const struct lease_slot *owner = &slots->arena->leases[slots_word_owner(word) - 1];
@@ -113,8 +127,7 @@ static int sleep_on(struct drafter *drafter, uint64_t word, enum verdict verdict
 		(uint32_t)(word | SLOTS_MARK));
 	wait_not_after(&drafter->wait, lease_word_look_at(atomic_load_explicit(
 					       &owner->state, memory_order_acquire)));
-	if (verdict == VERDICT_DYING)
-		wait_not_after(&drafter->wait, clock_now() + WAIT_POLL_NS);
+	wait_not_after(&drafter->wait, until);
 	if (!wait_on_owner(&drafter->wait,
 			   atomic_load_explicit(&owner->owner, memory_order_acquire)))
 		return -EAGAIN;
@@ -127,7 +140,7 @@ static int look(struct drafter *drafter, uint64_t *ret_word)
 {
 	const struct slots *slots = &drafter->slots;
 	const uint64_t word = atomic_load_explicit(&slots->header->word, memory_order_acquire);
-	enum verdict verdict;
+	uint64_t until = UINT64_MAX;
 	int error;
 
 	if (slots_word_slot(word) >= slots->count)
@@ -136,12 +149,12 @@ static int look(struct drafter *drafter, uint64_t *ret_word)
 		return slots_any_free(slots, word)
 			       ? slots_take(slots, drafter->lease, word, ret_word)
 			       : -EBUSY;
-	error = slots_judge(slots, word, &drafter->rounds, &verdict);
+	error = slots_judge(slots, word, drafter->waits, &drafter->stuck, &until);
 	if (error)
 		return error;
 	if (drafter->deadline.ns == 0)
 		return -EBUSY;
-	error = sleep_on(drafter, word, verdict);
+	error = sleep_on(drafter, word, until);
 	return error ? error : -EAGAIN;
 }
 
@@ -162,15 +175,15 @@ static int begin(struct drafter *drafter, struct lease_memory *draft, void **ret
 		 lh_grant *ret_grant)
 {
 	const struct slots *slots = &drafter->slots;
-	uint64_t word, version;
-	size_t size;
+	struct slots_look look;
+	uint64_t word;
 	int error = acquire(drafter, &word);
 
 	if (error)
 		return error;
 	draft->granule = slots->granule;
 	draft->token = slots_word_token(word);
-	error = slots_read(slots, true, draft->bytes, slots->max_size, &size, &version);
+	error = slots_read(slots, true, draft->bytes, SIZE_MAX, &look);
 	if (error) {
 		slots_let_go(slots, drafter->lease,
 			     hold_find(drafter->lease, LH_KIND_CELL, slots->granule));
@@ -201,7 +214,7 @@ int lh_cell_begin(const lh_cell *cell, lh_lease *lease, lh_deadline deadline, vo
 	drafter.lease = lease;
 	drafter.deadline = deadline;
 	drafter.waits = false;
-	drafter.rounds = 0;
+	drafter.stuck = (struct primitive_stuck){ 0 };
 	if (slots_word_owner(atomic_load(&drafter.slots.header->word)) == lease->name)
 		return -EDEADLK;
 	draft = lease_memory_make(drafter.slots.max_size);

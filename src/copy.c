@@ -1,26 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/copy.h"
 
-#include "arena/layout.h"
-
-#include <string.h>
-
-#ifdef __has_feature
-#define COPY_HAS(feature) __has_feature(feature)
-#else
-#define COPY_HAS(feature) 0
-#endif
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&      \
-	!COPY_HAS(address_sanitizer) && !COPY_HAS(thread_sanitizer) && !COPY_HAS(memory_sanitizer)
-#define COPY_ASSEMBLY 1
-#else
-#define COPY_ASSEMBLY 0
-#endif
-
 #if COPY_ASSEMBLY
 #include <cpuid.h>
 
 #define STRING_MIN 2048 // bytes from which REP MOVSB pays for its start
+#define ERMS (1u << 9)  // CPUID 7, EBX
 
 static bool has_fast_strings(void)
 {
@@ -29,7 +14,7 @@ static bool has_fast_strings(void)
 	unsigned a, b = 0, c, d;
 
 	if (!answer) {
-		answer = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & (1u << 9)) ? 1 : 2;
+		answer = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & ERMS) ? 1 : 2;
 		atomic_store_explicit(&known, answer, memory_order_relaxed);
 	}
 	return answer == 1;
@@ -81,26 +66,35 @@ static size_t copy_lines(void *to, const void *from, size_t size)
 void copy_to_shared(void *shared, const void *value, size_t size)
 {
 	const uint8_t *from = value;
+	size_t at = copy_lines(shared, value, size);
+	uint64_t word = 0;
 
-	for (size_t at = copy_lines(shared, value, size); at < size; at += sizeof(uint64_t)) {
-		const size_t left = size - at;
-		uint64_t word = 0;
-
-		memcpy(&word, from + at, left < sizeof(word) ? left : sizeof(word));
+	for (; at + sizeof(word) <= size; at += sizeof(word)) {
+		memcpy(&word, from + at, sizeof(word));
 		atomic_store_explicit((shared_u64 *)((uintptr_t)shared + at), word,
 				      memory_order_relaxed);
 	}
+	if (at == size)
+		return;
+	word = 0;
+	memcpy(&word, from + at, size - at);
+	atomic_store_explicit((shared_u64 *)((uintptr_t)shared + at), word, memory_order_relaxed);
 }
 
-void copy_from_shared(void *value, const void *shared, size_t size)
+void copy_from_shared_any(void *value, const void *shared, size_t size)
 {
 	uint8_t *to = value;
+	size_t at = copy_lines(value, shared, size);
+	uint64_t word;
 
-	for (size_t at = copy_lines(value, shared, size); at < size; at += sizeof(uint64_t)) {
-		const size_t left = size - at;
-		const uint64_t word = atomic_load_explicit(
-			(const shared_u64 *)((uintptr_t)shared + at), memory_order_relaxed);
-
-		memcpy(to + at, &word, left < sizeof(word) ? left : sizeof(word));
+	for (; at + sizeof(word) <= size; at += sizeof(word)) {
+		word = atomic_load_explicit((const shared_u64 *)((uintptr_t)shared + at),
+					    memory_order_relaxed);
+		memcpy(to + at, &word, sizeof(word));
 	}
+	if (at == size)
+		return;
+	word = atomic_load_explicit((const shared_u64 *)((uintptr_t)shared + at),
+				    memory_order_relaxed);
+	memcpy(to + at, &word, size - at);
 }

@@ -1,36 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // docs/protocol/slots.md has the table of steps with the outcome of a crash at each;
-// tests/model/watch.pml and tests/model/cell.pml are the models.
+// tests/model/slots.pml is the model of both.
 #include "src/slots.h"
 
 #include "arena/error.h"
 #include "arena/event.h"
 #include "arena/owner.h"
 #include "arena/sys/futex.h"
-#include "src/copy.h"
 
-#include <errno.h>
 #include <string.h>
 
-#define SMALL_SIZE sizeof(uint64_t)
 // A try fails only if all other slots were published between its begin and its end.
 #define MAX_TRIES 1000
-#define MAX_ROUNDS_UNCHANGED 10000 // a word that names a free slot and stays: damage
 
 // ---------------------------------------------------------------------------------------------
 // Placing
-
-static uint64_t slot_stride(uint64_t max_size)
-{
-	return LAYOUT_LINE + (max_size > SMALL_SIZE ? primitive_lines(max_size) : 0);
-}
-
-static struct value_slot *slot_at(const struct slots *slots, uint32_t index)
-{
-	return (struct value_slot *)((uint8_t *)(slots->header + 1) +
-				     index * slot_stride(slots->max_size));
-}
 
 int slots_check_options(uint32_t kind, const uint64_t reserved[4], uint64_t size, uint32_t slots,
 			uint64_t *ret_footprint)
@@ -45,7 +30,7 @@ int slots_check_options(uint32_t kind, const uint64_t reserved[4], uint64_t size
 	if (count < SLOTS_LEAST || count > SLOTS_MOST)
 		return error_detail(-EINVAL, "%s options: %u slots; at least %u, at most %u",
 				    lh_kind_name(kind), count, SLOTS_LEAST, SLOTS_MOST);
-	*ret_footprint = LAYOUT_LINE + count * slot_stride(size);
+	*ret_footprint = LAYOUT_LINE + count * slots_stride_of(size);
 	if (*ret_footprint > SIZE_MAX)
 		return -EINVAL;
 	return 0;
@@ -71,96 +56,26 @@ int slots_at(struct lh_arena *arena, uint64_t offset, uint32_t kind, uint64_t si
 // ---------------------------------------------------------------------------------------------
 // Reading
 
-struct look {
-	uint64_t word;
-	const struct value_slot *slot;
-	uint64_t sequence, version, size;
-};
-
-// What the word names, and what that slot says, of one moment. 0; -EBADMSG.
-static inline int look_at_newest(const struct slots *slots, struct look *look)
-{
-	const struct object_header *header = slots->header;
-
-	for (int i = 0; i < MAX_TRIES; i++) {
-		// Pairs with the publishing CAS.
-		look->word = atomic_load_explicit(&header->word, memory_order_acquire);
-		if (slots_word_slot(look->word) >= slots->count)
-			return -EBADMSG;
-		look->slot = slot_at(slots, slots_word_slot(look->word));
-		look->sequence = atomic_load_explicit(&look->slot->sequence, memory_order_acquire);
-		look->version = atomic_load_explicit(&look->slot->version, memory_order_relaxed);
-		look->size = atomic_load_explicit(&look->slot->size, memory_order_relaxed);
-		atomic_thread_fence(memory_order_acquire);
-		// The second look: without it the slot may be a later value's that nobody published.
-		if (atomic_load_explicit(&header->word, memory_order_relaxed) == look->word)
-			return 0;
-	}
-	return -EBADMSG;
-}
-
-// Whether the slot has not been written to since the look. What was copied before is then whole.
-static inline bool is_unchanged(const struct slots *slots, const struct look *look)
-{
-	// Pairs with the release fence in slots_write: who has read a byte of a later value sees the
-	// odd sequence, and the word that let it be written.
-	atomic_thread_fence(memory_order_acquire);
-	if (!(look->sequence & 1) &&
-	    atomic_load_explicit(&look->slot->sequence, memory_order_relaxed) == look->sequence)
-		return true;
-	return atomic_load_explicit(&slots->header->word, memory_order_relaxed) == look->word;
-}
-
-static inline void copy_out(const struct slots *slots, const struct value_slot *slot, void *buffer,
-			    size_t size)
-{
-	uint64_t small;
-
-	if (slots->max_size > SMALL_SIZE) {
-		copy_from_shared(buffer, slot + 1, size);
-		return;
-	}
-	small = atomic_load_explicit(&slot->small, memory_order_relaxed);
-	memcpy(buffer, &small, size);
-}
-
 int slots_version(const struct slots *slots, uint64_t *ret_version)
 {
-	struct look look;
-	const int error = look_at_newest(slots, &look);
+	struct slots_look look;
+	int error = -EAGAIN;
 
+	for (int i = 0; error == -EAGAIN && i < MAX_TRIES; i++)
+		error = slots_look(slots, &look);
 	if (!error)
 		*ret_version = look.version;
-	return error;
+	return error == -EAGAIN ? -EBADMSG : error;
 }
 
 int slots_read(const struct slots *slots, bool is_cell, void *buffer, size_t capacity,
-	       size_t *ret_size, uint64_t *ret_version)
+	       struct slots_look *ret_look)
 {
-	struct look look;
-	int error;
+	int error = -EAGAIN;
 
-	for (int i = 0; i < MAX_TRIES; i++) {
-		error = look_at_newest(slots, &look);
-		if (error)
-			return error;
-		if (is_cell)
-			look.size = slots->max_size;
-		else if (look.version == 0)
-			return -ENODATA;
-		if (look.size > slots->max_size)
-			return -EBADMSG;
-		if (look.size > capacity)
-			return -EMSGSIZE;
-		if (look.size)
-			copy_out(slots, look.slot, buffer, look.size);
-		if (is_unchanged(slots, &look)) {
-			*ret_size = look.size;
-			*ret_version = look.version;
-			return 0;
-		}
-	}
-	return -EBADMSG;
+	for (int i = 0; error == -EAGAIN && i < MAX_TRIES; i++)
+		error = slots_try_read(slots, is_cell, buffer, capacity, ret_look);
+	return error == -EAGAIN ? -EBADMSG : error;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -201,7 +116,7 @@ int slots_tag(const struct slots *slots, const struct lh_lease *lease, uint64_t 
 
 	for (uint32_t i = 1; i < slots->count; i++) {
 		const uint32_t index = (slots_word_slot(word) + i) % slots->count;
-		shared_u64 *sequence = &slot_at(slots, index)->sequence;
+		shared_u64 *sequence = &slots_slot(slots, index)->sequence;
 		uint64_t before = atomic_load_explicit(sequence, memory_order_acquire);
 		uint64_t mine = tag;
 
@@ -229,7 +144,7 @@ bool slots_any_free(const struct slots *slots, uint64_t word)
 	for (uint32_t i = 1; i < slots->count; i++) {
 		const uint32_t index = (slots_word_slot(word) + i) % slots->count;
 
-		if (may_be_tagged(slots, atomic_load(&slot_at(slots, index)->sequence), 1))
+		if (may_be_tagged(slots, atomic_load(&slots_slot(slots, index)->sequence), 1))
 			return true;
 	}
 	return false;
@@ -239,13 +154,13 @@ void slots_write(const struct slots *slots, uint64_t word, uint32_t slot, uint64
 		 const void *value, size_t size)
 {
 	const uint64_t version = atomic_load_explicit(
-		&slot_at(slots, slots_word_slot(word))->version, memory_order_relaxed);
-	struct value_slot *target = slot_at(slots, slot);
+		&slots_slot(slots, slots_word_slot(word))->version, memory_order_relaxed);
+	struct value_slot *target = slots_slot(slots, slot);
 
 	atomic_thread_fence(memory_order_release); // pairs with the acquire fence of readers
 	atomic_store_explicit(&target->version, version + 1, memory_order_relaxed);
 	atomic_store_explicit(&target->size, size, memory_order_relaxed);
-	if (slots->max_size > SMALL_SIZE) {
+	if (slots->max_size > SLOTS_SMALL) {
 		copy_to_shared(target + 1, value, size);
 	} else {
 		uint64_t small = 0;
@@ -307,38 +222,12 @@ int slots_take(const struct slots *slots, struct lh_lease *lease, uint64_t word,
 	return 0;
 }
 
-int slots_judge(const struct slots *slots, uint64_t word, int *rounds, enum verdict *ret_verdict)
-{
-	struct lh_arena *arena = slots->arena;
-	const uint32_t slot = slots_word_owner(word) - 1;
-	struct lost_lease lost;
-
-	if (slot >= arena->lease_count)
-		return -EBADMSG;
-	*ret_verdict = lease_judge(arena, slot, &lost);
-	switch (*ret_verdict) {
-	case VERDICT_LOST:
-		owner_wake_if_ended(arena, lost.owner);
-		reap_lease(arena, &lost);
-		// Its table was damaged if it does not name what the word says it has.
-		if (atomic_load(&slots->header->word) == word)
-			slots_reap(arena, &lost, slots->record);
-		return -EAGAIN;
-	case VERDICT_GONE:
-		return ++*rounds < MAX_ROUNDS_UNCHANGED ? -EAGAIN : -EBADMSG;
-	case VERDICT_DYING:
-	case VERDICT_HELD:
-		break;
-	}
-	return 0;
-}
-
 int slots_let_go(const struct slots *slots, struct lh_lease *lease, struct hold_record *record)
 {
 	int error = lease_check(lease);
 
 	if (!error && !give_back(slots, lease))
-		error = lease_is_live(lease) ? -EPERM : -ESTALE;
+		error = primitive_not_held(lease);
 	if (!error && record)
 		hold_clear(record);
 	return error;
@@ -418,9 +307,9 @@ void slots_view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 bool slots_busy(const struct lh_arena *arena, uint32_t granule)
 {
 	struct object_header *header = arena_object(arena, granule);
-	const struct slots slots = { .header = header,
-				     .count = header ? header->parameter : 0,
-				     .max_size = header ? header->data_size : 0 };
+	struct slots slots = { .header = header,
+			       .count = header ? header->parameter : 0,
+			       .max_size = header ? header->data_size : 0 };
 
 	if (!header)
 		return false;
@@ -429,10 +318,11 @@ bool slots_busy(const struct lh_arena *arena, uint32_t granule)
 	// A writer that was replaced and still runs would write into whatever stands here next.
 	if (slots.count > SLOTS_MOST || slots.max_size > LAYOUT_MAX_SIZE ||
 	    !arena_user_offset(arena, granule,
-			       LAYOUT_LINE + slots.count * slot_stride(slots.max_size)))
+			       LAYOUT_LINE + slots.count * slots_stride_of(slots.max_size)))
 		return false; // damaged
+	slots.stride = slots_stride_of(slots.max_size);
 	for (uint32_t i = 0; i < slots.count; i++) {
-		const uint64_t sequence = atomic_load(&slot_at(&slots, i)->sequence);
+		const uint64_t sequence = atomic_load(&slots_slot(&slots, i)->sequence);
 
 		if ((sequence & 1) && !writer_is_gone(arena, sequence))
 			return true;

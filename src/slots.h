@@ -29,7 +29,10 @@
 #define SRC_SLOTS_H
 
 #include "arena/reap.h"
+#include "src/copy.h"
 #include "src/primitive.h"
+
+#include <errno.h>
 
 #define SLOTS_OWNER_MASK UINT64_C(0x3fff)
 #define SLOTS_MARK (UINT64_C(1) << 14)
@@ -74,6 +77,14 @@ static inline uint64_t slots_tag_of(uint64_t lease_id)
 	return lease_id << 1 | 1;
 }
 
+#define SLOTS_SMALL sizeof(uint64_t) // values that are one atomic word in the slot's own line
+
+// Bytes from one slot to the next.
+static inline uint64_t slots_stride_of(uint64_t max_size)
+{
+	return LAYOUT_LINE + (max_size > SLOTS_SMALL ? primitive_lines(max_size) : 0);
+}
+
 // An object, as a handle describes it: [0] to [2] as in primitive.h, [3] slots << 56 | largest size.
 struct slots {
 	struct lh_arena *arena;
@@ -82,7 +93,11 @@ struct slots {
 	uint32_t granule;
 	uint32_t count;
 	uint64_t max_size;
+	uint64_t stride;
 };
+
+#define SLOTS_COUNT_SHIFT 56
+#define SLOTS_SIZE_MASK ((UINT64_C(1) << SLOTS_COUNT_SHIFT) - 1)
 
 static inline struct slots slots_of(const uint64_t handle[4])
 {
@@ -90,8 +105,14 @@ static inline struct slots slots_of(const uint64_t handle[4])
 			       .header = primitive_header(handle),
 			       .record = handle[2],
 			       .granule = primitive_granule(handle),
-			       .count = (uint32_t)(handle[3] >> 56),
-			       .max_size = handle[3] & ((UINT64_C(1) << 56) - 1) };
+			       .count = (uint32_t)(handle[3] >> SLOTS_COUNT_SHIFT),
+			       .max_size = handle[3] & SLOTS_SIZE_MASK,
+			       .stride = slots_stride_of(handle[3] & SLOTS_SIZE_MASK) };
+}
+
+static inline struct value_slot *slots_slot(const struct slots *slots, uint32_t index)
+{
+	return (struct value_slot *)((uint8_t *)(slots->header + 1) + index * slots->stride);
 }
 
 // Placing. `kind` is LH_KIND_WATCH or LH_KIND_CELL; slots 0: the default. 0 or -EINVAL.
@@ -102,12 +123,95 @@ int slots_at(struct lh_arena *arena, uint64_t offset, uint32_t kind, uint64_t si
 
 // ---- reading. Writes nothing shared; async-signal-safe.
 
+// 0, or why a handle cannot be used: -EINVAL, -EBADMSG.
+static inline int slots_check(const uint64_t handle[4], uint32_t kind)
+{
+	if (!handle[0])
+		return -EINVAL;
+	return primitive_header(handle)->kind == kind ? 0 : -EBADMSG;
+}
+
+// What the word names, and what that slot says, of one moment.
+struct slots_look {
+	uint64_t word;
+	const struct value_slot *slot;
+	uint64_t sequence, version, size;
+};
+
+// 0; -EAGAIN: the word has changed meanwhile; -EBADMSG.
+static inline int slots_look(const struct slots *slots, struct slots_look *look)
+{
+	const struct object_header *header = slots->header;
+
+	// Pairs with the publishing CAS.
+	look->word = atomic_load_explicit(&header->word, memory_order_acquire);
+	if (slots_word_slot(look->word) >= slots->count)
+		return -EBADMSG;
+	look->slot = slots_slot(slots, slots_word_slot(look->word));
+	look->sequence = atomic_load_explicit(&look->slot->sequence, memory_order_acquire);
+	look->version = atomic_load_explicit(&look->slot->version, memory_order_relaxed);
+	look->size = atomic_load_explicit(&look->slot->size, memory_order_relaxed);
+	atomic_thread_fence(memory_order_acquire);
+	// The second look: without it the slot may be a later value's that nobody published.
+	return atomic_load_explicit(&header->word, memory_order_relaxed) == look->word ? 0
+										       : -EAGAIN;
+}
+
+// Whether the slot has not been written to since the look. What was copied before is then whole.
+static inline bool slots_is_unchanged(const struct slots *slots, const struct slots_look *look)
+{
+	// Pairs with the release fence in slots_write: who has read a byte of a later value sees the
+	// odd sequence, and the word that let it be written.
+	atomic_thread_fence(memory_order_acquire);
+	if (!(look->sequence & 1) &&
+	    atomic_load_explicit(&look->slot->sequence, memory_order_relaxed) == look->sequence)
+		return true;
+	return atomic_load_explicit(&slots->header->word, memory_order_relaxed) == look->word;
+}
+
+static inline void slots_copy_out(const struct slots *slots, const struct value_slot *slot,
+				  void *buffer, size_t size)
+{
+	uint64_t small;
+
+	if (slots->max_size > SLOTS_SMALL) {
+		copy_from_shared(buffer, slot + 1, size);
+		return;
+	}
+	small = atomic_load_explicit(&slot->small, memory_order_relaxed);
+	if (size == sizeof(small))
+		memcpy(buffer, &small, sizeof(small));
+	else
+		memcpy(buffer, &small, size);
+}
+
+// One try to copy the newest value: of a cell all bytes, of a watch as many as were sent. 0: *ret_look
+// says what it was; -EAGAIN: overtaken; -ENODATA: a watch that nothing was ever sent to; -EMSGSIZE;
+// -EBADMSG.
+static inline int slots_try_read(const struct slots *slots, bool is_cell, void *buffer,
+				 size_t capacity, struct slots_look *ret_look)
+{
+	const int error = slots_look(slots, ret_look);
+
+	if (error)
+		return error;
+	if (is_cell)
+		ret_look->size = slots->max_size;
+	else if (ret_look->version == 0)
+		return -ENODATA;
+	if (ret_look->size > slots->max_size)
+		return -EBADMSG;
+	if (ret_look->size > capacity)
+		return -EMSGSIZE;
+	slots_copy_out(slots, ret_look->slot, buffer, ret_look->size);
+	return slots_is_unchanged(slots, ret_look) ? 0 : -EAGAIN;
+}
+
+// The same, tried again for as long as it was overtaken, within reason (then -EBADMSG).
+int slots_read(const struct slots *slots, bool is_cell, void *buffer, size_t capacity,
+	       struct slots_look *ret_look);
 // The newest value's version. 0; -EBADMSG.
 int slots_version(const struct slots *slots, uint64_t *ret_version);
-// Copies the newest value: of a cell all bytes, of a watch as many as were sent. 0; -ENODATA: a watch
-// that nothing was ever sent to; -EMSGSIZE; -EBADMSG.
-int slots_read(const struct slots *slots, bool is_cell, void *buffer, size_t capacity,
-	       size_t *ret_size, uint64_t *ret_version);
 
 // ---- who may publish
 
@@ -115,9 +219,13 @@ int slots_read(const struct slots *slots, bool is_cell, void *buffer, size_t cap
 // the word has changed; -ENOLCK; -EOVERFLOW; -ESTALE: the lease was lost meanwhile.
 int slots_take(const struct slots *slots, struct lh_lease *lease, uint64_t word,
 	       uint64_t *ret_word);
-// Judges the owner. 0: it has it; -EAGAIN: look again; -EBADMSG: the word names nobody. `rounds`
-// counts those that changed nothing, from 0.
-int slots_judge(const struct slots *slots, uint64_t word, int *rounds, enum verdict *ret_verdict);
+// Judges who `word` names: primitive_judge_owner.
+static inline int slots_judge(const struct slots *slots, uint64_t word, bool told,
+			      struct primitive_stuck *stuck, uint64_t *until)
+{
+	return primitive_judge_owner(slots->arena, slots->header, word, slots->record, told, stuck,
+				     until);
+}
 // Lets go, wakes, clears the record (may be NULL). 0; -EPERM: not the lease's; -ESTALE.
 int slots_let_go(const struct slots *slots, struct lh_lease *lease, struct hold_record *record);
 

@@ -75,14 +75,14 @@ static int check_call(const lh_watch *watch, const struct lh_lease *lease)
 }
 
 // One try to become the sender. -EAGAIN: the word has changed, look again.
-static int try_claim(const struct slots *slots, struct lh_lease *lease, uint64_t word, int *rounds)
+static int try_claim(const struct slots *slots, struct lh_lease *lease, uint64_t word,
+		     struct primitive_stuck *stuck)
 {
-	enum verdict verdict;
-	uint64_t taken;
+	uint64_t taken, until = UINT64_MAX;
 	int error;
 
 	if (slots_word_owner(word)) {
-		error = slots_judge(slots, word, rounds, &verdict);
+		error = slots_judge(slots, word, false, stuck, &until);
 		return error ? error : -EBUSY;
 	}
 	error = slots_take(slots, lease, word, &taken);
@@ -92,7 +92,8 @@ static int try_claim(const struct slots *slots, struct lh_lease *lease, uint64_t
 }
 
 // Makes the lease the sender. 0: it is; *ret_word says so.
-static int claim(const struct slots *slots, struct lh_lease *lease, int *rounds, uint64_t *ret_word)
+static int claim(const struct slots *slots, struct lh_lease *lease, struct primitive_stuck *stuck,
+		 uint64_t *ret_word)
 {
 	int error;
 
@@ -100,7 +101,7 @@ static int claim(const struct slots *slots, struct lh_lease *lease, int *rounds,
 		*ret_word = atomic_load_explicit(&slots->header->word, memory_order_acquire);
 		if (slots_word_owner(*ret_word) == lease->name)
 			return 0;
-		error = try_claim(slots, lease, *ret_word, rounds);
+		error = try_claim(slots, lease, *ret_word, stuck);
 		if (error == -EBUSY && lease_check(lease))
 			return -ESTALE; // the other may have succeeded this one
 		if (error && error != -EAGAIN)
@@ -113,12 +114,13 @@ int lh_watch_claim(const lh_watch *watch, lh_lease *lease)
 {
 	struct slots slots;
 	uint64_t word;
-	int error = check_call(watch, lease), rounds = 0;
+	struct primitive_stuck stuck = { 0 };
+	int error = check_call(watch, lease);
 
 	if (error)
 		return error;
 	slots = slots_of(watch->private_);
-	return claim(&slots, lease, &rounds, &word);
+	return claim(&slots, lease, &stuck, &word);
 }
 
 // -EAGAIN: the word was not the lease's any more; nothing was published.
@@ -154,7 +156,8 @@ int lh_watch_send(const lh_watch *watch, lh_lease *lease, const void *value, siz
 {
 	struct slots slots;
 	uint64_t word;
-	int error = check_call(watch, lease), rounds = 0;
+	struct primitive_stuck stuck = { 0 };
+	int error = check_call(watch, lease);
 
 	if (error)
 		return error;
@@ -164,7 +167,7 @@ int lh_watch_send(const lh_watch *watch, lh_lease *lease, const void *value, siz
 	if (size && !value)
 		return -EINVAL;
 	for (int i = 0; i < MAX_ROUNDS; i++) {
-		error = claim(&slots, lease, &rounds, &word);
+		error = claim(&slots, lease, &stuck, &word);
 		if (!error)
 			error = publish(&slots, lease, word, value, size);
 		if (error != -EAGAIN)
@@ -198,7 +201,7 @@ int lh_watch_subscribe(const lh_watch *watch, lh_watch_receiver *ret_receiver)
 
 	if (!watch || !ret_receiver)
 		return -EINVAL;
-	error = primitive_check_handle(watch->private_, LH_KIND_WATCH);
+	error = slots_check(watch->private_, LH_KIND_WATCH);
 	if (error)
 		return error;
 	slots = slots_of(watch->private_);
@@ -213,7 +216,7 @@ int lh_watch_subscribe(const lh_watch *watch, lh_watch_receiver *ret_receiver)
 
 static int check_receiver(const lh_watch_receiver *receiver)
 {
-	return receiver ? primitive_check_handle(receiver->private_, LH_KIND_WATCH) : -EINVAL;
+	return receiver ? slots_check(receiver->private_, LH_KIND_WATCH) : -EINVAL;
 }
 
 int lh_watch_set_cancel(lh_watch_receiver *receiver, lh_cancel *cancel)
@@ -225,12 +228,34 @@ int lh_watch_set_cancel(lh_watch_receiver *receiver, lh_cancel *cancel)
 	return error;
 }
 
+static inline int seen(lh_watch_receiver *receiver, const struct slots_look *look, size_t *ret_size,
+		       uint64_t *ret_version)
+{
+	receiver->private_[SEEN] = look->version;
+	if (ret_size)
+		*ret_size = look->size;
+	if (ret_version)
+		*ret_version = look->version;
+	return 0;
+}
+
+// Apart, so that the usual way needs no memory of its own.
+static __attribute__((noinline)) int read_again(lh_watch_receiver *receiver, void *buffer,
+						size_t capacity, size_t *ret_size,
+						uint64_t *ret_version)
+{
+	const struct slots slots = slots_of(receiver->private_);
+	struct slots_look look;
+	const int error = slots_read(&slots, false, buffer, capacity, &look);
+
+	return error ? error : seen(receiver, &look, ret_size, ret_version);
+}
+
 int lh_watch_read(lh_watch_receiver *receiver, void *buffer, size_t capacity, size_t *ret_size,
 		  uint64_t *ret_version)
 {
+	struct slots_look look;
 	struct slots slots;
-	uint64_t version;
-	size_t size;
 	int error = check_receiver(receiver);
 
 	if (error)
@@ -238,15 +263,10 @@ int lh_watch_read(lh_watch_receiver *receiver, void *buffer, size_t capacity, si
 	if (capacity && !buffer)
 		return -EINVAL;
 	slots = slots_of(receiver->private_);
-	error = slots_read(&slots, false, buffer, capacity, &size, &version);
-	if (error)
-		return error;
-	receiver->private_[SEEN] = version;
-	if (ret_size)
-		*ret_size = size;
-	if (ret_version)
-		*ret_version = version;
-	return 0;
+	error = slots_try_read(&slots, false, buffer, capacity, &look);
+	if (error == -EAGAIN)
+		return read_again(receiver, buffer, capacity, ret_size, ret_version);
+	return error ? error : seen(receiver, &look, ret_size, ret_version);
 }
 
 // Whether a sender that the word names will send no more. Nothing is taken from it, so nobody is

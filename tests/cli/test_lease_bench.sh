@@ -28,6 +28,14 @@ jq -e 'all(.rows[]; .ratio.rounds > 0 and .ratio.median > 0 and .ratio.low <= .r
 jq -e '[.rows[] | select(.target)] | length > 0 and all(.[]; .target.verdict |
 	IN("met", "met (interval)", "unclear", "missed"))' "$work/json" || fail "the targets"
 
+echo "-- the other sub-commands"
+for subcommand in watch cell; do
+	"$bench" "$subcommand" --quick --seconds 2 --json >"$work/json" || fail "$subcommand"
+	"$bench" --help | sed -n "/^$subcommand:/,/^\$/s/^  \([a-z]*\) .*/\1/p" | sort >"$work/promised"
+	jq -r '.rows[].case' "$work/json" | sort -u >"$work/measured"
+	diff "$work/promised" "$work/measured" || fail "$subcommand: < in --help, > measured"
+done
+
 echo "-- one case, table"
 "$bench" mutex --quick --case header --case lease --seed 7 >"$work/table"
 grep -q 'seed 7, quick' "$work/table" || fail "the table's head"

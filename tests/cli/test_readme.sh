@@ -29,6 +29,18 @@ jq -e '.placements | length == 1 and (.[0] | .name == "door" and .kind == "mutex
 	fail "not one mutex \"door\": $placed"
 "$LEASEHOLD_BIN/lease-inspector" check "$name" || fail "something is left over"
 
+echo "-- the other programs"
+awk -v work="$work" '/^```c$/ { inside = 1; count++; next } /^```$/ { inside = 0 }
+	inside && count > 1 { print >(work "/program" count ".c") }' "$readme"
+for program in "$work"/program*.c; do
+	arena=$(sed -n 's/.*lh_arena_open("\([^"]*\)".*/\1/p' "$program")
+	sed -i "s/\"$arena\"/\"$name\"/" "$program"
+	cc -std=c11 -Wall -Wextra -Wpedantic -Werror -I"$top/include" -o "${program%.c}" "$program" \
+		-L"$library" -Wl,-rpath,"$library" -lleasehold
+	"${program%.c}" || fail "$arena: the first to run"
+	"${program%.c}" || fail "$arena: the second, which attaches"
+done
+
 echo "-- links"
 while read -r target; do
 	[ -e "$top/$target" ] || fail "README.md links to $target, which is not there"

@@ -35,10 +35,17 @@ uint64_t exercise_seed(void)
 	return seed;
 }
 
+enum { VALUE_SIZE = 100 };
+
+static const struct lh_watch_options watch_options = { .name = "watch", .max_size = VALUE_SIZE };
+static const struct lh_cell_options cell_options = { .name = "cell", .size = VALUE_SIZE };
+
 void exercise_place(lh_arena *arena)
 {
 	lh_semaphore pool;
 	lh_condvar condvar;
+	lh_watch watch;
+	lh_cell cell;
 	lh_mutex mutex;
 	uint64_t offset;
 
@@ -47,6 +54,8 @@ void exercise_place(lh_arena *arena)
 	assert_int_equal(lh_semaphore_at(arena, LH_ANYWHERE, &pool_options, &pool), 0);
 	assert_int_equal(lh_condvar_at(arena, LH_ANYWHERE, &condvar_options, &condvar), 0);
 	assert_int_equal(lh_region_at(arena, LH_ANYWHERE, 1000, EXERCISE_REGION, &offset), 0);
+	assert_int_equal(lh_watch_at(arena, LH_ANYWHERE, &watch_options, &watch), 0);
+	assert_int_equal(lh_cell_at(arena, LH_ANYWHERE, &cell_options, &cell), 0);
 }
 
 bool exercise_element(lh_arena *arena, uint32_t index, lh_mutex *ret_mutex)
@@ -178,6 +187,53 @@ static void use_condvar(lh_arena *arena, lh_lease *lease)
 	accept(lh_mutex_unlock(&mutex, lease));
 }
 
+static void read_values(lh_arena *arena)
+{
+	lh_watch_receiver receiver;
+	uint8_t value[VALUE_SIZE];
+	lh_watch watch;
+	lh_cell cell;
+	size_t size = 0;
+
+	if (lh_watch_at(arena, LH_ANYWHERE, &watch_options, &watch) == 0 &&
+	    accept(lh_watch_subscribe(&watch, &receiver)) == 0) {
+		if (accept(lh_watch_read(&receiver, value, sizeof(value), &size, NULL)) == 0)
+			need(size <= sizeof(value));
+		accept(lh_watch_changed(&receiver, LH_NOW));
+		accept(lh_watch_changed(&receiver, lh_deadline_after(LH_MS(1))));
+	}
+	if (lh_cell_at(arena, LH_ANYWHERE, &cell_options, &cell) == 0)
+		accept(lh_cell_read(&cell, value, NULL));
+}
+
+static void use_values(lh_arena *arena, lh_lease *lease)
+{
+	uint8_t value[VALUE_SIZE] = { 1 };
+	lh_watch watch;
+	lh_cell cell;
+	void *draft;
+
+	read_values(arena);
+	if (lh_watch_at(arena, LH_ANYWHERE, &watch_options, &watch) == 0) {
+		accept(lh_watch_claim(&watch, lease));
+		accept(lh_watch_send(&watch, lease, value, sizeof(value)));
+		read_values(arena);
+		accept(lh_watch_close(&watch, lease));
+		accept(lh_watch_send(&watch, lease, value, sizeof(value)));
+	}
+	if (lh_cell_at(arena, LH_ANYWHERE, &cell_options, &cell) != 0)
+		return;
+	for (int i = 0; i < 2; i++) {
+		if (accept(lh_cell_begin(&cell, lease, lh_deadline_after(LH_MS(1)), &draft,
+					 NULL)) != 0)
+			continue;
+		memset(draft, 2, VALUE_SIZE);
+		read_values(arena);
+		accept(i ? lh_cell_abort(&cell, lease) : lh_cell_commit(&cell, lease));
+	}
+	accept(lh_cell_begin(&cell, lease, LH_NOW, &draft, NULL));
+}
+
 static void use_lease(lh_arena *arena, lh_lease *lease)
 {
 	lh_mutex mutex;
@@ -205,6 +261,7 @@ static void use_lease(lh_arena *arena, lh_lease *lease)
 		accept(lh_region_release(lease, offset));
 	}
 	accept(lh_region_acquire(lease, 100, &offset));
+	use_values(arena, lease);
 	accept(lh_lease_renew(lease, LH_SEC(100)));
 	lh_lease_remaining(lease);
 	look(arena);
@@ -259,6 +316,7 @@ void exercise(const char *path)
 			lh_mutex_data(&mutex);
 		if (lh_semaphore_at(arena, LH_ANYWHERE, &pool_options, &pool) == 0)
 			lh_semaphore_available(&pool);
+		read_values(arena);
 		need(lh_arena_close(arena) == 0);
 	}
 	if (accept(lh_arena_open(path, LH_CREATE, NULL, &arena)) == 0) {

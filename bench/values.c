@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "values.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+
+#define SETTLE_NS UINT64_C(1500000)
+#define ARENAS 8
+
+void values_failed(int result, const char *what)
+{
+	process_die("%s: %s (%s)", what, lh_strerror(result), lh_error_detail());
+}
+
+// Open arenas: a name goes with its arena, since there are no new leases on an unlinked one.
+static struct {
+	lh_arena *arena;
+	char name[SCRATCH_NAME];
+} arenas[ARENAS];
+
+lh_arena *values_arena(size_t size)
+{
+	const struct lh_arena_options options = { .size = size };
+	size_t i = 0;
+
+	while (i < ARENAS && arenas[i].arena)
+		i++;
+	if (i == ARENAS)
+		process_die("too many arenas");
+	scratch_name(arenas[i].name);
+	values_must(lh_arena_open(arenas[i].name, LH_CREATE | LH_EXCL, &options, &arenas[i].arena),
+		    "lh_arena_open");
+	return arenas[i].arena;
+}
+
+void values_end(lh_arena *arena)
+{
+	for (size_t i = 0; i < ARENAS; i++) {
+		if (arenas[i].arena != arena)
+			continue;
+		scratch_unlink(arenas[i].name);
+		values_must(lh_arena_close(arena), "lh_arena_close");
+		arenas[i].arena = NULL;
+	}
+}
+
+lh_lease *values_lease(lh_arena *arena)
+{
+	lh_lease *lease;
+
+	values_must(lh_lease_acquire(arena, NULL, &lease), "lh_lease_acquire");
+	return lease;
+}
+
+void values_time(const struct run *run, const char *purpose, double seconds,
+		 const struct timed *timed, size_t columns, struct samples *samples)
+{
+	struct rounds rounds = rounds_begin(run, purpose, columns, seconds);
+
+	while (rounds_next(&rounds)) {
+		for (size_t i = 0; i < columns; i++) {
+			const size_t column = rounds.order[i];
+			const struct timed *one = &timed[column];
+			const uint64_t start = measure_now();
+
+			one->loop(one->context, one->count);
+			samples_set(samples, rounds.round, column,
+				    (double)(measure_now() - start) / (double)one->count);
+		}
+	}
+}
+
+// ---- killed --------------------------------------------------------------------------------------
+
+struct scene {
+	const struct succession *succession;
+	gate held;
+	uint64_t succeeded;
+};
+
+static void hold(void *context)
+{
+	struct scene *scene = context;
+
+	scene->succession->hold(scene->succession->context);
+	gate_set(&scene->held, 1);
+	gate_await_order(&scene->held, 1);
+}
+
+static void succeed(void *context)
+{
+	struct scene *scene = context;
+
+	scene->succession->succeed(scene->succession->context);
+	scene->succeeded = measure_now();
+}
+
+static double kill_once(struct scene *scene, struct random *random)
+{
+	uint64_t start;
+	pid_t holder, waiter;
+
+	atomic_store(&scene->held, 0);
+	scene->succession->create(scene->succession->context);
+	holder = process_start(hold, scene);
+	gate_await(&scene->held, 1);
+	waiter = process_start(succeed, scene);
+	while (!process_asleep(waiter))
+		sched_yield();
+	measure_sleep_until(measure_now() + SETTLE_NS + random_below(random, SETTLE_NS));
+	start = measure_now();
+	if (kill(holder, SIGKILL) != 0)
+		process_die_errno(errno, "kill");
+	process_finish(waiter);
+	process_bury(holder);
+	return (double)(scene->succeeded - start);
+}
+
+void values_kill(struct run *run, const char *case_name, double seconds,
+		 const struct succession *successions, size_t count)
+{
+	struct scene *scene = process_shared_memory(sizeof(*scene));
+	struct samples *samples = samples_create(count);
+	struct random random = random_stream(run->seed, "settle");
+	struct rounds rounds = rounds_begin(run, case_name, count, seconds);
+
+	while (rounds_next(&rounds)) {
+		for (size_t i = 0; i < count; i++) {
+			scene->succession = &successions[rounds.order[i]];
+			samples_set(samples, rounds.round, rounds.order[i],
+				    kill_once(scene, &random));
+		}
+	}
+	for (size_t column = 1; column < count; column++) {
+		const struct comparison comparison = { .case_name = case_name,
+						       .what = "SIGKILL to successor",
+						       .peer = successions[column].name,
+						       .reference = successions[0].name,
+						       .unit = "ns",
+						       .target = { TARGET_RATIO_AT_MOST, 1.2 } };
+
+		report_compare(run->report, &comparison, samples, column, 0);
+	}
+	samples_destroy(samples);
+}
+
+// First called in the program: those it forks share it.
+static pthread_mutex_t *robust(void)
+{
+	static pthread_mutex_t *mutex;
+
+	if (!mutex)
+		mutex = process_shared_memory(sizeof(*mutex));
+	return mutex;
+}
+
+static void robust_create(void *context)
+{
+	pthread_mutexattr_t attributes;
+
+	(void)context;
+	pthread_mutexattr_init(&attributes);
+	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(robust(), &attributes);
+	pthread_mutexattr_destroy(&attributes);
+}
+
+static void robust_hold(void *context)
+{
+	(void)context;
+	if (pthread_mutex_lock(robust()) != 0)
+		process_die("pthread_mutex_lock");
+}
+
+static void robust_succeed(void *context)
+{
+	(void)context;
+	if (pthread_mutex_lock(robust()) != EOWNERDEAD)
+		process_die("a robust mutex did not tell of its holder's death");
+	pthread_mutex_consistent(robust());
+	pthread_mutex_unlock(robust());
+}
+
+const struct succession values_robust = { .name = "pthread robust",
+					  .create = robust_create,
+					  .hold = robust_hold,
+					  .succeed = robust_succeed };
