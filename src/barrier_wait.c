@@ -22,12 +22,13 @@ struct waiter {
 	struct barrier barrier;
 	struct lh_lease *lease;
 	lh_deadline deadline;
-	uint32_t place;
+	uint32_t place; // its index
 	uint64_t phase; // the one that it waits for
 	uint64_t own;   // its place since it arrived
 	bool leader;
 	bool waits;    // has slept; others see what it waits for
-	bool sees_all; // a backstop has passed: looks at every life, not only at those it watches
+	bool sees_all; // looks at every life, not only at those it watches: a backstop has passed, or
+		       // it will not sleep
 	int spins;
 	struct primitive_stuck stuck;
 	struct wait wait;
@@ -270,17 +271,20 @@ static int await_phase(struct waiter *waiter)
 		deadlock_clear(waiter->lease);
 	if (error && error != -ESTALE)
 		error = withdraw(waiter, error);
-	if (!error &&
-	    (waiter->waits ? lease_check(waiter->lease) != 0 : !lease_is_live(waiter->lease)))
-		error = -ESTALE;
 	return error;
+}
+
+// Its own loss goes before what it did to the barrier.
+static int told_first(const struct lh_lease *lease, bool waited, int error)
+{
+	return !lease_is_live(lease) || (waited && lease_check(lease) != 0) ? -ESTALE : error;
 }
 
 int lh_barrier_wait(const lh_barrier *barrier, lh_lease *lease, lh_deadline deadline,
 		    lh_grant *ret_grant)
 {
 	struct waiter waiter; // field by field: `wait` is large
-	bool joins;
+	struct barrier_place joined;
 	int64_t place;
 	int error = barrier ? primitive_check_call(barrier->private_, LH_KIND_BARRIER, lease)
 			    : -EINVAL;
@@ -292,24 +296,24 @@ int lh_barrier_wait(const lh_barrier *barrier, lh_lease *lease, lh_deadline dead
 	waiter.barrier = barrier_of(barrier);
 	if (atomic_load_explicit(&waiter.barrier.object->word, memory_order_relaxed) &
 	    BARRIER_BROKEN)
-		return -EOWNERDEAD;
+		return told_first(lease, false, -EOWNERDEAD);
 	place = barrier_find(&waiter.barrier, lease->index + 1);
-	waiter.place = (uint32_t)place;
-	joins = place < 0;
-	if (joins)
-		error = barrier_join(&waiter.barrier, lease, barrier->private_[2], &waiter.place);
+	if (place < 0)
+		error = barrier_join(&waiter.barrier, lease, barrier->private_[2], &joined);
 	if (error)
-		return error;
+		return told_first(lease, false, error);
+	waiter.place = place < 0 ? joined.index : (uint32_t)place;
 	waiter.lease = lease;
 	waiter.deadline = deadline;
 	waiter.leader = false;
 	waiter.waits = false;
-	waiter.sees_all = false;
+	waiter.sees_all = deadline.ns == 0;
 	waiter.spins = 0;
 	waiter.stuck = (struct primitive_stuck){ 0 };
 	error = await_phase(&waiter);
-	if (error && error != -ESTALE && joins)
-		barrier_leave(&waiter.barrier, lease, waiter.place);
+	error = told_first(lease, waiter.waits, error);
+	if (error && error != -ESTALE && place < 0)
+		barrier_leave(&waiter.barrier, lease, &joined);
 	if (!error && ret_grant)
 		*ret_grant = (lh_grant){ .token = waiter.phase,
 					 .flags = waiter.leader ? LH_GRANT_LEADER : 0 };
