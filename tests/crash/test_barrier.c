@@ -320,6 +320,8 @@ static void stop_and_expire(struct crash_scene *scene)
 		else
 			reap_slot(scene->arena, scene->shared->slot);
 	}
+	if (outlook.complete) // the wake may not have been made: its loss makes up for it
+		reap_slot(scene->arena, scene->shared->slot);
 	check_sleeper(scene, !outlook.complete && (outlook.broken || (!shrinks && outlook.lost))
 				     ? -EOWNERDEAD
 				     : 0);
