@@ -97,7 +97,6 @@ int wait_sleep(struct wait *wait)
 	wait_not_after(wait, wait->deadline.ns);
 	wait_not_after(wait, backstop);
 	slept = futex_wait_many(wait->words, wait->count, wait->until_ns);
-	wait->first_woke = slept == 0;
 	wait->backstop_passed = slept == -ETIMEDOUT && wait->until_ns == backstop;
 	if (wait->backstop_passed) {
 		wait->backstop_ns *= 2;

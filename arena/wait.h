@@ -25,7 +25,6 @@ struct wait {
 	uint64_t backstop_ns;
 	bool backstop_passed; // it ended the last sleep
 	bool interruptible;   // a signal handler ends it
-	bool first_woke;      // a wake on the first word did
 	uint64_t until_ns;
 	uint64_t edge; // the lease's edge as published: its poke word
 	size_t count;

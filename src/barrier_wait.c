@@ -29,8 +29,6 @@ struct waiter {
 	bool waits;    // has slept; others see what it waits for
 	bool sees_all; // looks at every life, not only at those it watches: a backstop has passed, or
 		// it will not sleep
-	bool heard;        // a wake on the word ended its last sleep,
-	uint64_t heard_at; // which began when the word was this
 	int spins;
 	struct primitive_stuck stuck;
 	struct wait wait;
@@ -176,25 +174,20 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint64_t until)
 		return error;
 	error = wait_sleep(&waiter->wait);
 	pass_on(waiter);
-	waiter->heard = waiter->wait.first_woke;
-	waiter->heard_at = word;
 	waiter->sees_all = waiter->wait.backstop_passed;
 	return error ? error : -EAGAIN;
 }
 
-// ---------------------------------------------------------------------------------------------
-
-// The phase is complete, by another. Who was not woken for that wakes all: that one may have died before
-// its own wake, and those who sleep watch its life only through us (tests/model/barrier.pml, NO_PASS).
-// Of two parties none is left to be woken.
-static int learn(const struct waiter *waiter, uint64_t word)
+// The phase is complete, by another, who may have died before its wake: those who sleep may watch its
+// life only through us (tests/model/barrier.pml, NO_PASS). Of two parties none is left to be woken.
+static int learn(const struct waiter *waiter)
 {
-	const uint64_t epochs = (word ^ waiter->heard_at) & BARRIER_EPOCH_MASK;
-
-	if (waiter->barrier.parties > 2 && (!waiter->heard || epochs))
+	if (waiter->barrier.parties > 2)
 		barrier_wake(&waiter->barrier);
 	return 0;
 }
+
+// ---------------------------------------------------------------------------------------------
 
 // One look. 0: the phase is complete; -EAGAIN: look again; else the call's error.
 static int look(struct waiter *waiter)
@@ -205,7 +198,7 @@ static int look(struct waiter *waiter)
 	int all, error;
 
 	if (barrier_phase(word) >= waiter->phase)
-		return learn(waiter, word);
+		return learn(waiter);
 	if ((word & BARRIER_BROKEN) || load_place(waiter, waiter->place) != waiter->own)
 		return -EOWNERDEAD; // or lost: withdraw() tells the two apart
 	all = have_all_arrived(waiter, word);
@@ -244,7 +237,7 @@ static int withdraw(const struct waiter *waiter, int error)
 	word = atomic_load(&barrier->object->word);
 	do {
 		if (barrier_phase(word) >= waiter->phase)
-			return 0;
+			return learn(waiter);
 	} while (!(word & BARRIER_BROKEN) && // a reset counts the epoch up as well
 		 !atomic_compare_exchange_weak(&barrier->object->word, &word,
 					       barrier_next_epoch(word)));
@@ -324,8 +317,6 @@ int lh_barrier_wait(const lh_barrier *barrier, lh_lease *lease, lh_deadline dead
 	waiter.leader = false;
 	waiter.waits = false;
 	waiter.sees_all = deadline.ns == 0;
-	waiter.heard = false;
-	waiter.heard_at = 0;
 	waiter.spins = 0;
 	waiter.stuck = (struct primitive_stuck){ 0 };
 	error = await_phase(&waiter);
