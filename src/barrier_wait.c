@@ -5,7 +5,7 @@
 // Whoever arrives last completes the phase; but any waiter may, and looks whenever something has
 // changed. Each sleeps on {the barrier's word, lives of other members}. Parties stand in a ring by
 // their places: a sleeper watches those after it, up to and including the first that has arrived,
-// which watches on from there (docs/decisions/0006). So every member's life is watched by the nearest
+// which watches on from there (docs/decisions/0011). So every member's life is watched by the nearest
 // sleeper before it, and most sleepers watch one. Who is told of a member's end wakes all.
 #include "src/barrier.h"
 
