@@ -44,6 +44,8 @@ struct subcommand {
 	const struct bench_case *cases; // ends with a name of NULL
 };
 
+extern const struct subcommand barrier_subcommand;
 extern const struct subcommand mutex_subcommand;
+extern const struct subcommand once_subcommand;
 
 #endif

@@ -19,7 +19,8 @@
 #define QUICK_SECONDS 6.0
 #define CASES 32
 
-static const struct subcommand *const subcommands[] = { &mutex_subcommand };
+static const struct subcommand *const subcommands[] = { &barrier_subcommand, &mutex_subcommand,
+							&once_subcommand };
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
 
