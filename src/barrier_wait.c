@@ -214,7 +214,8 @@ static int look(struct waiter *waiter)
 	}
 	if (waiter->deadline.ns == 0)
 		return -EBUSY;
-	if (waiter->spins < SPINS && process_cpus() > 1) {
+	// Not where others wait for this processor.
+	if (waiter->spins < SPINS && process_cpus() >= barrier->parties) {
 		while (waiter->spins++ < SPINS &&
 		       atomic_load_explicit(&barrier->object->word, memory_order_relaxed) == word)
 			pause_cpu();

@@ -28,6 +28,16 @@ jq -e 'all(.rows[]; .ratio.rounds > 0 and .ratio.median > 0 and .ratio.low <= .r
 jq -e '[.rows[] | select(.target)] | length > 0 and all(.[]; .target.verdict |
 	IN("met", "met (interval)", "unclear", "missed"))' "$work/json" || fail "the targets"
 
+echo "-- the other sub-commands"
+for name in barrier once; do
+	"$bench" $name --quick --seed 7 --json >"$work/json"
+	jq -e --arg name $name '.benchmark == $name and (.failed | not) and
+		all(.rows[]; .ratio.rounds > 0 and .ratio.median > 0)' "$work/json" || fail "$name"
+	"$bench" --help | sed -n "/^$name:/,/^$/s/^  \([a-z]*\) .*/\1/p" | sort >"$work/promised"
+	jq -r '.rows[].case' "$work/json" | sort -u >"$work/measured"
+	diff "$work/promised" "$work/measured" || fail "$name: < cases in --help, > cases measured"
+done
+
 echo "-- one case, table"
 "$bench" mutex --quick --case header --case lease --seed 7 >"$work/table"
 grep -q 'seed 7, quick' "$work/table" || fail "the table's head"

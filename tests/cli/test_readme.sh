@@ -29,6 +29,13 @@ jq -e '.placements | length == 1 and (.[0] | .name == "door" and .kind == "mutex
 	fail "not one mutex \"door\": $placed"
 "$LEASEHOLD_BIN/lease-inspector" check "$name" || fail "something is left over"
 
+echo "-- the other examples"
+awk -v work="$work" '/^```c$/ { inside = ++number; next } /^```$/ { inside = 0 }
+	inside > 1 { print >(work "/example-" inside ".c") }' "$readme"
+for example in "$work"/example-*.c; do
+	cc -std=c11 -Wall -Wextra -Wpedantic -Werror -I"$top/include" -c -o "$work/example.o" "$example"
+done
+
 echo "-- links"
 while read -r target; do
 	[ -e "$top/$target" ] || fail "README.md links to $target, which is not there"
