@@ -259,7 +259,7 @@ static int commit(struct attempt *attempt, const void *data)
 	// Looked at after the tag: whoever takes the attempt from us from here on passes this slot over.
 	if (atomic_load(&attempt->object->word) != word)
 		return -ESTALE;
-	if (attempt->data_size)
+	if (data)
 		memcpy(slot_of(attempt->object, attempt->data_size, (uint32_t)slot), data,
 		       attempt->data_size);
 	// running → done, from the very word that we took. Release pairs with is_done.
