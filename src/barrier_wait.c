@@ -27,8 +27,7 @@ struct waiter {
 	uint64_t own;   // its place since it arrived
 	bool leader;
 	bool waits;    // has slept; others see what it waits for
-	bool sees_all; // looks at every life, not only at those it watches: a backstop has passed, or
-		// it will not sleep
+	bool sees_all; // looks at every life: a backstop has passed, or it will not sleep
 	int spins;
 	struct primitive_stuck stuck;
 	struct wait wait;

@@ -353,6 +353,26 @@ static void verify_stopped(struct crash_scene *scene)
 	crash_check_empty(scene);
 }
 
+// ---- nobody dies: a wake is due that no death makes ------------------------------------------------
+
+static void stay(struct crash_scene *scene)
+{
+	atomic_store(&scene->shared->go, 1);
+	for (;;)
+		pause();
+}
+
+static void let_go(struct crash_scene *scene)
+{
+	stepper_detach(&scene->stepper, 0);
+	while (!atomic_load(&scene->shared->go))
+		sched_yield();
+	outlook = look(scene);
+	CRASH_CHECK(scene, outlook.complete, "the phase is not complete");
+	check_sleeper(scene, 0);
+	crash_kill(scene);
+}
+
 // ---- a reset, and clearing up, that are cut short ------------------------------------------------
 
 static void dead_party(struct crash_scene *scene)
@@ -411,6 +431,16 @@ static const struct crash_operation operations[] = {
 	  .thin = { 60, 10, 2 } },
 	{ KILLED("wait as the last of two, shrink", stage_shrink, joined, wait_long),
 	  .thin = { 60, 10, 2 } },
+	{ .name = "wait as the last of two, and stay",
+	  .shows = "G8",
+	  .repeat = { 2, 5, 20 },
+	  .stage = stage_break,
+	  .prepare = joined,
+	  .act = wait_long,
+	  .after = stay,
+	  .begin = one_sleeper,
+	  .strike = let_go,
+	  .verify = verify_alone },
 	{ KILLED("a wait that withdraws, break", stage_break_three, joined, wait_now),
 	  .thin = { 60, 10, 2 } },
 	{ KILLED("a wait that withdraws, shrink", stage_shrink_three, joined, wait_now),

@@ -31,7 +31,7 @@ struct value {
 
 static struct outside { // what processes do, told outside of the arena
 	_Atomic uint32_t in_init;
-	_Atomic uint32_t done;
+	_Atomic uint32_t done, proceed;
 	pid_t waiter;
 	int result;
 } * outside;
@@ -268,6 +268,42 @@ static void verify_stopped(struct crash_scene *scene)
 	crash_check_empty(scene);
 }
 
+// ---- nobody dies: a wake is due that no death makes ------------------------------------------------
+
+static int fail_when_told(void *data, void *context)
+{
+	atomic_store(&outside->in_init, 1);
+	while (!atomic_load(&outside->proceed))
+		sched_yield();
+	return fail(data, context);
+}
+
+static int call_and_fail_when_told(struct crash_scene *scene)
+{
+	return lh_once_call(&once, scene->mine, fail_when_told, (void *)BY_VICTIM, LH_FOREVER);
+}
+
+static void stay(struct crash_scene *scene)
+{
+	atomic_store(&scene->shared->go, 1);
+	for (;;)
+		pause();
+}
+
+static void let_go(struct crash_scene *scene)
+{
+	stepper_detach(&scene->stepper, 0);
+	while (!atomic_load(&outside->in_init))
+		sched_yield();
+	add_waiter(scene);
+	atomic_store(&outside->proceed, 1);
+	while (!atomic_load(&scene->shared->go))
+		sched_yield();
+	was_done = false;
+	check_waiter(scene);
+	crash_kill(scene);
+}
+
 #define KILLED(shown, staged, called)                                                              \
 	.name = (shown), .shows = "G1 G2 G7 G8", .every = true, .stage = (staged),                 \
 	.prepare = crash_with_lease, .act = (called), .verify = verify
@@ -284,6 +320,15 @@ static const struct crash_operation operations[] = {
 	  .sleeps = true, .strike = kill_waiting, .thin = { 150, 30, 6 } },
 	{ KILLED("call that clears up behind the dead", stage_dead, call), .strike = kill_victim,
 	  .thin = { 100, 20, 4 } },
+	{ .name = "call that fails, another asleep behind it, and stay",
+	  .shows = "G8",
+	  .repeat = { 2, 5, 20 },
+	  .stage = stage,
+	  .prepare = crash_with_lease,
+	  .act = call_and_fail_when_told,
+	  .after = stay,
+	  .strike = let_go,
+	  .verify = verify },
 	{ .name = "stopped in call",
 	  .shows = "G3 G4 G7",
 	  .every = true,
