@@ -44,9 +44,11 @@ struct subcommand {
 	const struct bench_case *cases; // ends with a name of NULL
 };
 
+extern const struct subcommand barrier_subcommand;
 extern const struct subcommand cell_subcommand;
 extern const struct subcommand condvar_subcommand;
 extern const struct subcommand mutex_subcommand;
+extern const struct subcommand once_subcommand;
 extern const struct subcommand semaphore_subcommand;
 extern const struct subcommand watch_subcommand;
 

@@ -226,7 +226,7 @@ static int choose(const struct barrier *barrier, struct primitive_stuck *stuck, 
 
 // JOINING first: when the place becomes a member's, all who sleep have been woken to watch its life.
 static int take_place(const struct barrier *barrier, const struct lh_lease *lease,
-		      uint32_t *ret_place)
+		      struct barrier_place *ret_place)
 {
 	struct primitive_stuck stuck = { 0 };
 	uint64_t seen, mine;
@@ -235,49 +235,54 @@ static int take_place(const struct barrier *barrier, const struct lh_lease *leas
 
 	do {
 		do {
-			error = choose(barrier, &stuck, ret_place, &seen);
+			error = choose(barrier, &stuck, &ret_place->index, &seen);
 		} while (error == -EAGAIN);
 		if (error)
 			return error;
-		at = &barrier->object->places[*ret_place];
-		mine = place_next(seen, lease->name | PLACE_JOINING | (seen & PLACE_SHRUNK));
+		at = &barrier->object->places[ret_place->index];
+		ret_place->was = seen & PLACE_SHRUNK;
+		mine = place_next(seen, lease->name | PLACE_JOINING | ret_place->was);
 	} while (!atomic_compare_exchange_strong(at, &seen, mine));
 	barrier_bump(barrier);
+	// Lost before this: those who cleared up may have passed the place over. Later: they have not.
+	if (!lease_is_live(lease)) {
+		if (atomic_compare_exchange_strong(at, &mine, place_next(mine, ret_place->was)))
+			barrier_bump(barrier);
+		return -ESTALE;
+	}
 	if (!atomic_compare_exchange_strong(at, &mine, place_next(mine, lease->name)))
 		return -ESTALE;
 	return 0;
 }
 
 int barrier_join(const struct barrier *barrier, struct lh_lease *lease, uint64_t record,
-		 uint32_t *ret_place)
+		 struct barrier_place *ret_place)
 {
 	struct hold_record *hold = hold_insert(lease, record);
 	int error;
 
 	if (!hold)
 		return -ENOLCK;
-	error = take_place(barrier, lease, ret_place);
-	if (!error && !lease_is_live(lease)) {
-		// Reapers may have passed over it before the place was its own.
-		barrier_leave(barrier, lease, *ret_place);
-		return -ESTALE;
-	}
+	error = lease_is_live(lease) ? take_place(barrier, lease, ret_place) : -ESTALE;
 	if (error)
 		hold_clear(hold);
 	return error;
 }
 
-int barrier_leave(const struct barrier *barrier, struct lh_lease *lease, uint32_t place)
+int barrier_leave(const struct barrier *barrier, struct lh_lease *lease,
+		  const struct barrier_place *place)
 {
-	shared_u64 *at = &barrier->object->places[place];
+	shared_u64 *at = &barrier->object->places[place->index];
 	struct hold_record *hold = hold_find(lease, LH_KIND_BARRIER, barrier->granule);
 	uint64_t seen = atomic_load(at);
 
-	// ours → nobody's, waited for. Nobody waits for that change.
+	// ours → nobody's.
 	do {
 		if (place_owner(seen) != lease->name)
 			return -ESTALE;
-	} while (!atomic_compare_exchange_weak(at, &seen, place_next(seen, 0)));
+	} while (!atomic_compare_exchange_weak(at, &seen, place_next(seen, place->was)));
+	if (place->was) // phases do without it again; else nobody waits for that change
+		barrier_bump(barrier);
 	if (hold)
 		hold_clear(hold);
 	return 0;
@@ -295,16 +300,17 @@ static int check_call(const lh_barrier *barrier, const lh_lease *lease)
 
 int lh_barrier_join(const lh_barrier *barrier, lh_lease *lease)
 {
-	const int error = check_call(barrier, lease);
 	struct barrier call;
-	uint32_t place;
+	struct barrier_place place;
+	int error = check_call(barrier, lease);
 
 	if (error)
 		return error;
 	call = barrier_of(barrier);
 	if (barrier_find(&call, lease->index + 1) >= 0)
 		return 0;
-	return barrier_join(&call, lease, barrier->private_[2], &place);
+	error = barrier_join(&call, lease, barrier->private_[2], &place);
+	return lease_is_live(lease) ? error : -ESTALE;
 }
 
 int lh_barrier_leave(const lh_barrier *barrier, lh_lease *lease)
@@ -319,7 +325,7 @@ int lh_barrier_leave(const lh_barrier *barrier, lh_lease *lease)
 	place = barrier_find(&call, lease->index + 1);
 	if (place < 0)
 		return lease_is_live(lease) ? -EPERM : -ESTALE;
-	return barrier_leave(&call, lease, (uint32_t)place);
+	return barrier_leave(&call, lease, &(struct barrier_place){ .index = (uint32_t)place });
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -434,7 +440,8 @@ static int release(struct lh_lease *lease, struct hold_record *record)
 		return -ESTALE;
 	place = barrier_find(&barrier, lease->index + 1);
 	if (place >= 0)
-		return barrier_leave(&barrier, lease, (uint32_t)place);
+		return barrier_leave(&barrier, lease,
+				     &(struct barrier_place){ .index = (uint32_t)place });
 	hold_clear(record);
 	return 0;
 }

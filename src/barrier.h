@@ -108,11 +108,18 @@ void barrier_drop(const struct barrier *barrier, uint32_t place, const struct lo
 int barrier_judge(const struct barrier *barrier, uint32_t place, uint64_t seen,
 		  struct primitive_stuck *stuck, uint64_t *until);
 
+// A place that a lease has joined.
+struct barrier_place {
+	uint32_t index;
+	uint64_t was; // PLACE_SHRUNK: phases did without it before; else 0
+};
+
 // Joins: 0, -EUSERS, -EOWNERDEAD, -ENOLCK, -ESTALE, -EBADMSG. `record` is what its hold says.
 int barrier_join(const struct barrier *barrier, struct lh_lease *lease, uint64_t record,
-		 uint32_t *ret_place);
+		 struct barrier_place *ret_place);
 
-// Gives the place up: 0 or -ESTALE. The hold's record is cleared.
-int barrier_leave(const struct barrier *barrier, struct lh_lease *lease, uint32_t place);
+// Gives the place up; it is waited for, or as it `was`. 0 or -ESTALE. The hold's record is cleared.
+int barrier_leave(const struct barrier *barrier, struct lh_lease *lease,
+		  const struct barrier_place *place);
 
 #endif

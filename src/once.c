@@ -259,7 +259,7 @@ static int commit(struct attempt *attempt, const void *data)
 	// Looked at after the tag: whoever takes the attempt from us from here on passes this slot over.
 	if (atomic_load(&attempt->object->word) != word)
 		return -ESTALE;
-	if (attempt->data_size)
+	if (data)
 		memcpy(slot_of(attempt->object, attempt->data_size, (uint32_t)slot), data,
 		       attempt->data_size);
 	// running → done, from the very word that we took. Release pairs with is_done.
@@ -392,7 +392,9 @@ static int await_turn(struct attempt *attempt, bool *ret_done)
 		if (word & ONCE_DONE) {
 			*ret_done = true;
 			// a lease that was lost in the queue is told so
-			return attempt->waits ? lease_check(attempt->lease) : 0;
+			if (attempt->waits)
+				return lease_check(attempt->lease);
+			return lease_is_live(attempt->lease) ? 0 : -ESTALE;
 		}
 		error = word_owner(word) ? wait_for_owner(attempt, word) : try_take(attempt, word);
 	} while (error == -EAGAIN);
@@ -407,9 +409,11 @@ static int call_slow(const lh_once *once, lh_lease *lease, int (*init)(void *dat
 	bool done = false, foreign = false;
 	int error = primitive_check_call(once->private_, LH_KIND_ONCE, lease);
 
-	if (!error)
-		error = lease_is_live(lease) ? lease_check_cancel(lease) : -ESTALE;
-	if (error || is_done(once))
+	if (error)
+		return error;
+	done = is_done(once);
+	error = lease_is_live(lease) ? lease_check_cancel(lease) : -ESTALE; // looked at last
+	if (error || done)
 		return error;
 	if (!init)
 		return -EINVAL;

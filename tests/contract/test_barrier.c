@@ -495,6 +495,44 @@ static void a_party_that_dies_after_its_arrival_is_dropped_and_still_not_waited_
 	assert_int_equal(worker_end(third), 0);
 }
 
+// G10: after a failed wait the place is what it was: one that phases do without.
+static void a_wait_that_ends_early_leaves_a_dropped_place_dropped(void **state)
+{
+	const struct scene *scene = *state;
+	struct worker *first, *second, *third;
+
+	place(scene, 2, LH_BARRIER_SHRINK);
+	first = start(scene, NULL);
+	second = start(scene, NULL);
+	assert_int_equal(worker_do(first, join, 0), 0);
+	assert_int_equal(worker_do(second, join, 0), 0);
+	worker_kill(second);
+	assert_int_equal(worker_do(first, wait_until, 0), 0);
+	third = start(scene, NULL);
+	assert_int_equal(worker_do(third, wait_until, 0), -EBUSY);
+	assert_int_equal(worker_do(first, wait_until, 0), 0);
+	assert_int_equal(worker_do(third, join, 0), 0);
+	assert_int_equal(worker_do(first, wait_until, 0), -EBUSY);
+	assert_int_equal(worker_end(first), 0);
+	assert_int_equal(worker_end(third), 0);
+}
+
+// G2: trying again and again notices a death as sleeping does.
+static void who_never_sleeps_learns_of_a_death_too(void **state)
+{
+	const struct scene *scene = *state;
+	struct worker *first, *second;
+
+	place(scene, 3, LH_BARRIER_BREAK);
+	first = start(scene, NULL);
+	second = start(scene, NULL);
+	assert_int_equal(worker_do(first, join, 0), 0);
+	assert_int_equal(worker_do(second, join, 0), 0);
+	worker_kill(second);
+	assert_int_equal(worker_do(first, wait_until, 0), -EOWNERDEAD);
+	assert_int_equal(worker_end(first), 0);
+}
+
 // G3, G4: an expiry is a loss like a death.
 static void a_party_whose_lease_expired_is_lost(void **state)
 {
@@ -711,6 +749,8 @@ int main(void)
 		SCENE_TEST(the_last_to_arrive_meets_the_death_of_one_that_had_arrived),
 		SCENE_TEST(without_a_dead_party_the_phase_is_complete_if_all_others_wait),
 		SCENE_TEST(a_party_that_dies_after_its_arrival_is_dropped_and_still_not_waited_for),
+		SCENE_TEST(a_wait_that_ends_early_leaves_a_dropped_place_dropped),
+		SCENE_TEST(who_never_sleeps_learns_of_a_death_too),
 		SCENE_TEST(a_party_whose_lease_expired_is_lost),
 		SCENE_TEST(a_lease_that_expires_at_the_barrier_is_told_and_is_lost),
 		SCENE_TEST(a_reset_evicts_whom_nobody_has_missed_yet),

@@ -39,6 +39,10 @@ enum { VALUE_SIZE = 100 };
 
 static const struct lh_watch_options watch_options = { .name = "watch", .max_size = VALUE_SIZE };
 static const struct lh_cell_options cell_options = { .name = "cell", .size = VALUE_SIZE };
+static const struct lh_barrier_options barrier_options = { .parties = 3,
+							   .on_death = LH_BARRIER_SHRINK,
+							   .name = "barrier" };
+static const struct lh_once_options once_options = { .data_size = 100, .name = "once" };
 
 void exercise_place(lh_arena *arena)
 {
@@ -47,6 +51,8 @@ void exercise_place(lh_arena *arena)
 	lh_watch watch;
 	lh_cell cell;
 	lh_mutex mutex;
+	lh_barrier barrier;
+	lh_once once;
 	uint64_t offset;
 
 	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, &array_options, &mutex), 0);
@@ -56,6 +62,8 @@ void exercise_place(lh_arena *arena)
 	assert_int_equal(lh_region_at(arena, LH_ANYWHERE, 1000, EXERCISE_REGION, &offset), 0);
 	assert_int_equal(lh_watch_at(arena, LH_ANYWHERE, &watch_options, &watch), 0);
 	assert_int_equal(lh_cell_at(arena, LH_ANYWHERE, &cell_options, &cell), 0);
+	assert_int_equal(lh_barrier_at(arena, LH_ANYWHERE, &barrier_options, &barrier), 0);
+	assert_int_equal(lh_once_at(arena, LH_ANYWHERE, &once_options, &once), 0);
 }
 
 bool exercise_element(lh_arena *arena, uint32_t index, lh_mutex *ret_mutex)
@@ -234,6 +242,47 @@ static void use_values(lh_arena *arena, lh_lease *lease)
 	accept(lh_cell_begin(&cell, lease, LH_NOW, &draft, NULL));
 }
 
+static void use_barrier(lh_arena *arena, lh_lease *lease)
+{
+	lh_barrier barrier;
+	lh_grant grant;
+
+	if (accept(lh_barrier_at(arena, LH_ANYWHERE, &barrier_options, &barrier)) != 0)
+		return;
+	accept(lh_barrier_wait(&barrier, lease, LH_NOW, NULL));
+	accept(lh_barrier_join(&barrier, lease));
+	accept(lh_barrier_wait(&barrier, lease, lh_deadline_after(LH_MS(1)), &grant));
+	accept(lh_barrier_reset(&barrier));
+	accept(lh_barrier_leave(&barrier, lease));
+	accept(lh_barrier_join(&barrier, lease));
+}
+
+static int fill(void *data, void *context)
+{
+	(void)context;
+	memset(data, 1, once_options.data_size);
+	return 0;
+}
+
+static void read_once(const lh_once *once)
+{
+	const uint8_t *data = lh_once_data(once);
+
+	if (lh_once_done(once) && data)
+		need(data[0] + data[once_options.data_size - 1] <= 2 * UINT8_MAX);
+}
+
+static void use_once(lh_arena *arena, lh_lease *lease)
+{
+	lh_once once;
+
+	if (accept(lh_once_at(arena, LH_ANYWHERE, &once_options, &once)) != 0)
+		return;
+	accept(lh_once_call(&once, lease, fill, NULL, LH_NOW));
+	accept(lh_once_call(&once, lease, fill, NULL, lh_deadline_after(LH_MS(1))));
+	read_once(&once);
+}
+
 static void use_lease(lh_arena *arena, lh_lease *lease)
 {
 	lh_mutex mutex;
@@ -262,6 +311,8 @@ static void use_lease(lh_arena *arena, lh_lease *lease)
 	}
 	accept(lh_region_acquire(lease, 100, &offset));
 	use_values(arena, lease);
+	use_barrier(arena, lease);
+	use_once(arena, lease);
 	accept(lh_lease_renew(lease, LH_SEC(100)));
 	lh_lease_remaining(lease);
 	look(arena);
@@ -310,8 +361,11 @@ void exercise(const char *path)
 	if (accept(lh_arena_open(path, LH_READ_ONLY, NULL, &arena)) == 0) {
 		lh_semaphore pool;
 		lh_mutex mutex;
+		lh_once once;
 
 		look(arena);
+		if (lh_once_at(arena, LH_ANYWHERE, &once_options, &once) == 0)
+			read_once(&once);
 		if (exercise_element(arena, 1, &mutex))
 			lh_mutex_data(&mutex);
 		if (lh_semaphore_at(arena, LH_ANYWHERE, &pool_options, &pool) == 0)
