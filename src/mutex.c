@@ -192,7 +192,8 @@ int mutex_retake(const lh_mutex *mutex, struct lh_lease *lease, struct hold_reco
 					       .own_record = mutex->private_[2],
 					       .deadline = LH_FOREVER,
 					       .grant = ret_grant,
-					       .steadfast = true };
+					       .steadfast = true,
+					       .no_plain = true };
 
 	return mutex_acquire(&attempt);
 }
