@@ -134,7 +134,8 @@ struct lease_slot {
 	shared_u32 turn;        /* counts what it queued for and left: who waits behind it sleeps on
 				 * this; never reset, whoever has the slot (src/mutex_wait.c) */
 	shared_u32 probe_lines; /* lines of the hold table that an insertion may have needed */
-	shared_u32 departures;  /* counts what it let go, for those who wait for it */
+	shared_u32 departures;  /* DEPARTURES_…: counts the reads it ended while a writer waited;
+				 * never reset (src/rwlock.c) */
 	shared_u32 flags;       /* LH_LEASE_…; written like id */
 	shared_u64 acquired_ns; /* written like id */
 	// second line: seldom read
@@ -159,6 +160,11 @@ enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD
 #define LEASE_SHORT_MASK ((UINT64_C(1) << LEASE_EXPIRY_SHIFT) - 1)
 #define LEASE_LONG_MASK (LEASE_TTL_BIT - 1)
 #define LEASE_SLOT_BITS 14
+
+// {count, whether somebody sleeps on it}: set by who is about to, cleared by the next count. Wrongly
+// set: a needless system call. Wrongly clear: fatal, a writer sleeps on (until its backstop).
+#define DEPARTURES_AWAITED 1u
+#define DEPARTURES_ONE 2u
 
 // {poked, sequence, wanted granule}: the low half changes with every publication and every poke.
 #define EDGE_POKED UINT64_C(1)

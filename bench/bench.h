@@ -47,6 +47,7 @@ struct subcommand {
 extern const struct subcommand cell_subcommand;
 extern const struct subcommand condvar_subcommand;
 extern const struct subcommand mutex_subcommand;
+extern const struct subcommand rwlock_subcommand;
 extern const struct subcommand semaphore_subcommand;
 extern const struct subcommand watch_subcommand;
 

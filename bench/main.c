@@ -20,8 +20,8 @@
 #define CASES 32
 
 static const struct subcommand *const subcommands[] = {
-	&mutex_subcommand, &semaphore_subcommand, &condvar_subcommand,
-	&watch_subcommand, &cell_subcommand,
+	&mutex_subcommand,   &rwlock_subcommand, &semaphore_subcommand,
+	&condvar_subcommand, &watch_subcommand,  &cell_subcommand,
 };
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))

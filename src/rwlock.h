@@ -100,6 +100,9 @@ int rwlock_complete_write(const struct rwlock_attempt *attempt, uint64_t word);
 // The lease's record does not say SHARED any more: tells a writer that waits for it.
 void rwlock_depart(struct lh_arena *arena, struct rwlock_object *object, uint32_t slot);
 
+// Counts the lease's departures up, and wakes the writer that sleeps on them.
+void rwlock_bump(struct lh_arena *arena, uint32_t slot);
+
 // A read that found no bias: gives the lock its bias back if it was off for long enough.
 void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *object,
 			  uint64_t word);

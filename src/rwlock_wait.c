@@ -409,8 +409,12 @@ static int sleep_on_reader(struct waiter *waiter, uint32_t slot, uint32_t depart
 	struct lease_slot *lease = &waiter->attempt->arena->leases[slot];
 
 	begin(waiter);
+	if (!(departures & DEPARTURES_AWAITED) &&
+	    !atomic_compare_exchange_strong(&lease->departures, &departures,
+					    departures | DEPARTURES_AWAITED))
+		return 0;
 	wait_not_after(&waiter->wait, until);
-	wait_on(&waiter->wait, &lease->departures, departures);
+	wait_on(&waiter->wait, &lease->departures, departures | DEPARTURES_AWAITED);
 	return sleep_with(waiter, lease);
 }
 
