@@ -144,8 +144,10 @@ void rwlock_enter_map(struct rwlock_object *object, uint32_t slot)
 
 	// Before the record: a writer that does not see the bit put its name into the word before,
 	// and the reader, who looks there after its record, sees that.
-	if (!(atomic_load_explicit(map, memory_order_relaxed) & bit))
-		atomic_fetch_or(map, bit);
+	if (atomic_load_explicit(map, memory_order_relaxed) & bit)
+		return;
+	atomic_store(rwlock_has_readers(object), 1); // likewise before the bit
+	atomic_fetch_or(map, bit);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -334,15 +336,6 @@ static __attribute__((noinline)) int write_anew(const lh_rwlock *rwlock, lh_leas
 	return write_slow(rwlock, lease, deadline, grant);
 }
 
-static inline bool has_readers(struct rwlock_object *object)
-{
-	uint64_t any = 0;
-
-	for (size_t i = 0; i < RWLOCK_MAP_WORDS; i++)
-		any |= atomic_load(&object->readers[i]);
-	return any != 0;
-}
-
 int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
 			 lh_grant *ret_grant)
 {
@@ -363,7 +356,7 @@ int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline d
 	// free → ours, token + 1. A crash before: our record is an intent; after: a writer that waited.
 	if (!likely(atomic_compare_exchange_strong(&object->header.word, &word, taken)))
 		return write_anew(rwlock, lease, deadline, ret_grant, record);
-	if (!likely(!has_readers(object)))
+	if (!likely(!atomic_load(rwlock_has_readers(object))))
 		return write_after_readers(rwlock, lease, deadline, ret_grant, record, taken);
 	hold_write(record, record_of(rwlock, LH_HOLD_EXCLUSIVE)); // from here on a crash is damage
 	if (ret_grant)

@@ -86,6 +86,12 @@ static inline uint64_t rwlock_map_bit(uint32_t slot)
 	return UINT64_C(1) << slot % 64;
 }
 
+// Whether any bit is set.
+static inline shared_u32 *rwlock_has_readers(struct rwlock_object *object)
+{
+	return &object->header.last_waiter;
+}
+
 // Sets it, before the lease's first record SHARED.
 void rwlock_enter_map(struct rwlock_object *object, uint32_t slot);
 

@@ -200,6 +200,27 @@ static void readers_keep_writers_out_and_let_each_other_in(void **state)
 	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
 }
 
+// Leases' slots share the bits of the map.
+static void a_reader_in_any_slot_is_seen(void **state)
+{
+	enum { LEASES = 1100 };
+	const struct lh_arena_options options = { .max_leases = LEASES, .max_holds = 8 };
+	lh_arena *arena = scene_open(*state, &options);
+	const lh_rwlock rwlock = place(arena, NULL);
+	static lh_lease *leases[LEASES];
+
+	for (int i = 0; i < LEASES; i++)
+		leases[i] = scene_lease(arena);
+	for (int i = 1; i < LEASES; i++) {
+		assert_int_equal(lh_rwlock_read_lock(&rwlock, leases[i], LH_NOW, NULL), 0);
+		assert_int_equal(lh_rwlock_write_lock(&rwlock, leases[0], LH_NOW, NULL), -EBUSY);
+		assert_int_equal(lh_rwlock_unlock(&rwlock, leases[i]), 0);
+	}
+	assert_int_equal(lh_rwlock_write_lock(&rwlock, leases[0], LH_NOW, NULL), 0);
+	for (int i = 0; i < LEASES; i++)
+		assert_int_equal(lh_lease_release(leases[i]), 0);
+}
+
 // G5: "a read grant carries the last writer's token"; it moves even when a writer gives up.
 static void tokens_rise_with_each_writer_and_readers_are_told_the_newest(void **state)
 {
@@ -834,6 +855,7 @@ int main(void)
 		SCENE_TEST(a_lock_that_is_held_or_wanted_cannot_be_removed),
 		SCENE_TEST(a_writer_keeps_everybody_out_and_nothing_else_is_held),
 		SCENE_TEST(readers_keep_writers_out_and_let_each_other_in),
+		SCENE_TEST_CLOSED(a_reader_in_any_slot_is_seen),
 		SCENE_TEST(tokens_rise_with_each_writer_and_readers_are_told_the_newest),
 		SCENE_TEST(what_conflicts_with_itself_is_a_deadlock_whatever_the_deadline),
 		SCENE_TEST(a_waiting_writer_blocks_new_readers_but_not_nested_ones),
