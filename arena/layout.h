@@ -134,8 +134,9 @@ struct lease_slot {
 	shared_u32 turn;        /* counts what it queued for and left: who waits behind it sleeps on
 				 * this; never reset, whoever has the slot (src/mutex_wait.c) */
 	shared_u32 probe_lines; /* lines of the hold table that an insertion may have needed */
-	shared_u32 departures;  /* counts what it let go, for those who wait for it */
-	shared_u32 flags;       /* LH_LEASE_…; written like id */
+	shared_u32 departures; /* DEPARTURES_…: counts what it let go, for those who wait for that;
+				 * by its user and by reapers; never reset */
+	shared_u32 flags;      /* LH_LEASE_…; written like id */
 	shared_u64 acquired_ns; /* written like id */
 	// second line: seldom read
 	shared_u64 ttl_ns;
@@ -159,6 +160,12 @@ enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD
 #define LEASE_SHORT_MASK ((UINT64_C(1) << LEASE_EXPIRY_SHIFT) - 1)
 #define LEASE_LONG_MASK (LEASE_TTL_BIT - 1)
 #define LEASE_SLOT_BITS 14
+
+// {count, whether a writer sleeps on it}: set by who is about to, cleared by the next count. Wrongly set:
+// a needless system call. Wrongly clear: fatal, a writer sleeps on (until its backstop). Who adds 1
+// and then wakes all, as src/condvar_wait.c does, may turn the flag: whom it was for is awake.
+#define DEPARTURES_AWAITED 1u
+#define DEPARTURES_ONE 2u
 
 // {poked, sequence, wanted granule}: the low half changes with every publication and every poke.
 #define EDGE_POKED UINT64_C(1)
@@ -267,7 +274,8 @@ struct object_header {
 
 // ---------------------------------------------------------------------------------------------
 // Reader-writer lock (src/rwlock.h says what the bits of its words mean). Readers write none of
-// these lines, save once the second. Of the header it does not use `waiters` and `last_waiter`.
+// these lines, save once the second. Of the header it does not use `waiters`; `last_waiter` is 1 once a
+// bit of the map may be set, else 0: written before that bit, read by writers. Wrongly 0: fatal.
 #define RWLOCK_MAP_WORDS (LAYOUT_LINE / sizeof(uint64_t))
 #define RWLOCK_MAP_BITS (LAYOUT_LINE * 8)
 struct rwlock_object {

@@ -49,6 +49,7 @@ extern const struct subcommand cell_subcommand;
 extern const struct subcommand condvar_subcommand;
 extern const struct subcommand mutex_subcommand;
 extern const struct subcommand once_subcommand;
+extern const struct subcommand rwlock_subcommand;
 extern const struct subcommand semaphore_subcommand;
 extern const struct subcommand watch_subcommand;
 

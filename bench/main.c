@@ -20,9 +20,18 @@
 #define CASES 32
 
 static const struct subcommand *const subcommands[] = {
-	&mutex_subcommand, &semaphore_subcommand, &barrier_subcommand, &condvar_subcommand,
-	&once_subcommand,  &watch_subcommand,     &cell_subcommand,
-};
+	static const struct subcommand *const subcommands[] = {
+		&mutex_subcommand,
+		&rwlock_subcommand,
+		&semaphore_subcommand,
+		&barrier_subcommand,
+		&condvar_subcommand,
+		&once_subcommand,
+		&watch_subcommand,
+		&cell_subcommand,
+	};
+}
+;
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
 

@@ -28,10 +28,10 @@ static inline struct rwlock_object *object_of(const lh_rwlock *rwlock)
 	return (struct rwlock_object *)primitive_header(rwlock->private_);
 }
 
-// A handle's record is the one of mode EXCLUSIVE.
+// A handle's record is that of a reader.
 static inline uint64_t record_of(const lh_rwlock *rwlock, uint32_t mode)
 {
-	return rwlock->private_[2] + (((uint64_t)mode - LH_HOLD_EXCLUSIVE) << HOLD_MODE_SHIFT);
+	return rwlock->private_[2] - (((uint64_t)LH_HOLD_SHARED - mode) << HOLD_MODE_SHIFT);
 }
 
 static uint64_t stride_of(uint64_t data_size)
@@ -79,6 +79,7 @@ int lh_rwlock_at(lh_arena *arena, uint64_t offset, const struct lh_rwlock_option
 		error = primitive_at(arena, &wanted, NULL, rwlock.private_);
 	if (error)
 		return error;
+	rwlock.private_[2] = rwlock_record(primitive_granule(rwlock.private_), LH_HOLD_SHARED, 1);
 	rwlock.private_[3] = (chosen->flags & LH_NO_REPAIR ? HANDLE_NO_REPAIR : 0) |
 			     (chosen->data_size ? HANDLE_HAS_DATA : 0);
 	*ret_rwlock = rwlock;
@@ -143,8 +144,10 @@ void rwlock_enter_map(struct rwlock_object *object, uint32_t slot)
 
 	// Before the record: a writer that does not see the bit put its name into the word before,
 	// and the reader, who looks there after its record, sees that.
-	if (!(atomic_load_explicit(map, memory_order_relaxed) & bit))
-		atomic_fetch_or(map, bit);
+	if (atomic_load_explicit(map, memory_order_relaxed) & bit)
+		return;
+	atomic_store(rwlock_has_readers(object), 1); // likewise before the bit
+	atomic_fetch_or(map, bit);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -160,10 +163,20 @@ void rwlock_depart(struct lh_arena *arena, struct rwlock_object *object, uint32_
 		return;                            // whoever comes now has to revoke the bias first
 	atomic_thread_fence(memory_order_seq_cst); // pairs with the CAS of a writer's claim
 	word = atomic_load_explicit(&object->header.word, memory_order_relaxed);
-	if (!word_owner(word))
-		return;
-	atomic_fetch_add(&arena->leases[slot].departures, 1);
-	futex_wake(&arena->leases[slot].departures, FUTEX_ALL);
+	if (word_owner(word))
+		rwlock_bump(arena, slot);
+}
+
+void rwlock_bump(struct lh_arena *arena, uint32_t slot)
+{
+	shared_u32 *departures = &arena->leases[slot].departures;
+	uint32_t count = atomic_load(departures);
+
+	while (!atomic_compare_exchange_weak(departures, &count,
+					     (count & ~DEPARTURES_AWAITED) + DEPARTURES_ONE))
+		;
+	if (count & DEPARTURES_AWAITED)
+		futex_wake(departures, FUTEX_ALL);
 }
 
 void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *object, uint64_t word)
@@ -323,15 +336,6 @@ static __attribute__((noinline)) int write_anew(const lh_rwlock *rwlock, lh_leas
 	return write_slow(rwlock, lease, deadline, grant);
 }
 
-static inline bool has_readers(struct rwlock_object *object)
-{
-	uint64_t any = 0;
-
-	for (size_t i = 0; i < RWLOCK_MAP_WORDS; i++)
-		any |= atomic_load(&object->readers[i]);
-	return any != 0;
-}
-
 int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
 			 lh_grant *ret_grant)
 {
@@ -352,7 +356,7 @@ int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline d
 	// free → ours, token + 1. A crash before: our record is an intent; after: a writer that waited.
 	if (!likely(atomic_compare_exchange_strong(&object->header.word, &word, taken)))
 		return write_anew(rwlock, lease, deadline, ret_grant, record);
-	if (!likely(!has_readers(object)))
+	if (!likely(!atomic_load(rwlock_has_readers(object))))
 		return write_after_readers(rwlock, lease, deadline, ret_grant, record, taken);
 	hold_write(record, record_of(rwlock, LH_HOLD_EXCLUSIVE)); // from here on a crash is damage
 	if (ret_grant)
@@ -443,18 +447,37 @@ static __attribute__((noinline)) int depart_slow(const lh_rwlock *rwlock, const 
 	return 0;
 }
 
+// A writer that nobody sleeps for; its lease can be lost only by its owner's end.
+static int unlock_write(const lh_rwlock *rwlock, lh_lease *lease, struct hold_record *record)
+{
+	struct object_header *header = &object_of(rwlock)->header;
+	uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
+
+	if (!likely((word & (WORD_OWNER_MASK | WORD_MARK | RWLOCK_WANTED)) == lease->name &&
+		    !atomic_load_explicit(&header->heir, memory_order_relaxed) &&
+		    atomic_compare_exchange_strong_explicit(
+			    &header->word, &word, word & ~WORD_OWNER_MASK, memory_order_acq_rel,
+			    memory_order_relaxed)))
+		return unlock_slow(rwlock, lease);
+	hold_clear(record);
+	return 0;
+}
+
 int lh_rwlock_unlock(const lh_rwlock *rwlock, lh_lease *lease)
 {
 	struct rwlock_object *object;
 	struct hold_record *record;
+	uint64_t held;
 
 	if (!likely(rwlock && lease && primitive_is_simple(rwlock->private_, lease)))
 		return unlock_slow(rwlock, lease);
 	object = object_of(rwlock);
 	record = hold_first(lease, primitive_granule(rwlock->private_));
-	if (!likely(atomic_load_explicit(&record->object, memory_order_relaxed) ==
-		    record_of(rwlock, LH_HOLD_SHARED)))
-		return unlock_slow(rwlock, lease);
+	held = atomic_load_explicit(&record->object, memory_order_relaxed);
+	if (!likely(held == record_of(rwlock, LH_HOLD_SHARED)))
+		return held == record_of(rwlock, LH_HOLD_EXCLUSIVE)
+			       ? unlock_write(rwlock, lease, record)
+			       : unlock_slow(rwlock, lease);
 	hold_clear(record);
 	fence_light(); // pairs with fence_heavy in rwlock_wait.c
 	if (!likely(!(atomic_load_explicit(&object->header.word, memory_order_relaxed) &
@@ -517,8 +540,7 @@ int lh_rwlock_consistent(const lh_rwlock *rwlock, lh_lease *lease)
 static void wake_others(struct lh_arena *arena, struct rwlock_object *object, uint32_t slot)
 {
 	futex_wake(futex_low_half(&object->header.word), FUTEX_ALL);
-	atomic_fetch_add(&arena->leases[slot].departures, 1);
-	futex_wake(&arena->leases[slot].departures, FUTEX_ALL);
+	rwlock_bump(arena, slot);
 }
 
 bool rwlock_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)

@@ -86,6 +86,12 @@ static inline uint64_t rwlock_map_bit(uint32_t slot)
 	return UINT64_C(1) << slot % 64;
 }
 
+// Whether any bit is set.
+static inline shared_u32 *rwlock_has_readers(struct rwlock_object *object)
+{
+	return &object->header.last_waiter;
+}
+
 // Sets it, before the lease's first record SHARED.
 void rwlock_enter_map(struct rwlock_object *object, uint32_t slot);
 
@@ -99,6 +105,9 @@ int rwlock_complete_write(const struct rwlock_attempt *attempt, uint64_t word);
 
 // The lease's record does not say SHARED any more: tells a writer that waits for it.
 void rwlock_depart(struct lh_arena *arena, struct rwlock_object *object, uint32_t slot);
+
+// Counts the lease's departures up, and wakes the writer that sleeps on them.
+void rwlock_bump(struct lh_arena *arena, uint32_t slot);
 
 // A read that found no bias: gives the lock its bias back if it was off for long enough.
 void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *object,

@@ -292,12 +292,16 @@ static struct waiter waiter_of(const struct rwlock_attempt *attempt, bool reads)
 	return waiter;
 }
 
-static void end(const struct waiter *waiter, int result)
+// The call's result: what is refused to a lease that was lost meanwhile is refused because of that.
+static int end(const struct waiter *waiter, int result)
 {
-	if (!waiter->began_ns)
-		return;
-	deadlock_clear(waiter->attempt->lease);
-	resign(waiter, result != 0);
+	struct lh_lease *lease = waiter->attempt->lease;
+
+	if (waiter->began_ns) {
+		deadlock_clear(lease);
+		resign(waiter, result != 0);
+	}
+	return result && !lease_is_live(lease) ? -ESTALE : result;
 }
 
 int rwlock_acquire_read(const struct rwlock_attempt *attempt)
@@ -308,8 +312,7 @@ int rwlock_acquire_read(const struct rwlock_attempt *attempt)
 	do {
 		error = look_to_read(&waiter);
 	} while (error == -EAGAIN);
-	end(&waiter, error);
-	return error;
+	return end(&waiter, error);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -406,8 +409,12 @@ static int sleep_on_reader(struct waiter *waiter, uint32_t slot, uint32_t depart
 	struct lease_slot *lease = &waiter->attempt->arena->leases[slot];
 
 	begin(waiter);
+	if (!(departures & DEPARTURES_AWAITED) &&
+	    !atomic_compare_exchange_strong(&lease->departures, &departures,
+					    departures | DEPARTURES_AWAITED))
+		return 0;
 	wait_not_after(&waiter->wait, until);
-	wait_on(&waiter->wait, &lease->departures, departures);
+	wait_on(&waiter->wait, &lease->departures, departures | DEPARTURES_AWAITED);
 	return sleep_with(waiter, lease);
 }
 
@@ -429,7 +436,9 @@ static int await_reader(struct waiter *waiter, uint32_t slot)
 		if (!error && attempt->deadline.ns == 0)
 			return -EBUSY;
 		if (!error && waiter->spins < SPINS && process_cpus() > 1) {
-			while (waiter->spins++ < SPINS && is_reading(attempt, slot))
+			while (waiter->spins++ < SPINS &&
+			       atomic_load_explicit(&attempt->arena->leases[slot].departures,
+						    memory_order_relaxed) == departures)
 				primitive_pause();
 		} else if (!error) {
 			error = sleep_on_reader(waiter, slot, departures, until);
@@ -511,8 +520,7 @@ int rwlock_acquire_write(const struct rwlock_attempt *attempt)
 		resign(&waiter, false); // no longer before others, but inside
 		error = complete(&waiter, word);
 	}
-	end(&waiter, error);
-	return error;
+	return end(&waiter, error);
 }
 
 int rwlock_complete_write(const struct rwlock_attempt *attempt, uint64_t word)
@@ -520,6 +528,5 @@ int rwlock_complete_write(const struct rwlock_attempt *attempt, uint64_t word)
 	struct waiter waiter = waiter_of(attempt, false);
 	const int error = complete(&waiter, word);
 
-	end(&waiter, error);
-	return error;
+	return end(&waiter, error);
 }

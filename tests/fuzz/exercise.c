@@ -37,6 +37,7 @@ uint64_t exercise_seed(void)
 
 enum { VALUE_SIZE = 100 };
 
+static const struct lh_rwlock_options rwlock_options = { .name = "rwlock", .data_size = 72 };
 static const struct lh_watch_options watch_options = { .name = "watch", .max_size = VALUE_SIZE };
 static const struct lh_cell_options cell_options = { .name = "cell", .size = VALUE_SIZE };
 static const struct lh_barrier_options barrier_options = { .parties = 3,
@@ -46,6 +47,7 @@ static const struct lh_once_options once_options = { .data_size = 100, .name = "
 
 void exercise_place(lh_arena *arena)
 {
+	lh_rwlock rwlock;
 	lh_semaphore pool;
 	lh_condvar condvar;
 	lh_watch watch;
@@ -57,6 +59,7 @@ void exercise_place(lh_arena *arena)
 
 	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, &array_options, &mutex), 0);
 	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, NULL, &mutex), 0);
+	assert_int_equal(lh_rwlock_at(arena, LH_ANYWHERE, &rwlock_options, &rwlock), 0);
 	assert_int_equal(lh_semaphore_at(arena, LH_ANYWHERE, &pool_options, &pool), 0);
 	assert_int_equal(lh_condvar_at(arena, LH_ANYWHERE, &condvar_options, &condvar), 0);
 	assert_int_equal(lh_region_at(arena, LH_ANYWHERE, 1000, EXERCISE_REGION, &offset), 0);
@@ -156,6 +159,26 @@ static int accept(int result)
 {
 	need(strcmp(lh_strerror(result), lh_strerror(-4095)) != 0);
 	return result;
+}
+
+static void use_rwlock(lh_arena *arena, lh_lease *lease)
+{
+	lh_rwlock rwlock;
+	lh_grant grant;
+
+	if (accept(lh_rwlock_at(arena, LH_ANYWHERE, &rwlock_options, &rwlock)) != 0)
+		return;
+	accept(lh_rwlock_read_lock(&rwlock, lease, LH_NOW, NULL));
+	accept(lh_rwlock_read_lock(&rwlock, lease, lh_deadline_after(LH_MS(1)), &grant));
+	accept(lh_rwlock_upgrade(&rwlock, lease, LH_NOW, &grant));
+	accept(lh_rwlock_unlock(&rwlock, lease));
+	accept(lh_rwlock_upgrade(&rwlock, lease, lh_deadline_after(LH_MS(1)), &grant));
+	accept(lh_rwlock_consistent(&rwlock, lease));
+	accept(lh_rwlock_downgrade(&rwlock, lease));
+	accept(lh_rwlock_unlock(&rwlock, lease));
+	accept(lh_rwlock_write_lock(&rwlock, lease, LH_NOW, NULL));
+	if (accept(lh_rwlock_write_lock(&rwlock, lease, lh_deadline_after(LH_MS(1)), &grant)) == 0)
+		memset(lh_rwlock_data(&rwlock), 1, rwlock_options.data_size);
 }
 
 static void use_pool(lh_arena *arena, lh_lease *lease)
@@ -303,6 +326,7 @@ static void use_lease(lh_arena *arena, lh_lease *lease)
 				accept(lh_mutex_unlock(&mutex, lease));
 		}
 	}
+	use_rwlock(arena, lease);
 	use_pool(arena, lease);
 	use_condvar(arena, lease);
 	if (accept(lh_region_acquire(lease, 100, &offset)) == 0) {
