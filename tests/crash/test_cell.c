@@ -16,6 +16,7 @@
 #include "src/slots.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -179,10 +180,12 @@ static bool look_whether_committed(struct crash_scene *scene)
 	return true;
 }
 
-// Each slot comes round.
+// Each slot comes round; the last is the one that the victim would write to, or wrote to.
+enum { ROUND = 5 };
+
 static void write_some(struct crash_scene *scene, uint64_t first)
 {
-	for (uint64_t i = first; i < first + 6; i++) {
+	for (uint64_t i = first; i < first + ROUND; i++) {
 		lh_grant grant = { .token = 0 };
 		void *draft = NULL;
 		int error = lh_cell_begin(&cell, scene->lease, lh_deadline_after(CRASH_DEADLINE_NS),
@@ -259,6 +262,26 @@ static void verify_waiters_death(struct crash_scene *scene)
 	crash_must(scene, lh_cell_abort(&cell, scene->lease), "abort");
 	write_some(scene, 100);
 	crash_check_empty(scene);
+}
+
+// ---- nobody dies: what it wakes is not woken by its death ----------------------------------------
+
+static void say_and_stay(struct crash_scene *scene)
+{
+	atomic_store(&scene->shared->go, 1);
+	for (;;)
+		pause();
+}
+
+static void let_go_on(struct crash_scene *scene)
+{
+	stepper_detach(&scene->stepper, 0);
+	while (!atomic_load(&scene->shared->go))
+		sched_yield();
+	version += scene->operation->act == act_commit;
+	check_waiters(scene);
+	kill(scene->victim, SIGKILL);
+	crash_reap_children(scene);
 }
 
 // ---- stopped, succeeded, continued ---------------------------------------------------------------
@@ -353,32 +376,54 @@ static void verify_stop(struct crash_scene *scene)
 	.act = (called), .stage = stage, .strike = stop_and_succeed, .verify = verify_stop
 
 static const struct crash_operation operations[] = {
-	{ KILLED("commit", drafting, act_commit), .thin = { 80, 15, 4 }, .stage = stage },
+	{ KILLED("commit", drafting, act_commit), .not_quick = true, .thin = { 80, 15, 4 },
+	  .stage = stage },
 	{ KILLED("commit, another waits", drafting, act_commit), .thin = { 80, 15, 4 },
 	  .stage = stage, .begin = writer_waits },
 	{ KILLED("begin", crash_with_lease, act_begin), .thin = { 80, 15, 4 }, .stage = stage },
 	{ KILLED("begin that succeeds a dead drafter", crash_with_lease, act_begin),
-	  .thin = { 120, 25, 6 }, .stage = stage_dead_drafter },
+	  .not_quick = true, .thin = { 120, 25, 6 }, .stage = stage_dead_drafter },
 	{ KILLED("abort, another waits", drafting, act_abort), .thin = { 40, 8, 2 }, .stage = stage,
 	  .begin = writer_waits },
 	{ KILLED("lease release with a draft, another waits", drafting, crash_release),
-	  .thin = { 120, 25, 6 }, .stage = stage, .begin = writer_waits },
+	  .not_quick = true, .thin = { 120, 25, 6 }, .stage = stage, .begin = writer_waits },
 	{ .name = "begin, up to its sleep",
 	  .shows = "G8",
 	  .every = true,
 	  .sleeps = true,
+	  .not_quick = true,
 	  .thin = { 80, 20, 5 },
 	  .stage = stage_held,
 	  .prepare = crash_with_lease,
 	  .act = act_begin,
 	  .verify = verify_waiters_death },
-	{ STOPPED("stopped in begin", crash_with_ttl, act_begin), .thin = { 80, 15, 4 },
-	  .after = try_everything },
+	{ .name = "commit, nobody dies, another waits",
+	  .shows = "G8",
+	  .stage = stage,
+	  .prepare = drafting,
+	  .act = act_commit,
+	  .after = say_and_stay,
+	  .begin = writer_waits,
+	  .strike = let_go_on,
+	  .verify = verify_stop,
+	  .repeat = { 2, 5, 20 } },
+	{ .name = "abort, nobody dies, another waits",
+	  .shows = "G8",
+	  .stage = stage,
+	  .prepare = drafting,
+	  .act = act_abort,
+	  .after = say_and_stay,
+	  .begin = writer_waits,
+	  .strike = let_go_on,
+	  .verify = verify_stop,
+	  .repeat = { 2, 5, 20 } },
+	{ STOPPED("stopped in begin", crash_with_ttl, act_begin), .not_quick = true,
+	  .thin = { 80, 15, 4 }, .after = try_everything },
 	{ STOPPED("stopped in commit", drafting_with_ttl, act_commit), .thin = { 60, 12, 3 },
 	  .after = try_everything },
-	{ STOPPED("stopped in abort", drafting_with_ttl, act_abort), .thin = { 60, 12, 3 },
-	  .after = try_everything },
-	{ STOPPED("stopped in lease release", drafting_with_ttl, crash_release),
+	{ STOPPED("stopped in abort", drafting_with_ttl, act_abort), .not_quick = true,
+	  .thin = { 60, 12, 3 }, .after = try_everything },
+	{ STOPPED("stopped in lease release", drafting_with_ttl, crash_release), .not_quick = true,
 	  .thin = { 120, 25, 6 }, .after = released },
 };
 

@@ -19,6 +19,7 @@
 #include "src/slots.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -177,10 +178,12 @@ static bool look_whether_published(struct crash_scene *scene)
 	return true;
 }
 
-// Each slot comes round.
+// Each slot comes round; the last is the one that the victim would write to, or wrote to.
+enum { ROUND = 5 };
+
 static void send_some(struct crash_scene *scene, uint64_t first)
 {
-	for (uint64_t i = first; i < first + 6; i++) {
+	for (uint64_t i = first; i < first + ROUND; i++) {
 		const int error = send_number(scene->lease, i);
 
 		CRASH_CHECK(scene, error == 0, "send by the successor: %d", error);
@@ -235,6 +238,34 @@ static void verify_death(struct crash_scene *scene)
 static void verify_receivers_death(struct crash_scene *scene)
 {
 	crash_reap_children(scene);
+	send_some(scene, 100);
+	check_end(scene);
+}
+
+// ---- nobody dies: what it wakes is not woken by its death ----------------------------------------
+
+static void say_and_stay(struct crash_scene *scene)
+{
+	atomic_store(&scene->shared->go, 1);
+	for (;;)
+		pause();
+}
+
+static void let_go_on(struct crash_scene *scene)
+{
+	const bool sends = scene->operation->act == act_send;
+
+	stepper_detach(&scene->stepper, 0);
+	while (!atomic_load(&scene->shared->go))
+		sched_yield();
+	CRASH_CHECK(scene, look_whether_published(scene) == sends, "published");
+	check_receivers(scene, sends);
+	kill(scene->victim, SIGKILL);
+	crash_reap_children(scene);
+}
+
+static void verify_end(struct crash_scene *scene)
+{
 	send_some(scene, 100);
 	check_end(scene);
 }
@@ -300,6 +331,43 @@ static void stop_and_succeed(struct crash_scene *scene)
 	check_value(scene, "G4: when the stopped one had gone on");
 }
 
+static bool is_writing(const struct crash_scene *scene)
+{
+	const struct slots slots = slots_of(watch.private_);
+
+	for (uint32_t i = 0; i < slots.count; i++) {
+		if (atomic_load(&slots_slot(&slots, i)->sequence) ==
+		    slots_tag_of(scene->shared->lease))
+			return true;
+	}
+	return false;
+}
+
+// Nobody wants what it has, so nobody has latched its loss when it goes on. Only one who was stopped
+// after its last look at the clock, its value written, publishes still.
+static void stop_and_let_expire(struct crash_scene *scene)
+{
+	bool published, writing;
+	uint64_t expiry;
+
+	crash_stop(scene);
+	published = look_whether_published(scene);
+	writing = is_writing(scene);
+	expiry = crash_shorten(scene);
+	while (lh_now() < expiry)
+		sched_yield();
+	crash_resume(scene);
+	CRASH_CHECK(scene, atomic_load(&scene->shared->finished), "the resumed one died");
+	if (look_whether_published(scene)) {
+		CRASH_CHECK(scene, !writing && !published, "G4: published after its expiry");
+		crash_count(scene, "looked before and published after the expiry");
+		published = true;
+	}
+	CRASH_CHECK(scene, scene->shared->result == (published ? 0 : -ESTALE),
+		    "G4: its call said %d, published %d", scene->shared->result, published);
+	check_value(scene, "G4: when the stopped one had gone on");
+}
+
 static void verify_stop(struct crash_scene *scene)
 {
 	send_some(scene, 20);
@@ -317,14 +385,14 @@ static void verify_stop(struct crash_scene *scene)
 static const struct crash_operation operations[] = {
 	{ KILLED("send, receivers asleep", sending, act_send), .thin = { 40, 8, 2 }, .stage = stage,
 	  .begin = receivers_sleep },
-	{ KILLED("send that claims", crash_with_lease, act_send), .thin = { 60, 10, 3 },
-	  .stage = stage, .begin = nobody_sleeps },
-	{ KILLED("send that succeeds a dead sender", crash_with_lease, act_send),
+	{ KILLED("send that claims", crash_with_lease, act_send), .not_quick = true,
+	  .thin = { 60, 10, 3 }, .stage = stage, .begin = nobody_sleeps },
+	{ KILLED("send that succeeds a dead sender", crash_with_lease, act_send), .not_quick = true,
 	  .thin = { 120, 25, 6 }, .stage = stage_dead_sender, .begin = nobody_sleeps },
 	{ KILLED("close, receivers asleep", sending, act_close), .thin = { 30, 6, 2 },
 	  .stage = stage, .begin = receivers_sleep },
-	{ KILLED("lease release of a sender", sending, crash_release), .thin = { 80, 15, 4 },
-	  .stage = stage, .begin = receivers_sleep },
+	{ KILLED("lease release of a sender", sending, crash_release), .not_quick = true,
+	  .thin = { 80, 15, 4 }, .stage = stage, .begin = receivers_sleep },
 	{ .name = "a receiver, up to its sleep",
 	  .shows = "G8",
 	  .every = true,
@@ -335,15 +403,47 @@ static const struct crash_operation operations[] = {
 	  .act = act_changed,
 	  .begin = nobody_sleeps,
 	  .verify = verify_receivers_death },
+	{ .name = "send, nobody dies",
+	  .shows = "G8",
+	  .stage = stage,
+	  .prepare = sending,
+	  .act = act_send,
+	  .after = say_and_stay,
+	  .begin = receivers_sleep,
+	  .strike = let_go_on,
+	  .verify = verify_end,
+	  .repeat = { 2, 5, 20 } },
+	{ .name = "close, nobody dies",
+	  .shows = "G8",
+	  .stage = stage,
+	  .prepare = sending,
+	  .act = act_close,
+	  .after = say_and_stay,
+	  .begin = receivers_sleep,
+	  .strike = let_go_on,
+	  .verify = verify_end,
+	  .repeat = { 2, 5, 20 } },
+	{ .name = "stopped in send, nobody succeeds",
+	  .shows = "G4 G7",
+	  .every = true,
+	  .not_quick = true,
+	  .thin = { 100, 20, 5 },
+	  .stage = stage,
+	  .prepare = sending_with_ttl,
+	  .act = act_send,
+	  .after = try_everything,
+	  .begin = nobody_sleeps,
+	  .strike = stop_and_let_expire,
+	  .verify = verify_stop },
 	{ STOPPED("stopped in send", sending_with_ttl, act_send), .thin = { 40, 8, 2 },
 	  .after = try_everything },
-	{ STOPPED("stopped in send that claims", crash_with_ttl, act_send), .thin = { 60, 12, 3 },
-	  .after = try_everything },
-	{ STOPPED("stopped in claim", crash_with_ttl, act_claim), .thin = { 60, 12, 3 },
-	  .after = try_everything },
+	{ STOPPED("stopped in send that claims", crash_with_ttl, act_send), .not_quick = true,
+	  .thin = { 60, 12, 3 }, .after = try_everything },
+	{ STOPPED("stopped in claim", crash_with_ttl, act_claim), .not_quick = true,
+	  .thin = { 60, 12, 3 }, .after = try_everything },
 	{ STOPPED("stopped in close", sending_with_ttl, act_close), .thin = { 40, 8, 2 },
 	  .after = try_everything },
-	{ STOPPED("stopped in lease release", sending_with_ttl, crash_release),
+	{ STOPPED("stopped in lease release", sending_with_ttl, crash_release), .not_quick = true,
 	  .thin = { 80, 15, 4 }, .after = released },
 };
 

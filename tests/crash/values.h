@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { VALUE_SIZE = 205 };
+enum { VALUE_SIZE = 77 };
 
 struct value {
 	uint8_t bytes[VALUE_SIZE];
