@@ -116,6 +116,11 @@ void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *ob
 // Frees the word from the lease that owns it, and wakes who sleeps on it. 0; -ESTALE: it does not.
 int rwlock_free(struct rwlock_object *object, const struct lh_lease *lease);
 
+// Lets go of what the record says, once. 0; -ESTALE; -EPERM: nothing.
+int rwlock_unlock(struct lh_lease *lease, struct rwlock_object *object, struct hold_record *record);
+
+uint64_t rwlock_stride(uint64_t data_size);
+
 // kind.h says what it does.
 bool rwlock_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
 
