@@ -46,7 +46,7 @@ grep -q '^header .*<= 64 bytes *met' "$work/table" || fail "the header's size"
 ! grep -q '^contended' "$work/table" || fail "a case that was not asked for"
 
 echo "-- refused"
-for wrong in "" "rwlock" "mutex --case none" "mutex --seconds 0" "mutex --seconds x" \
+for wrong in "" "nothing" "mutex --case none" "mutex --seconds 0" "mutex --seconds x" \
 	"mutex --seed -1" "mutex extra" "mutex --unknown" "--case lease"; do
 	status=0
 	# Words on purpose.
