@@ -29,16 +29,20 @@ jq -e '.placements | length == 1 and (.[0] | .name == "door" and .kind == "mutex
 	fail "not one mutex \"door\": $placed"
 "$LEASEHOLD_BIN/lease-inspector" check "$name" || fail "something is left over"
 
-echo "-- the other programs"
+echo "-- the other programs; what has no main is compiled, what is part of a function is not"
 awk -v work="$work" '/^```c$/ { inside = 1; count++; next } /^```$/ { inside = 0 }
-	inside && count > 1 { print >(work "/program" count ".c") }' "$readme"
-for program in "$work"/program*.c; do
-	arena=$(sed -n 's/.*lh_arena_open("\([^"]*\)".*/\1/p' "$program")
-	sed -i "s/\"$arena\"/\"$name\"/" "$program"
-	cc -std=c11 -Wall -Wextra -Wpedantic -Werror -I"$top/include" -o "${program%.c}" "$program" \
-		-L"$library" -Wl,-rpath,"$library" -lleasehold
-	"${program%.c}" || fail "$arena: the first to run"
-	"${program%.c}" || fail "$arena: the second, which attaches"
+	inside && count > 1 { print >(work "/part" count ".c") }' "$readme"
+for part in "$work"/part*.c; do
+	grep -q '^#include' "$part" || continue
+	flags=(-std=c11 -Wall -Wextra -Wpedantic -Werror "-I$top/include")
+	if ! grep -q '^int main' "$part"; then
+		cc "${flags[@]}" -c -o "${part%.c}.o" "$part"
+		continue
+	fi
+	sed -i "s/\(lh_arena_open(\"\)[^\"]*/\1$name/" "$part"
+	cc "${flags[@]}" -o "${part%.c}" "$part" -L"$library" -Wl,-rpath,"$library" -lleasehold
+	"${part%.c}" || fail "$part: the first to run"
+	"${part%.c}" || fail "$part: the second, which attaches"
 done
 
 echo "-- links"
