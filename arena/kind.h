@@ -41,7 +41,7 @@ struct kind_ops {
 		     struct hold_view *ret_view);
 	// Whether anybody holds it or waits for it.
 	bool (*busy)(const struct lh_arena *arena, uint32_t granule);
-	// Bytes from one element of an array to the next.
+	// Bytes from one element of an array to the next. NULL: there are no arrays of it.
 	uint64_t (*stride)(uint64_t data_size);
 	// The audit of what `owner` does not tell: calls `report` (enum lh_check) for each finding.
 	// NULL: nothing more to see. The header's kind has been compared.

@@ -112,38 +112,6 @@ uint64_t lh_lease_id(const lh_lease *lease)
 // ---------------------------------------------------------------------------------------------
 // The handle's memory
 
-struct lease_memory *lease_memory_make(uint64_t size)
-{
-	const size_t whole = (sizeof(struct lease_memory) + size + 63) / 64 * 64;
-
-	return aligned_alloc(_Alignof(struct lease_memory), whole);
-}
-
-void lease_memory_link(struct lh_lease *lease, struct lease_memory *memory)
-{
-	memory->next = lease->memory;
-	lease->memory = memory;
-}
-
-struct lease_memory *lease_memory_find(const struct lh_lease *lease, uint32_t granule)
-{
-	struct lease_memory *memory = lease->memory;
-
-	while (memory && memory->granule != granule)
-		memory = memory->next;
-	return memory;
-}
-
-void lease_memory_drop(struct lh_lease *lease, struct lease_memory *memory)
-{
-	struct lease_memory **link = &lease->memory;
-
-	while (*link != memory)
-		link = &(*link)->next;
-	*link = memory->next;
-	free(memory);
-}
-
 static void free_handle(struct lh_lease *lease)
 {
 	while (lease->memory)
@@ -453,10 +421,8 @@ int lh_lease_renew(lh_lease *lease, uint64_t ttl_ns)
 {
 	int error = lease_check_caller(lease);
 
-	if (error)
-		return error;
-	if (lease->ttl_ns == 0)
-		return -EINVAL;
+	if (error || lease->ttl_ns == 0)
+		return error ? error : -EINVAL;
 	error = lease_slot_renew(lease->slot, lease->incarnation, ttl_ns);
 	if (!error && lease->duty)
 		keeper_kick();

@@ -475,12 +475,6 @@ static bool busy(const struct lh_arena *arena, uint32_t granule)
 	return false;
 }
 
-static uint64_t stride(uint64_t data_size)
-{
-	(void)data_size;
-	return LAYOUT_MAX_SIZE; // one is all there is
-}
-
 // A place's owner must be a lease that records the barrier.
 static bool is_recorded(const struct lh_arena *arena, uint32_t slot, uint32_t granule)
 {
@@ -526,6 +520,5 @@ const struct kind_ops barrier_ops = {
 	.release = release,
 	.view = view,
 	.busy = busy,
-	.stride = stride,
 	.audit = audit,
 };

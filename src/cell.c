@@ -319,5 +319,4 @@ const struct kind_ops cell_ops = {
 	.owner = slots_owner,
 	.view = slots_view,
 	.busy = slots_busy,
-	.stride = slots_stride,
 };

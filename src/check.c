@@ -196,7 +196,7 @@ static void audit_placement(struct audit *audit, uint32_t index)
 	    placement_phase(copy.state) < ENTRY_READY)
 		return;
 	ops = kind_ops(copy.placement.kind);
-	if (!ops || !ops->stride)
+	if (!ops || copy.placement.kind == LH_KIND_REGION) // which has no header
 		return;
 	count = kind_elements(ops, copy.placement.size, copy.placement.data_size,
 			      copy.placement.count, &stride);

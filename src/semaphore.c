@@ -518,12 +518,6 @@ static bool busy(const struct lh_arena *arena, uint32_t granule)
 			     count_own(semaphore, permits, 0) != permits);
 }
 
-static uint64_t stride(uint64_t data_size)
-{
-	(void)data_size;
-	return LAYOUT_MAX_SIZE; // one is all there is
-}
-
 // ---- the audit -----------------------------------------------------------------------------------
 
 static bool is_recorded(const struct lh_arena *arena, uint32_t slot, uint32_t granule)
@@ -594,6 +588,5 @@ const struct kind_ops semaphore_ops = {
 	.release = release,
 	.view = view,
 	.busy = busy,
-	.stride = stride,
 	.audit = audit,
 };

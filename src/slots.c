@@ -329,10 +329,3 @@ bool slots_busy(const struct lh_arena *arena, uint32_t granule)
 	}
 	return false;
 }
-
-// There are no arrays: from one to the next there is all the space that can be.
-uint64_t slots_stride(uint64_t data_size)
-{
-	(void)data_size;
-	return LAYOUT_MAX_SIZE;
-}

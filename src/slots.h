@@ -250,6 +250,5 @@ int64_t slots_owner(const struct lh_arena *arena, uint32_t granule);
 void slots_view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 		struct hold_view *ret_view);
 bool slots_busy(const struct lh_arena *arena, uint32_t granule);
-uint64_t slots_stride(uint64_t data_size);
 
 #endif

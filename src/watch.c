@@ -376,5 +376,4 @@ const struct kind_ops watch_ops = {
 	.owner = slots_owner,
 	.view = slots_view,
 	.busy = slots_busy,
-	.stride = slots_stride,
 };

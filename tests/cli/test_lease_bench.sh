@@ -19,7 +19,7 @@ jq -e '.benchmark == "mutex" and .seed == 7 and .quick and (.failed | not)' "$wo
 	fail "the head"
 jq -e '.system | (.kernel | length > 0) and .cpus > 0 and (.membarrier | type) == "boolean"
 	and (.futex_waitv | type) == "boolean"' "$work/json" || fail "the system"
-"$bench" --help | sed -n '/^mutex:/,/^$/s/^  \([a-z]*\) .*/\1/p' | sort >"$work/promised"
+"$bench" --help | sed -n '/^mutex:/,/^$/s/^  \([a-z-]*\) .*/\1/p' | sort >"$work/promised"
 jq -r '.rows[].case' "$work/json" | sort -u >"$work/measured"
 diff "$work/promised" "$work/measured" || fail "< cases in --help, > cases measured"
 jq -e 'all(.rows[]; .ratio.rounds > 0 and .ratio.median > 0 and .ratio.low <= .ratio.median
@@ -34,7 +34,7 @@ for subcommand in rwlock semaphore barrier condvar once watch cell; do
 	jq -e --arg name "$subcommand" '.benchmark == $name and (.failed | not) and
 		all(.rows[]; .ratio.rounds > 0 and .ratio.median > 0)' "$work/json" ||
 		fail "$subcommand: the rows"
-	"$bench" --help | sed -n "/^$subcommand:/,/^\$/s/^  \([a-z]*\) .*/\1/p" | sort >"$work/promised"
+	"$bench" --help | sed -n "/^$subcommand:/,/^\$/s/^  \([a-z-]*\) .*/\1/p" | sort >"$work/promised"
 	jq -r '.rows[].case' "$work/json" | sort -u >"$work/measured"
 	diff "$work/promised" "$work/measured" || fail "$subcommand: < in --help, > measured"
 done
