@@ -1,139 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Once: each error that once.h lists, and what it promises.
+// Once: each error that once.h lists, and what it promises. Initialisers that fail, die or hang:
+// test_once_failure.c.
 //
 //	lh_once_at    -EINVAL, -EEXIST          what_it_is_made_with_is_checked
 //	              others                    as lh_mutex_at: test_mutex_place.c
-//	lh_once_call  init's, -EINVAL           a_failed_initialiser_…, a_positive_result_…
-//	              -EBUSY, -ETIMEDOUT        while_another_initialises_…, while_all_slots_…
-//	              -ECANCELED                a_fired_token_…, a_token_ends_the_wait
+//	lh_once_call  init's                    test_once_failure.c
+//	              -EBUSY, -ETIMEDOUT        while_another_initialises_…
+//	              -ECANCELED                a_token_ends_the_wait_…
 //	              -EINTR                    as every wait: test_mutex.c
 //	              -EDEADLK                  recursion_…, a_cycle_through_an_initialiser_…
-//	              -ESTALE                   a_hung_initialiser_…, a_child_forked_…
+//	              -ESTALE                   a_child_forked_…, test_once_failure.c
 //	              -ENOLCK, -EPERM, -EINVAL  calls_that_cannot_be_made_are_refused
 //	              -EROFS                    a_read_only_arena_…
 //	              -EOVERFLOW, -EBADMSG      a_damaged_word_is_told
 //	              -ENOMEM                   not provoked: malloc's
-#include "tests/support/scene.h"
-#include "tests/support/worker.h"
+#include "tests/contract/once.h"
 
-#include "arena/arena.h"
-#include "arena/lease.h"
 #include "src/word.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
-#include <sys/mman.h>
-
-struct value {
-	uint64_t words[40]; /* more than a line */
-};
-
-// What processes forked from the test share.
-static struct shared {
-	_Atomic uint32_t runs;
-	_Atomic uint32_t inside;
-	_Atomic uint32_t go;
-} * shared;
-
-static const struct lh_once_options with_value = { .data_size = sizeof(struct value) };
-static lh_once once; /* the test's: workers are forked later, or are its threads */
-
-static void place(const struct scene *scene)
-{
-	assert_int_equal(lh_once_at(scene->arena, LH_ANYWHERE, &with_value, &once), 0);
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		      0);
-	assert_ptr_not_equal(shared, MAP_FAILED);
-}
-
-static struct once_object *object(void)
-{
-	return (struct once_object *)(uintptr_t)once.private_[1];
-}
-
-// ---- initialisers: the context says what to fill in ----------------------------------------------
-
-static int fill(void *data, void *context)
-{
-	struct value *value = data;
-
-	for (size_t i = 0; i < 40; i++) {
-		need(value->words[i] == 0);
-		value->words[i] = (uintptr_t)context;
-	}
-	need((uintptr_t)data % 64 == 0);
-	atomic_fetch_add(&shared->runs, 1);
-	return 0;
-}
-
-static int fill_and_fail(void *data, void *context)
-{
-	fill(data, context);
-	return -ENXIO;
-}
-
-static int say_seven(void *data, void *context)
-{
-	fill(data, context);
-	return 7;
-}
-
-static int hang(void *data, void *context)
-{
-	atomic_fetch_add(&shared->inside, 1);
-	while (!atomic_load(&shared->go))
-		scene_pause();
-	return fill(data, context);
-}
-
-static int call(struct worker_stage *stage, uint64_t number)
-{
-	return lh_once_call(&once, stage->lease, fill, (void *)(uintptr_t)number, LH_FOREVER);
-}
-
-static int call_and_hang(struct worker_stage *stage, uint64_t number)
-{
-	return lh_once_call(&once, stage->lease, hang, (void *)(uintptr_t)number, LH_FOREVER);
-}
-
-static int hang_then_fail_body(void *data, void *context)
-{
-	hang(data, context);
-	return -ENXIO;
-}
-
-static int call_and_hang_then_fail(struct worker_stage *stage, uint64_t number)
-{
-	return lh_once_call(&once, stage->lease, hang_then_fail_body, (void *)(uintptr_t)number,
-			    LH_FOREVER);
-}
-
-static void assert_value(uint64_t number)
-{
-	const struct value *value = lh_once_data(&once);
-
-	assert_true(lh_once_done(&once));
-	assert_non_null(value);
-	assert_int_equal((uintptr_t)value % 64, 0);
-	for (size_t i = 0; i < 40; i++)
-		assert_int_equal(value->words[i], number);
-}
-
-// As the library's own thread may at any moment, it renews the worker's lease: to end very soon.
-static void shorten(const struct scene *scene, const struct worker *worker)
-{
-	const uint64_t lease = worker_lease(worker);
-	struct lease_slot *slot = &scene->arena->leases[lease & ((1u << LEASE_SLOT_BITS) - 1)];
-
-	assert_int_equal(lease_slot_renew(slot, lease_id_incarnation(lease), LH_MS(1)), 0);
-}
-
-static void await_inside(uint32_t count)
-{
-	while (atomic_load(&shared->inside) < count)
-		scene_pause();
-}
 
 // ---- the rule ------------------------------------------------------------------------------------
 
@@ -228,178 +114,6 @@ static void a_read_only_arena_has_it_once_it_is_done(void **state)
 	assert_int_equal(((const struct value *)lh_once_data(&there))->words[39], 5);
 	assert_int_equal(lh_lease_release(lease), 0);
 	assert_int_equal(lh_arena_close(reader), 0);
-}
-
-// ---- failing -------------------------------------------------------------------------------------
-
-// "its negative result goes to its caller alone and the next caller tries"
-static void a_failed_initialiser_passes_on_to_the_next_caller(void **state)
-{
-	const struct scene *scene = *state;
-	lh_lease *lease;
-	struct lh_lease_info info;
-
-	place(scene);
-	lease = scene_lease(scene->arena);
-	assert_int_equal(lh_once_call(&once, lease, fill_and_fail, (void *)1, LH_FOREVER), -ENXIO);
-	assert_false(lh_once_done(&once));
-	assert_null(lh_once_data(&once));
-	assert_true(scene_look(scene->arena, lh_lease_id(lease), &info));
-	assert_int_equal(info.holds, 0);
-	assert_int_equal(lh_once_call(&once, lease, fill, (void *)2, LH_FOREVER), 0);
-	assert_value(2);
-	assert_int_equal(lh_once_call(&once, lease, fill_and_fail, (void *)3, LH_FOREVER), 0);
-	assert_int_equal(shared->runs, 2);
-	assert_int_equal(lh_lease_release(lease), 0);
-}
-
-static void a_positive_result_is_invalid_and_commits_nothing(void **state)
-{
-	const struct scene *scene = *state;
-	lh_lease *lease;
-
-	place(scene);
-	lease = scene_lease(scene->arena);
-	assert_int_equal(lh_once_call(&once, lease, say_seven, NULL, LH_FOREVER), -EINVAL);
-	assert_false(lh_once_done(&once));
-	assert_int_equal(lh_lease_release(lease), 0);
-}
-
-// A failure wakes those who wait: one of them tries, the others get its value.
-static void a_failed_initialiser_hands_over_to_who_waits(void **state)
-{
-	const struct scene *scene = *state;
-	struct worker *first, *second, *third;
-
-	place(scene);
-	first = worker_start(WORKER_PROCESS, scene->arena, NULL);
-	second = worker_start(WORKER_PROCESS, scene->arena, NULL);
-	third = worker_start(WORKER_THREAD, scene->arena, NULL);
-	worker_tell(first, call_and_hang_then_fail, 1);
-	await_inside(1);
-	worker_tell(second, call, 2);
-	worker_tell(third, call, 2);
-	scene_await_wait(scene->arena, worker_lease(second), true);
-	scene_await_wait(scene->arena, worker_lease(third), true);
-	atomic_store(&shared->go, 1);
-	assert_int_equal(worker_hear(first), -ENXIO);
-	assert_int_equal(worker_hear(second), 0);
-	assert_int_equal(worker_hear(third), 0);
-	assert_value(2);
-	assert_int_equal(shared->runs, 2);
-	assert_int_equal(worker_end(first), 0);
-	assert_int_equal(worker_end(second), 0);
-	assert_int_equal(worker_end(third), 0);
-}
-
-// G2, G8
-static void a_dead_initialiser_hands_over_to_who_waits(void **state)
-{
-	const struct scene *scene = *state;
-	struct worker *first, *second, *third;
-
-	place(scene);
-	first = worker_start(WORKER_PROCESS, scene->arena, NULL);
-	second = worker_start(WORKER_PROCESS, scene->arena, NULL);
-	third = worker_start(WORKER_PROCESS, scene->arena, NULL);
-	worker_tell(first, call_and_hang, 1);
-	await_inside(1);
-	worker_tell(second, call, 2);
-	worker_tell(third, call, 2);
-	scene_await_wait(scene->arena, worker_lease(second), true);
-	scene_await_wait(scene->arena, worker_lease(third), true);
-	worker_kill(first);
-	assert_int_equal(worker_hear(second), 0);
-	assert_int_equal(worker_hear(third), 0);
-	assert_value(2);
-	assert_int_equal(shared->runs, 1);
-	assert_int_equal(worker_end(second), 0);
-	assert_int_equal(worker_end(third), 0);
-	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
-}
-
-// G3, G4: "a stopped initialiser that wakes later changes nothing"
-static void a_hung_initialiser_is_succeeded_and_the_late_one_changes_nothing(void **state)
-{
-	const struct lh_lease_options timed = { .ttl_ns = LH_SEC(1000) };
-	const struct scene *scene = *state;
-	struct worker *late[5], *next;
-
-	// More of them than there are slots: who hangs in its initialiser keeps none.
-	place(scene);
-	for (uint32_t i = 0; i < 5; i++) {
-		late[i] = worker_start(WORKER_PROCESS, scene->arena, &timed);
-		worker_tell(late[i], call_and_hang, i);
-		await_inside(i + 1);
-		shorten(scene, late[i]);
-		scene_await_state(scene->arena, worker_lease(late[i]), LH_LEASE_EXPIRED);
-	}
-	next = worker_start(WORKER_PROCESS, scene->arena, NULL);
-	assert_int_equal(worker_do(next, call, 9), 0);
-	assert_value(9);
-	atomic_store(&shared->go, 1);
-	for (int i = 0; i < 5; i++) {
-		assert_int_equal(worker_hear(late[i]), -ESTALE);
-		assert_value(9);
-		assert_int_equal(worker_end(late[i]), -ESTALE);
-	}
-	assert_int_equal(worker_end(next), 0);
-	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
-}
-
-// G3: who waits takes over at the expiry.
-static void a_hung_initialiser_hands_over_to_who_waits(void **state)
-{
-	const struct lh_lease_options timed = { .ttl_ns = LH_SEC(1000) };
-	const struct scene *scene = *state;
-	struct worker *late, *next;
-
-	place(scene);
-	late = worker_start(WORKER_PROCESS, scene->arena, &timed);
-	worker_tell(late, call_and_hang, 1);
-	await_inside(1);
-	next = worker_start(WORKER_PROCESS, scene->arena, NULL);
-	worker_tell(next, call, 2);
-	scene_await_wait(scene->arena, worker_lease(next), true);
-	shorten(scene, late);
-	assert_int_equal(worker_hear(next), 0);
-	assert_value(2);
-	worker_kill(late);
-	assert_int_equal(worker_end(next), 0);
-}
-
-// A lost lease whose owner runs, and may be copying, keeps the slot that it has tagged.
-static void while_all_slots_are_tagged_by_the_lost_the_next_waits_for_one_of_them(void **state)
-{
-	const struct lh_lease_options brief = { .ttl_ns = LH_MS(1) };
-	const struct scene *scene = *state;
-	struct worker *lost[ONCE_SLOTS], *next;
-	lh_lease *lease;
-
-	place(scene);
-	lease = scene_lease(scene->arena);
-	for (uint32_t i = 0; i < ONCE_SLOTS; i++) {
-		lost[i] = worker_start(WORKER_PROCESS, scene->arena, &brief);
-		atomic_store(&object()->tags[i], worker_lease(lost[i]));
-		scene_await_state(scene->arena, worker_lease(lost[i]), LH_LEASE_EXPIRED);
-	}
-	assert_int_equal(lh_once_call(&once, lease, fill, NULL, LH_NOW), -EBUSY);
-	assert_int_equal(lh_once_call(&once, lease, fill, NULL, lh_deadline_after(LH_MS(2))),
-			 -ETIMEDOUT);
-	assert_int_equal(lh_once_call(&once, lease, fill, NULL, lh_deadline_after(0)), -ETIMEDOUT);
-	assert_int_equal(shared->runs, 0);
-	next = worker_start(WORKER_PROCESS, scene->arena, NULL);
-	worker_tell(next, call, 3);
-	scene_await_wait(scene->arena, worker_lease(next), true);
-	worker_kill(lost[2]);
-	assert_int_equal(worker_hear(next), 0);
-	assert_value(3);
-	assert_int_equal(atomic_load(&object()->tags[2]), worker_lease(next));
-	assert_int_equal(worker_end(next), 0);
-	worker_kill(lost[0]);
-	worker_kill(lost[1]);
-	worker_kill(lost[3]);
-	assert_int_equal(lh_lease_release(lease), 0);
 }
 
 // ---- waiting -------------------------------------------------------------------------------------
@@ -650,13 +364,6 @@ int main(void)
 		SCENE_TEST(the_first_call_initialises_and_all_others_find_it_done),
 		SCENE_TEST(without_data_init_gets_none_and_there_is_none),
 		SCENE_TEST(a_read_only_arena_has_it_once_it_is_done),
-		SCENE_TEST(a_failed_initialiser_passes_on_to_the_next_caller),
-		SCENE_TEST(a_positive_result_is_invalid_and_commits_nothing),
-		SCENE_TEST(a_failed_initialiser_hands_over_to_who_waits),
-		SCENE_TEST(a_dead_initialiser_hands_over_to_who_waits),
-		SCENE_TEST(a_hung_initialiser_is_succeeded_and_the_late_one_changes_nothing),
-		SCENE_TEST(a_hung_initialiser_hands_over_to_who_waits),
-		SCENE_TEST(while_all_slots_are_tagged_by_the_lost_the_next_waits_for_one_of_them),
 		SCENE_TEST(while_another_initialises_the_call_is_busy_or_times_out),
 		SCENE_TEST(a_token_ends_the_wait_and_every_call_after),
 		SCENE_TEST(recursion_is_a_deadlock_with_any_lease_of_the_thread),

@@ -3,6 +3,9 @@
 
 #include "tests/support/scene.h"
 
+#include "arena/arena.h"
+#include "arena/lease.h"
+
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -175,6 +178,14 @@ int worker_answered(const struct worker *worker)
 	struct pollfd look = { .fd = worker->hear, .events = POLLIN };
 
 	return poll(&look, 1, 0) == 1;
+}
+
+void worker_shorten(const struct worker *worker)
+{
+	const uint64_t number = worker->lease & ((1u << LEASE_SLOT_BITS) - 1);
+	struct lease_slot *slot = &worker->arena->leases[number];
+
+	assert_int_equal(lease_slot_renew(slot, lease_id_incarnation(worker->lease), LH_MS(1)), 0);
 }
 
 static void forget(struct worker *worker)

@@ -46,6 +46,8 @@ int worker_answered(const struct worker *worker);
 // Descriptor that becomes readable with an answer, or with the worker's end.
 int worker_descriptor(const struct worker *worker);
 
+// Renews its lease, as the library's own thread may at any moment: to end very soon.
+void worker_shorten(const struct worker *worker);
 // Ends it: a process by SIGKILL, a thread by pthread_exit once it has answered; its lease is not
 // released.
 void worker_kill(struct worker *worker);
