@@ -12,7 +12,7 @@
 
 // LEASEHOLD_SEED, or one of the moment; prints it.
 unsigned storm_seed(void);
-// When to end: 5 s, 20 s or 2 minutes from now, by the tier.
+// When to end: 3 s, 20 s or a minute from now, by the tier.
 uint64_t storm_end(void);
 // A number below `bound`.
 uint32_t storm_random(unsigned *seed, uint32_t bound);
