@@ -3,7 +3,6 @@
 // The cell: a value that anybody reads without a lock, and that one lease at a time drafts anew. The
 // words and the slots are in slots.h. A draft is private memory of the lease's handle, so a lost
 // drafter leaves nothing to repair.
-#include "arena/error.h"
 #include "arena/owner.h"
 #include "arena/sys/futex.h"
 #include "arena/wait.h"
@@ -19,39 +18,31 @@
 // ---------------------------------------------------------------------------------------------
 // The handle
 
-static uint64_t footprint_of(const struct lh_cell_options *options)
+static struct slots_options options_of(const struct lh_cell_options *options)
 {
 	static const struct lh_cell_options defaults;
 	const struct lh_cell_options *chosen = options ? options : &defaults;
-	uint64_t size;
 
-	return slots_check_options(LH_KIND_CELL, chosen->reserved, chosen->size, chosen->slots,
-				   &size)
-		       ? 0
-		       : size;
+	return (struct slots_options){ .kind = LH_KIND_CELL,
+				       .slots = chosen->slots,
+				       .size = chosen->size,
+				       .name = chosen->name,
+				       .reserved = chosen->reserved };
 }
 
 size_t lh_cell_footprint(const struct lh_cell_options *options)
 {
-	return (size_t)footprint_of(options);
+	const struct slots_options wanted = options_of(options);
+
+	return (size_t)slots_footprint(&wanted);
 }
 
 int lh_cell_at(lh_arena *arena, uint64_t offset, const struct lh_cell_options *options,
 	       lh_cell *ret_cell)
 {
-	const uint64_t footprint = footprint_of(options);
-	lh_cell cell;
-	int error;
+	const struct slots_options wanted = options_of(options);
 
-	if (!arena || !ret_cell)
-		return error_detail(-EINVAL, "arena or ret_cell is NULL");
-	if (!footprint)
-		return -EINVAL;
-	error = slots_at(arena, offset, LH_KIND_CELL, options->size, options->slots, footprint,
-			 options->name, cell.private_);
-	if (!error)
-		*ret_cell = cell;
-	return error;
+	return slots_at(arena, offset, &wanted, ret_cell ? ret_cell->private_ : NULL);
 }
 
 uint64_t lh_cell_offset(const lh_cell *cell)

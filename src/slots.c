@@ -17,40 +17,57 @@
 // ---------------------------------------------------------------------------------------------
 // Placing
 
-int slots_check_options(uint32_t kind, const uint64_t reserved[4], uint64_t size, uint32_t slots,
-			uint64_t *ret_footprint)
+static uint32_t slot_count(const struct slots_options *options)
 {
-	const uint32_t count = slots ? slots : SLOTS_DEFAULT;
+	return options->slots ? options->slots : SLOTS_DEFAULT;
+}
 
-	if (primitive_check_options(kind, reserved, 0, 0))
+static int check_options(const struct slots_options *options)
+{
+	const uint32_t count = slot_count(options);
+	const char *kind = lh_kind_name(options->kind);
+
+	if (primitive_check_options(options->kind, options->reserved, 0, 0))
 		return -EINVAL;
-	if (size == 0 || size > LAYOUT_MAX_SIZE)
-		return error_detail(-EINVAL, "%s options: values of %llu bytes", lh_kind_name(kind),
-				    (unsigned long long)size);
+	if (options->size == 0 || options->size > LAYOUT_MAX_SIZE)
+		return error_detail(-EINVAL, "%s options: values of %llu bytes", kind,
+				    (unsigned long long)options->size);
 	if (count < SLOTS_LEAST || count > SLOTS_MOST)
-		return error_detail(-EINVAL, "%s options: %u slots; at least %u, at most %u",
-				    lh_kind_name(kind), count, SLOTS_LEAST, SLOTS_MOST);
-	*ret_footprint = LAYOUT_LINE + count * slots_stride_of(size);
-	if (*ret_footprint > SIZE_MAX)
-		return -EINVAL;
+		return error_detail(-EINVAL, "%s options: %u slots; at least %u, at most %u", kind,
+				    count, SLOTS_LEAST, SLOTS_MOST);
 	return 0;
 }
 
-int slots_at(struct lh_arena *arena, uint64_t offset, uint32_t kind, uint64_t size, uint32_t slots,
-	     uint64_t footprint, const char *name, uint64_t ret_handle[4])
+uint64_t slots_footprint(const struct slots_options *options)
+{
+	uint64_t footprint;
+
+	if (check_options(options))
+		return 0;
+	footprint = LAYOUT_LINE + slot_count(options) * slots_stride_of(options->size);
+	return footprint > SIZE_MAX ? 0 : footprint;
+}
+
+int slots_at(struct lh_arena *arena, uint64_t offset, const struct slots_options *options,
+	     uint64_t ret_handle[4])
 {
 	const struct placement wanted = { .offset = offset,
-					  .size = footprint,
-					  .data_size = size,
-					  .kind = kind,
-					  .parameter = slots ? slots : SLOTS_DEFAULT,
-					  .name = name };
-	const int error = primitive_at(arena, &wanted, NULL, ret_handle);
+					  .size = slots_footprint(options),
+					  .data_size = options->size,
+					  .kind = options->kind,
+					  .parameter = slot_count(options),
+					  .name = options->name };
+	int error;
 
-	if (error)
-		return error;
-	ret_handle[3] = (uint64_t)wanted.parameter << 56 | size;
-	return 0;
+	if (!arena || !ret_handle)
+		return error_detail(-EINVAL, "arena or ret_%s is NULL",
+				    lh_kind_name(options->kind));
+	if (!wanted.size)
+		return -EINVAL;
+	error = primitive_at(arena, &wanted, NULL, ret_handle);
+	if (!error)
+		ret_handle[3] = (uint64_t)wanted.parameter << SLOTS_COUNT_SHIFT | options->size;
+	return error;
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -115,11 +115,21 @@ static inline struct value_slot *slots_slot(const struct slots *slots, uint32_t 
 	return (struct value_slot *)((uint8_t *)(slots->header + 1) + index * slots->stride);
 }
 
-// Placing. `kind` is LH_KIND_WATCH or LH_KIND_CELL; slots 0: the default. 0 or -EINVAL.
-int slots_check_options(uint32_t kind, const uint64_t reserved[4], uint64_t size, uint32_t slots,
-			uint64_t *ret_footprint);
-int slots_at(struct lh_arena *arena, uint64_t offset, uint32_t kind, uint64_t size, uint32_t slots,
-	     uint64_t footprint, const char *name, uint64_t ret_handle[4]);
+// What an object is to be.
+struct slots_options {
+	uint32_t kind;  // LH_KIND_WATCH or LH_KIND_CELL
+	uint32_t slots; // 0: the default
+	uint64_t size;  // of the largest value
+	const char *name;
+	const uint64_t *reserved; // 4, which are 0
+};
+
+// The bytes it takes; 0: the options are invalid, which is noted for lh_error_detail.
+uint64_t slots_footprint(const struct slots_options *options);
+// Creates or attaches, as primitive_at, and writes the whole handle. NULL for `arena` or `ret_handle`
+// and invalid options are -EINVAL.
+int slots_at(struct lh_arena *arena, uint64_t offset, const struct slots_options *options,
+	     uint64_t ret_handle[4]);
 
 // ---- reading. Writes nothing shared; async-signal-safe.
 

@@ -3,7 +3,6 @@
 // The watch: one sends, any number of receivers see the newest value and sleep until it changes. The
 // words and the slots are in slots.h.
 #include "arena/cancel.h"
-#include "arena/error.h"
 #include "arena/owner.h"
 #include "arena/sys/futex.h"
 #include "arena/wait.h"
@@ -22,39 +21,31 @@
 
 enum { SEEN = 4, CANCEL = 5 };
 
-static uint64_t footprint_of(const struct lh_watch_options *options)
+static struct slots_options options_of(const struct lh_watch_options *options)
 {
 	static const struct lh_watch_options defaults;
 	const struct lh_watch_options *chosen = options ? options : &defaults;
-	uint64_t size;
 
-	return slots_check_options(LH_KIND_WATCH, chosen->reserved, chosen->max_size, chosen->slots,
-				   &size)
-		       ? 0
-		       : size;
+	return (struct slots_options){ .kind = LH_KIND_WATCH,
+				       .slots = chosen->slots,
+				       .size = chosen->max_size,
+				       .name = chosen->name,
+				       .reserved = chosen->reserved };
 }
 
 size_t lh_watch_footprint(const struct lh_watch_options *options)
 {
-	return (size_t)footprint_of(options);
+	const struct slots_options wanted = options_of(options);
+
+	return (size_t)slots_footprint(&wanted);
 }
 
 int lh_watch_at(lh_arena *arena, uint64_t offset, const struct lh_watch_options *options,
 		lh_watch *ret_watch)
 {
-	const uint64_t footprint = footprint_of(options);
-	lh_watch watch;
-	int error;
+	const struct slots_options wanted = options_of(options);
 
-	if (!arena || !ret_watch)
-		return error_detail(-EINVAL, "arena or ret_watch is NULL");
-	if (!footprint)
-		return -EINVAL;
-	error = slots_at(arena, offset, LH_KIND_WATCH, options->max_size, options->slots, footprint,
-			 options->name, watch.private_);
-	if (!error)
-		*ret_watch = watch;
-	return error;
+	return slots_at(arena, offset, &wanted, ret_watch ? ret_watch->private_ : NULL);
 }
 
 uint64_t lh_watch_offset(const lh_watch *watch)

@@ -166,6 +166,8 @@ void crash_with_lease(struct crash_scene *scene);
 void crash_with_ttl(struct crash_scene *scene);
 void crash_holding(struct crash_scene *scene);
 void crash_holding_with_ttl(struct crash_scene *scene);
+// For `after`: it says that its call is done, and stays.
+void crash_say_and_stay(struct crash_scene *scene);
 // For `begin`, in the director: the victim runs on and falls asleep; then perhaps others behind it.
 bool crash_victim_asleep(struct crash_scene *scene);
 bool crash_one_sleeper(struct crash_scene *scene);
@@ -181,6 +183,15 @@ int crash_renew(struct crash_scene *scene); /* for 5000 s */
 int crash_release(struct crash_scene *scene);
 int crash_region_acquire(struct crash_scene *scene); /* 100 bytes; the offset to shared->offset */
 int crash_region_release(struct crash_scene *scene);
+
+// ---- for operations in which nobody dies
+
+// Not stepped: what the victim wakes is not woken by its death, since it stays. Their strike begins
+// with crash_let_go_on: until the victim has said that its call is done.
+#define CRASH_SURVIVED(shown, staged, ready, called)                                               \
+	.name = (shown), .shows = "G8", .stage = (staged), .prepare = (ready), .act = (called),    \
+	.after = crash_say_and_stay, .repeat = { 2, 5, 20 }
+void crash_let_go_on(struct crash_scene *scene);
 
 // ---- for strikes that stop instead of killing
 

@@ -231,6 +231,22 @@ void crash_stage_two(struct crash_scene *scene)
 	crash_must(scene, lh_mutex_at(scene->arena, LH_ANYWHERE, &options, &scene->other), "mutex");
 }
 
+// ---- nobody dies ---------------------------------------------------------------------------------
+
+void crash_say_and_stay(struct crash_scene *scene)
+{
+	atomic_store(&scene->shared->go, 1);
+	for (;;)
+		pause();
+}
+
+void crash_let_go_on(struct crash_scene *scene)
+{
+	stepper_detach(&scene->stepper, 0);
+	while (!atomic_load(&scene->shared->go))
+		sched_yield();
+}
+
 // ---- stopping and going on -----------------------------------------------------------------------
 
 struct lease_slot *crash_slot(const struct crash_scene *scene)

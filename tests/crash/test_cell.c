@@ -266,18 +266,9 @@ static void verify_waiters_death(struct crash_scene *scene)
 
 // ---- nobody dies: what it wakes is not woken by its death ----------------------------------------
 
-static void say_and_stay(struct crash_scene *scene)
-{
-	atomic_store(&scene->shared->go, 1);
-	for (;;)
-		pause();
-}
-
 static void let_go_on(struct crash_scene *scene)
 {
-	stepper_detach(&scene->stepper, 0);
-	while (!atomic_load(&scene->shared->go))
-		sched_yield();
+	crash_let_go_on(scene);
 	version += scene->operation->act == act_commit;
 	check_waiters(scene);
 	kill(scene->victim, SIGKILL);
@@ -374,6 +365,9 @@ static void verify_stop(struct crash_scene *scene)
 #define STOPPED(shown, ready, called)                                                              \
 	.name = (shown), .shows = "G1 G3 G4 G5 G7", .every = true, .prepare = (ready),             \
 	.act = (called), .stage = stage, .strike = stop_and_succeed, .verify = verify_stop
+#define SURVIVED(shown, called)                                                                    \
+	CRASH_SURVIVED(shown, stage, drafting, called), .begin = writer_waits,                     \
+							.strike = let_go_on, .verify = verify_stop
 
 static const struct crash_operation operations[] = {
 	{ KILLED("commit", drafting, act_commit), .not_quick = true, .thin = { 80, 15, 4 },
@@ -397,26 +391,8 @@ static const struct crash_operation operations[] = {
 	  .prepare = crash_with_lease,
 	  .act = act_begin,
 	  .verify = verify_waiters_death },
-	{ .name = "commit, nobody dies, another waits",
-	  .shows = "G8",
-	  .stage = stage,
-	  .prepare = drafting,
-	  .act = act_commit,
-	  .after = say_and_stay,
-	  .begin = writer_waits,
-	  .strike = let_go_on,
-	  .verify = verify_stop,
-	  .repeat = { 2, 5, 20 } },
-	{ .name = "abort, nobody dies, another waits",
-	  .shows = "G8",
-	  .stage = stage,
-	  .prepare = drafting,
-	  .act = act_abort,
-	  .after = say_and_stay,
-	  .begin = writer_waits,
-	  .strike = let_go_on,
-	  .verify = verify_stop,
-	  .repeat = { 2, 5, 20 } },
+	{ SURVIVED("commit, nobody dies, another waits", act_commit) },
+	{ SURVIVED("abort, nobody dies, another waits", act_abort) },
 	{ STOPPED("stopped in begin", crash_with_ttl, act_begin), .not_quick = true,
 	  .thin = { 80, 15, 4 }, .after = try_everything },
 	{ STOPPED("stopped in commit", drafting_with_ttl, act_commit), .thin = { 60, 12, 3 },

@@ -244,20 +244,11 @@ static void verify_receivers_death(struct crash_scene *scene)
 
 // ---- nobody dies: what it wakes is not woken by its death ----------------------------------------
 
-static void say_and_stay(struct crash_scene *scene)
-{
-	atomic_store(&scene->shared->go, 1);
-	for (;;)
-		pause();
-}
-
 static void let_go_on(struct crash_scene *scene)
 {
 	const bool sends = scene->operation->act == act_send;
 
-	stepper_detach(&scene->stepper, 0);
-	while (!atomic_load(&scene->shared->go))
-		sched_yield();
+	crash_let_go_on(scene);
 	CRASH_CHECK(scene, look_whether_published(scene) == sends, "published");
 	check_receivers(scene, sends);
 	kill(scene->victim, SIGKILL);
@@ -381,6 +372,9 @@ static void verify_stop(struct crash_scene *scene)
 	.name = (shown), .shows = "G1 G3 G4 G7", .every = true, .prepare = (ready),                \
 	.act = (called), .stage = stage, .begin = nobody_sleeps, .strike = stop_and_succeed,       \
 	.verify = verify_stop
+#define SURVIVED(shown, called)                                                                    \
+	CRASH_SURVIVED(shown, stage, sending, called), .begin = receivers_sleep,                   \
+						       .strike = let_go_on, .verify = verify_end
 
 static const struct crash_operation operations[] = {
 	{ KILLED("send, receivers asleep", sending, act_send), .thin = { 40, 8, 2 }, .stage = stage,
@@ -403,26 +397,8 @@ static const struct crash_operation operations[] = {
 	  .act = act_changed,
 	  .begin = nobody_sleeps,
 	  .verify = verify_receivers_death },
-	{ .name = "send, nobody dies",
-	  .shows = "G8",
-	  .stage = stage,
-	  .prepare = sending,
-	  .act = act_send,
-	  .after = say_and_stay,
-	  .begin = receivers_sleep,
-	  .strike = let_go_on,
-	  .verify = verify_end,
-	  .repeat = { 2, 5, 20 } },
-	{ .name = "close, nobody dies",
-	  .shows = "G8",
-	  .stage = stage,
-	  .prepare = sending,
-	  .act = act_close,
-	  .after = say_and_stay,
-	  .begin = receivers_sleep,
-	  .strike = let_go_on,
-	  .verify = verify_end,
-	  .repeat = { 2, 5, 20 } },
+	{ SURVIVED("send, nobody dies", act_send) },
+	{ SURVIVED("close, nobody dies", act_close) },
 	{ .name = "stopped in send, nobody succeeds",
 	  .shows = "G4 G7",
 	  .every = true,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/scene.h"
 
+#include "arena/lease.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -116,6 +118,19 @@ lh_lease *scene_lease_with(lh_arena *arena, const struct lh_lease_options *optio
 lh_lease *scene_lease(lh_arena *arena)
 {
 	return scene_lease_with(arena, NULL);
+}
+
+lh_lease *scene_lease_for(lh_arena *arena, uint64_t ttl_ns)
+{
+	const struct lh_lease_options options = { .ttl_ns = ttl_ns };
+
+	return scene_lease_with(arena, &options);
+}
+
+void scene_let_expire(const lh_lease *lease)
+{
+	while (lh_now() < lease_expiry(lease))
+		scene_pause();
 }
 
 lh_mutex scene_mutex(lh_arena *arena)

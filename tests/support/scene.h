@@ -77,6 +77,10 @@ __attribute__((noreturn)) void scene_need_failed(const char *condition, const ch
 lh_lease *scene_lease(lh_arena *arena);
 lh_lease *scene_lease_with(lh_arena *arena, const struct lh_lease_options *options);
 
+// One with a TTL; and until its expiry has passed, which latches nothing.
+lh_lease *scene_lease_for(lh_arena *arena, uint64_t ttl_ns);
+void scene_let_expire(const lh_lease *lease);
+
 // A mutex anywhere, without data and name.
 lh_mutex scene_mutex(lh_arena *arena);
 
