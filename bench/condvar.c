@@ -6,9 +6,9 @@
 //	ping-pong	two processes hand a turn to and fro, each waiting for it: a hand-over
 //	broadcast	n wait; one wakes all: until the last of them has had the mutex
 //	signal		a signal that nobody waits for
-//	kill		a waiter has its signal and queues for the mutex; it is killed: until the next
-//			waiter returns. pthread's would sleep for ever, so the reference is what a robust
-//			mutex takes to pass from a killed holder to the one who waits for it.
+//	kill		in condvar_kill.c
+#include "condvar.h"
+
 #include <errno.h>
 #include <leasehold/leasehold.h>
 #include <pthread.h>
@@ -360,6 +360,7 @@ static const struct bench_case cases[] = {
 	{ "broadcast", "1, 4 and 16 waiters, until the last has had the mutex", 4,
 	  measure_broadcast },
 	{ "signal", "a signal that nobody waits for", 1, measure_signal },
+	{ "kill", "SIGKILL of a signalled waiter, to the return of the next", 3, condvar_kill },
 	{ 0 },
 };
 

@@ -32,6 +32,19 @@ static bool has_run_out(void)
 int __real_futex_wait_many(const struct futex_word *words, size_t count, uint64_t until_ns);
 int __wrap_futex_wait_many(const struct futex_word *words, size_t count, uint64_t until_ns);
 
+// As the words are by now: the kernel would not sleep on what has changed, and whoever changed it may
+// not have woken us yet, or ever. A wake asks for no value.
+static int sleep_on_present(const struct futex_word *words, size_t count)
+{
+	struct futex_word present[FUTEX_WORDS];
+
+	for (size_t i = 0; i < count; i++) {
+		present[i] = words[i];
+		present[i].expected = atomic_load(words[i].address);
+	}
+	return __real_futex_wait_many(present, count, clock_now() + PATIENCE_NS);
+}
+
 int __wrap_futex_wait_many(const struct futex_word *words, size_t count, uint64_t until_ns)
 {
 	int result;
@@ -39,9 +52,9 @@ int __wrap_futex_wait_many(const struct futex_word *words, size_t count, uint64_
 	// A poll, for what has no word to sleep on, stays one.
 	if (!chosen || until_ns <= clock_now() + WAIT_POLL_NS)
 		return __real_futex_wait_many(words, count, until_ns);
-	do {
-		result = __real_futex_wait_many(words, count, clock_now() + PATIENCE_NS);
-	} while (result == -ETIMEDOUT && !has_run_out());
+	result = __real_futex_wait_many(words, count, clock_now() + PATIENCE_NS);
+	while (result == -ETIMEDOUT && !has_run_out())
+		result = sleep_on_present(words, count);
 	if (result == -ETIMEDOUT)
 		atomic_fetch_add(&chosen->lost_wakes, 1);
 	return result;

@@ -5,7 +5,8 @@
 // A sleeper looks again by itself after a few milliseconds, which would hide that nobody woke it: on
 // a busy machine no stopwatch tells the two apart. The linker puts patience in place of the library's
 // futex_wait_many (--wrap): in a process that says so, a sleep lasts until a wake or until
-// PATIENCE_NS after all wakes were due, and each time that it comes to the latter is counted. Not for waits with a deadline or a TTL.
+// PATIENCE_NS after all wakes were due, and each time that it comes to the latter is counted: also if
+// what it sleeps on has changed meanwhile. Not for waits with a deadline or a TTL.
 #ifndef TESTS_CRASH_PATIENCE_H
 #define TESTS_CRASH_PATIENCE_H
 

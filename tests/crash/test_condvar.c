@@ -5,8 +5,8 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// A process dies after each instruction of a wait, a signal or a broadcast, or is stopped there and loses
-// its lease, while others wait (G8). The oracle, outside of the arena: as many signals as there are
+// A process dies after each instruction of a wait, a signal, a broadcast or the clearing up behind another
+// that had died with a signal, or is stopped there and loses its lease, while others wait (G8). The oracle, outside of the arena: as many signals as there are
 // waiters left, less the one that the victim may have taken along alive, get all of them through, and
 // they sleep without the backstop, so a wake that nobody gave fails the test.
 #include "arena/lease.h"
@@ -193,6 +193,73 @@ static void director_unlocks_then_one_more(struct crash_scene *scene)
 	one_more_signal(scene);
 }
 
+// ---- killed while it clears up behind another ----------------------------------------------------
+
+// Another waits first, before there is a victim. It is the scene's holder, though it holds nothing.
+static void wait_for_death(struct crash_scene *scene)
+{
+	patience_begin(&scene->shared->patience);
+	atomic_store(&scene->shared->go, 1);
+	crash_must(scene, lh_condvar_wait(&condvar, &scene->mutex, scene->mine, LH_FOREVER, NULL),
+		   "wait");
+}
+
+static void stage_with_one_to_die(struct crash_scene *scene)
+{
+	stage(scene);
+	crash_start_holder(scene, wait_for_death);
+	crash_await_asleep(scene, scene->holder);
+}
+
+static void stop(pid_t pid)
+{
+	kill(pid, SIGSTOP);
+	waitpid(pid, NULL, WUNTRACED);
+}
+
+// It gets the signal, and dies before it can do anything about it.
+static bool the_signalled_one_dies(struct crash_scene *scene)
+{
+	stop(scene->holder);
+	send(scene);
+	return crash_holder_dies(scene);
+}
+
+// The victim waits behind it and is the one that watches it; two others wait behind the victim.
+static bool woken_by_its_death(struct crash_scene *scene)
+{
+	if (!crash_victim_asleep(scene))
+		return false;
+	add_waiter(scene);
+	add_waiter(scene);
+	return the_signalled_one_dies(scene) && stepper_leave_call(&scene->stepper);
+}
+
+// The victim reaps it as one who wants its slot would. The waiter that watches it stands still so long.
+static bool dies_unseen(struct crash_scene *scene)
+{
+	add_waiter(scene);
+	add_waiter(scene);
+	stop(scene->shared->waiters[0].pid);
+	return the_signalled_one_dies(scene);
+}
+
+static int reap_it(struct crash_scene *scene)
+{
+	reap_slot(scene->arena, scene->dead_slot - 1);
+	return 0;
+}
+
+// The dead one's signal is for one of the two.
+static void continue_then_one_more(struct crash_scene *scene)
+{
+	waitpid(scene->victim, NULL, __WALL);
+	kill(scene->shared->waiters[0].pid, SIGCONT);
+	send(scene);
+	collect(scene);
+	check_the_rest(scene);
+}
+
 // ---- killed while it signals ---------------------------------------------------------------------
 
 static int signal_once(struct crash_scene *scene)
@@ -311,6 +378,24 @@ static const struct crash_operation operations[] = {
 	  .begin = signalled_and_queued,
 	  .sleeps = true,
 	  .verify = director_unlocks_then_one_more },
+	{ .name = "woken by the death of a signalled one, two wait behind it",
+	  .shows = "G2 G8",
+	  .every = true,
+	  .thin = { 60, 16, 4 },
+	  .stage = stage_with_one_to_die,
+	  .prepare = patient_and_holding,
+	  .act = wait_for_signal,
+	  .begin = woken_by_its_death,
+	  .verify = one_more_signal },
+	{ .name = "reap a signalled one, two wait behind it",
+	  .shows = "G2 G8",
+	  .every = true,
+	  .thin = { 60, 16, 4 },
+	  .stage = stage_with_one_to_die,
+	  .prepare = crash_with_lease,
+	  .act = reap_it,
+	  .begin = dies_unseen,
+	  .verify = continue_then_one_more },
 	{ .name = "signal, two wait",
 	  .shows = "G8",
 	  .every = true,
