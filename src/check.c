@@ -93,7 +93,8 @@ static int by_offset(const void *left, const void *right)
 static void audit_overlaps(struct audit *audit)
 {
 	const struct lh_arena *arena = audit->arena;
-	struct span *spans = malloc((placement_bound(arena) + 1) * sizeof(*spans));
+	const uint32_t bound = placement_bound(arena); // it may grow meanwhile
+	struct span *spans = malloc((bound + 1ul) * sizeof(*spans));
 	struct placement_copy copy;
 	uint32_t count = 0, furthest = 0;
 
@@ -101,7 +102,7 @@ static void audit_overlaps(struct audit *audit)
 		find(audit, LH_CHECK_CORRUPT, 0, "no memory to look for overlaps");
 		return;
 	}
-	for (uint32_t i = 0; i < placement_bound(arena); i++) {
+	for (uint32_t i = 0; i < bound; i++) {
 		if (placement_read(arena, i, &copy) && placement_phase(copy.state) == ENTRY_READY)
 			spans[count++] = (struct span){ i, copy.state, copy.placement.offset,
 							copy.placement.offset +

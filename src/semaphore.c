@@ -2,14 +2,11 @@
 #include "src/semaphore.h"
 
 #include "arena/error.h"
-#include "arena/event.h"
 #include "arena/sys/fence.h"
 #include "arena/sys/futex.h"
-#include "src/kinds.h"
 #include "src/mutex.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 #define likely(condition) __builtin_expect(!!(condition), 1)
 
@@ -26,11 +23,6 @@ static struct semaphore *body_of(const lh_semaphore *semaphore)
 	return (struct semaphore *)primitive_header(semaphore->private_);
 }
 
-static uint64_t size_of(uint32_t permits)
-{
-	return primitive_lines(sizeof(struct semaphore) + permits * sizeof(shared_u64));
-}
-
 static int check_options(const struct lh_semaphore_options *options)
 {
 	if (!options)
@@ -45,7 +37,7 @@ static int check_options(const struct lh_semaphore_options *options)
 
 size_t lh_semaphore_footprint(const struct lh_semaphore_options *options)
 {
-	return check_options(options) ? 0 : (size_t)size_of(options->permits);
+	return check_options(options) ? 0 : (size_t)semaphore_size(options->permits);
 }
 
 static void prepare(void *bytes, const struct placement *placement)
@@ -69,7 +61,7 @@ int lh_semaphore_at(lh_arena *arena, uint64_t offset, const struct lh_semaphore_
 	error = check_options(options);
 	if (error)
 		return error;
-	wanted.size = size_of(options->permits);
+	wanted.size = semaphore_size(options->permits);
 	wanted.parameter = options->permits;
 	wanted.name = options->name;
 	error = primitive_at(arena, &wanted, prepare, semaphore.private_);
@@ -96,11 +88,6 @@ static inline bool is_simple(const lh_semaphore *semaphore, const lh_lease *leas
 {
 	return process_thread_is(atomic_load_explicit(lease->guard, memory_order_relaxed)) &&
 	       (uintptr_t)lease->arena == semaphore->private_[0];
-}
-
-static inline uint64_t id_of(const struct lh_lease *lease)
-{
-	return lease_id(lease->incarnation, lease->index);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -131,7 +118,7 @@ static int acquire_recorded(const lh_semaphore *semaphore, lh_lease *lease, uint
 						   .permits = permits_of(semaphore),
 						   .wanted = permits,
 						   .lease = lease,
-						   .id = id_of(lease),
+						   .id = semaphore_id(lease),
 						   .record = record,
 						   .own_record = semaphore->private_[2],
 						   .deadline = deadline };
@@ -177,7 +164,7 @@ static __attribute__((noinline)) int acquire_elsewhere(const lh_semaphore *semap
 	struct semaphore *body = body_of(semaphore);
 	const uint32_t limit = permits_of(semaphore);
 	const uint32_t place = semaphore_place(lease->index, limit);
-	const uint64_t id = id_of(lease);
+	const uint64_t id = semaphore_id(lease);
 
 	for (uint32_t i = 1; i < limit; i++) {
 		const uint32_t index = place + i < limit ? place + i : place + i - limit;
@@ -213,11 +200,11 @@ int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 		return acquire_slow(semaphore, lease, 1, deadline);
 	hold_write(record, semaphore->private_[2]);
 	place = semaphore_place(lease->index, limit);
-	if (!likely(semaphore_take(body, place, id_of(lease))))
+	if (!likely(semaphore_take(body, place, semaphore_id(lease))))
 		return acquire_elsewhere(semaphore, lease, deadline, record);
 	if (likely(atomic_load(&body->limit) == limit))
 		return 0;
-	semaphore_give_back(body, place, id_of(lease));
+	semaphore_give_back(body, place, semaphore_id(lease));
 	semaphore_wake(body);
 	hold_clear(record);
 	return acquire_slow(semaphore, lease, 1, deadline);
@@ -240,18 +227,8 @@ static int not_held(const struct lh_lease *lease)
 	return lease_is_live(lease) ? -EPERM : -ESTALE;
 }
 
-static uint32_t count_own(const struct semaphore *semaphore, uint32_t permits, uint64_t id)
-{
-	uint32_t count = 0;
-
-	for (uint32_t i = 0; i < permits; i++)
-		count += atomic_load_explicit(&semaphore->owners[i], memory_order_acquire) == id;
-	return count;
-}
-
-// Gives `count` of the lease's own permits back. 0; -ESTALE: it was lost meanwhile.
-static int give_back_some(struct semaphore *semaphore, uint32_t permits, uint32_t slot, uint64_t id,
-			  uint32_t count)
+int semaphore_give_back_some(struct semaphore *semaphore, uint32_t permits, uint32_t slot,
+			     uint64_t id, uint32_t count)
 {
 	const uint32_t place = semaphore_place(slot, permits);
 
@@ -280,7 +257,7 @@ static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore,
 	if (!lease_is_live(lease))
 		return -ESTALE;
 	body = body_of(semaphore);
-	held = count_own(body, permits_of(semaphore), id_of(lease));
+	held = semaphore_count(body, permits_of(semaphore), semaphore_id(lease));
 	if (permits > held)
 		return not_held(lease);
 	if (!permits)
@@ -288,7 +265,8 @@ static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore,
 	record = hold_find(lease, LH_KIND_SEMAPHORE, primitive_granule(semaphore->private_));
 	if (!record)
 		return -EBADMSG;
-	error = give_back_some(body, permits_of(semaphore), lease->index, id_of(lease), permits);
+	error = semaphore_give_back_some(body, permits_of(semaphore), lease->index,
+					 semaphore_id(lease), permits);
 	semaphore_wake(body);
 	if (error)
 		return error;
@@ -337,8 +315,8 @@ int lh_semaphore_release(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 		return release_slow(semaphore, lease, permits);
 	index = semaphore_place(lease->index, permits_of(semaphore));
 	if (!likely(atomic_load_explicit(&body->owners[index], memory_order_relaxed) ==
-		    id_of(lease)))
-		index = find_own(body, permits_of(semaphore), index, id_of(lease));
+		    semaphore_id(lease)))
+		index = find_own(body, permits_of(semaphore), index, semaphore_id(lease));
 	if (!likely(index < permits_of(semaphore)))
 		return release_slow(semaphore, lease, permits);
 	// Its owner is not lost while it runs: nobody else writes the word.
@@ -365,7 +343,7 @@ int lh_semaphore_slots(const lh_semaphore *semaphore, const lh_lease *lease, uin
 		return -EINVAL;
 	for (uint32_t i = 0; i < permits_of(semaphore); i++) {
 		if (atomic_load_explicit(&body_of(semaphore)->owners[i], memory_order_acquire) !=
-		    id_of(lease))
+		    semaphore_id(lease))
 			continue;
 		if ((size_t)count < capacity)
 			slots[count] = i;
@@ -425,168 +403,3 @@ int lh_semaphore_resize(const lh_semaphore *semaphore, uint32_t permits)
 	futex_wake(&body_of(semaphore)->limit, FUTEX_ALL);
 	return 0;
 }
-
-// ---------------------------------------------------------------------------------------------
-// What the arena asks (kind.h)
-
-// The semaphore that a record names, if it is one and lies in the user's space with all its words, of which
-// it says how many there are.
-static struct semaphore *semaphore_at(const struct lh_arena *arena, uint32_t granule,
-				      uint32_t *ret_permits)
-{
-	struct semaphore *semaphore;
-	uint32_t permits;
-
-	if (!arena_user_offset(arena, granule, sizeof(*semaphore)))
-		return NULL;
-	semaphore = (struct semaphore *)arena_object(arena, granule);
-	permits = atomic_load_explicit(&semaphore->permits, memory_order_relaxed);
-	if (semaphore->header.kind != LH_KIND_SEMAPHORE || !permits ||
-	    permits > LAYOUT_MAX_PERMITS || !arena_user_offset(arena, granule, size_of(permits)))
-		return NULL;
-	*ret_permits = permits;
-	return semaphore;
-}
-
-bool semaphore_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
-{
-	const uint32_t granule = hold_word_granule(record);
-	const bool died = lease_word_state(lost->state) == LEASE_DEAD;
-	uint32_t permits, freed = 0;
-	struct semaphore *semaphore = semaphore_at(arena, granule, &permits);
-	uint64_t id = lost->id, word = WORD_QUEUED;
-	bool had_baton;
-
-	if (!semaphore) {
-		event_record(arena, LH_EVENT_CORRUPT, lost, (uint64_t)granule * LAYOUT_LINE,
-			     record);
-		return true;
-	}
-	// theirs → free: the id says whose, and that one is lost for good.
-	for (uint32_t i = 0; i < permits; i++) {
-		if (atomic_load(&semaphore->owners[i]) == lost->id)
-			freed += semaphore_give_back(semaphore, i, lost->id);
-	}
-	atomic_compare_exchange_strong(&semaphore->gate, &id, 0);
-	had_baton = mutex_reap_word(arena, &semaphore->header, lost, 0, &word);
-	// Also if nothing was its own any more: it may have died between freeing and waking.
-	semaphore_wake(semaphore);
-	if (freed || had_baton)
-		event_record(arena, died ? LH_EVENT_OWNER_DIED : LH_EVENT_EXPIRED, lost,
-			     (uint64_t)granule * LAYOUT_LINE, 0);
-	return (word & WORD_QUEUED) != 0;
-}
-
-// For lh_lease_release: what it holds is given back, an intent is forgotten.
-static int release(struct lh_lease *lease, struct hold_record *record)
-{
-	const uint64_t word = atomic_load_explicit(&record->object, memory_order_relaxed);
-	uint32_t permits;
-	struct semaphore *semaphore = semaphore_at(lease->arena, hold_word_granule(word), &permits);
-	int error;
-
-	if (!semaphore)
-		return -EBADMSG;
-	if (!lease_is_live(lease))
-		return -ESTALE;
-	error = give_back_some(semaphore, permits, lease->index, id_of(lease), UINT32_MAX);
-	semaphore_wake(semaphore);
-	if (!error)
-		hold_clear(record);
-	return error;
-}
-
-static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
-		 struct hold_view *ret_view)
-{
-	uint32_t permits;
-	const struct semaphore *semaphore = semaphore_at(arena, hold_word_granule(record),
-							 &permits);
-	const uint64_t id = atomic_load(&arena->leases[slot].id);
-	const uint32_t count = semaphore ? count_own(semaphore, permits, id) : 0;
-
-	*ret_view = (struct hold_view){ .mode = count ? LH_HOLD_EXCLUSIVE : LH_HOLD_INTENT,
-					.count = count };
-}
-
-static bool busy(const struct lh_arena *arena, uint32_t granule)
-{
-	uint32_t permits;
-	const struct semaphore *semaphore = semaphore_at(arena, granule, &permits);
-
-	return semaphore && (word_owner(atomic_load(&semaphore->header.word)) ||
-			     count_own(semaphore, permits, 0) != permits);
-}
-
-// ---- the audit -----------------------------------------------------------------------------------
-
-static bool is_recorded(const struct lh_arena *arena, uint32_t slot, uint32_t granule)
-{
-	const struct hold_record *records = arena_hold_table(arena, slot);
-
-	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
-		if (hold_names(atomic_load(&records[i].object), LH_KIND_SEMAPHORE, granule))
-			return true;
-	}
-	return false;
-}
-
-// A word's owner must be a lease that records the semaphore. NULL: it is, or is changing.
-static const char *flaw_of(const struct lh_arena *arena, const struct semaphore *semaphore,
-			   uint32_t index, uint32_t granule)
-{
-	const uint64_t owner = atomic_load(&semaphore->owners[index]);
-	const uint32_t slot = semaphore_slot_of(owner);
-	const char *flaw = NULL;
-
-	if (!owner)
-		return NULL;
-	if (slot >= arena->lease_count)
-		flaw = "no lease slot";
-	else if (atomic_load(&arena->leases[slot].id) != owner)
-		flaw = "a lease that is gone";
-	else if (!is_recorded(arena, slot, granule))
-		flaw = "a lease that does not record it";
-	return atomic_load(&semaphore->owners[index]) == owner ? flaw : NULL;
-}
-
-static void audit(const struct lh_arena *arena, uint32_t granule,
-		  void (*report)(void *context, int severity, uint64_t offset, const char *text),
-		  void *context)
-{
-	uint32_t permits;
-	const struct semaphore *semaphore = semaphore_at(arena, granule, &permits);
-	const uint64_t offset = (uint64_t)granule * LAYOUT_LINE;
-	uint64_t baton;
-	char text[120];
-
-	if (!semaphore) {
-		report(context, LH_CHECK_CORRUPT, offset, "semaphore: its permits lie outside");
-		return;
-	}
-	if (atomic_load(&semaphore->limit) > permits)
-		report(context, LH_CHECK_CORRUPT, offset, "semaphore: its limit is too high");
-	baton = atomic_load(&semaphore->header.word);
-	if (word_owner(baton) > arena->lease_count)
-		report(context, LH_CHECK_CORRUPT, offset, "semaphore: no lease slot has its baton");
-	else if (word_owner(baton) && !is_recorded(arena, word_owner(baton) - 1, granule) &&
-		 atomic_load(&semaphore->header.word) == baton)
-		report(context, LH_CHECK_CORRUPT, offset,
-		       "semaphore: the holder of its baton does not record it");
-	for (uint32_t i = 0; i < permits; i++) {
-		const char *flaw = flaw_of(arena, semaphore, i, granule);
-
-		if (!flaw)
-			continue;
-		snprintf(text, sizeof(text), "semaphore: permit %u is held by %s", i, flaw);
-		report(context, LH_CHECK_CORRUPT, offset, text);
-	}
-}
-
-const struct kind_ops semaphore_ops = {
-	.reap = semaphore_reap,
-	.release = release,
-	.view = view,
-	.busy = busy,
-	.audit = audit,
-};

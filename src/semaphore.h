@@ -72,4 +72,30 @@ static inline bool semaphore_give_back(struct semaphore *semaphore, uint32_t ind
 	return atomic_compare_exchange_strong(&semaphore->owners[index], &id, 0);
 }
 
+// Bytes of one with so many permits.
+static inline uint64_t semaphore_size(uint32_t permits)
+{
+	return primitive_lines(sizeof(struct semaphore) + permits * sizeof(shared_u64));
+}
+
+// How many of them a lease of this id holds; 0: how many are free.
+static inline uint32_t semaphore_count(const struct semaphore *semaphore, uint32_t permits,
+				       uint64_t id)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < permits; i++)
+		count += atomic_load_explicit(&semaphore->owners[i], memory_order_acquire) == id;
+	return count;
+}
+
+static inline uint64_t semaphore_id(const struct lh_lease *lease)
+{
+	return lease_id(lease->incarnation, lease->index);
+}
+
+// Gives `count` of the lease's own permits back. 0; -ESTALE: it was lost meanwhile.
+int semaphore_give_back_some(struct semaphore *semaphore, uint32_t permits, uint32_t slot,
+			     uint64_t id, uint32_t count);
+
 #endif
