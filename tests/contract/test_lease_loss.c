@@ -232,13 +232,16 @@ static void a_callback_cannot_release_its_lease(void **state)
 	assert_int_equal(lh_lease_release(releasing.lease), -ESTALE);
 }
 
+enum { CANNOT_LIMIT = 77 };
+
 static int ask_for_descriptor(void *context)
 {
 	const struct scene *scene = context;
 	lh_lease *lease = scene_lease(scene->arena);
 	const struct rlimit none = { 0, 0 };
 
-	need(setrlimit(RLIMIT_NOFILE, &none) == 0);
+	if (setrlimit(RLIMIT_NOFILE, &none) != 0)
+		return CANNOT_LIMIT;
 	need(lh_lease_loss_fd(lease) == -EMFILE);
 	need(lh_lease_valid(lease));
 	need(lh_lease_release(lease) == 0);
@@ -247,7 +250,14 @@ static int ask_for_descriptor(void *context)
 
 static void without_descriptors_the_loss_descriptor_is_emfile(void **state)
 {
-	assert_exited(scene_child(ask_for_descriptor, *state), 0);
+	const int status = scene_child(ask_for_descriptor, *state);
+
+	if (WIFEXITED(status) &&
+	    WEXITSTATUS(status) == CANNOT_LIMIT) { // valgrind wants some itself
+		print_message("SKIP: test_lease_loss: RLIMIT_NOFILE cannot be 0 here\n");
+		skip();
+	}
+	assert_exited(status, 0);
 }
 
 static void the_loss_descriptor_is_closed_by_the_release(void **state)
@@ -348,11 +358,14 @@ static void kill_on_expiry(const struct scene *scene, unsigned flags)
 						  .flags = LH_LEASE_KILL_ON_EXPIRY | flags };
 	const int look = flags & LH_LEASE_PROCESS ? WNOHANG : 0;
 	const lh_mutex mutex = scene_mutex(scene->arena);
-	struct worker *worker = start_locking(scene, &mutex, &options);
-	lh_lease *lease = scene_lease(scene->arena);
+	struct worker *worker;
+	lh_lease *lease;
 	siginfo_t end = { .si_pid = 0 };
 	lh_grant grant;
 
+	scene_wants_kill_on_expiry();
+	lease = scene_lease(scene->arena);
+	worker = start_locking(scene, &mutex, &options);
 	kill(worker_pid(worker), SIGSTOP);
 	grant = scene_lock(&mutex, lease);
 	assert_int_equal(grant.flags, LH_GRANT_OWNER_DIED);
@@ -416,6 +429,7 @@ static int expire_and_remove(void *context)
 // "whoever wants what it holds kills the process": it holds nothing that is wanted here.
 static void removing_something_else_kills_nobody(void **state)
 {
+	scene_wants_kill_on_expiry();
 	assert_exited(scene_child(expire_and_remove, *state), 0);
 }
 

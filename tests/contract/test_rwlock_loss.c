@@ -316,10 +316,14 @@ static void a_reader_that_consented_is_killed_before_the_writer_is_granted(void 
 						  .flags = LH_LEASE_KILL_ON_EXPIRY };
 	const struct scene *scene = *state;
 	const lh_rwlock rwlock = place(scene->arena, NULL);
-	struct worker *reader = worker_start(WORKER_PROCESS, scene->arena, &options);
-	const uint64_t lost = worker_lease(reader);
-	lh_lease *writer = scene_lease(scene->arena);
+	struct worker *reader;
+	lh_lease *writer;
+	uint64_t lost;
 
+	scene_wants_kill_on_expiry();
+	writer = scene_lease(scene->arena);
+	reader = worker_start(WORKER_PROCESS, scene->arena, &options);
+	lost = worker_lease(reader);
 	if (worker_do(reader, read_lock, lh_rwlock_offset(&rwlock)) == 0) {
 		assert_int_equal(lh_rwlock_write_lock(&rwlock, writer, LH_FOREVER, NULL), 0);
 		assert_int_equal(scene_events(scene->arena, LH_EVENT_KILLED, lost), 1);

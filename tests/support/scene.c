@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/scene.h"
 
+#include "arena/sys/identity.h"
+
 #include "arena/lease.h"
 
 #include <pthread.h>
@@ -210,4 +212,13 @@ static void report(void *context, int severity, uint64_t offset, const char *tex
 int scene_check(const lh_arena *arena, int expected)
 {
 	return lh_arena_check(arena, report, &expected);
+}
+
+void scene_wants_kill_on_expiry(void)
+{
+	if (identity_can_kill())
+		return;
+	print_message("SKIP: %s: pidfd_send_signal(2) is refused here\n",
+		      program_invocation_short_name);
+	skip();
 }

@@ -57,6 +57,9 @@ lh_arena *scene_open(struct scene *opened, const struct lh_arena_options *option
 // Runs body in a child process and returns its wait status; it ends with body's result as exit code.
 int scene_child(int (*body)(void *context), void *context);
 
+// Skips the test where an owner that consented cannot be killed: valgrind knows no pidfd_send_signal(2).
+void scene_wants_kill_on_expiry(void);
+
 // Runs body in another thread of this process: its result.
 int scene_thread(int (*body)(void *context), void *context);
 
