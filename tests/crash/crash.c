@@ -459,11 +459,24 @@ static bool sweeps_all(void)
 	return crash && strcmp(crash, "all") == 0;
 }
 
+// Of how many points one is tried, beside those that are tried always: as the operation says, or fewer
+// if they would take longer than the tier has. Going to a point takes half of what recording all took, on
+// average.
+static uint32_t step_for(const struct crash_operation *operation, uint64_t recording_ns)
+{
+	const uint64_t budget_ns = tier_pick(LH_MS(400), LH_SEC(4), LH_SEC(8));
+	const uint64_t most = budget_ns / (recording_ns / 2 + 1) + 1;
+	const uint32_t *thin = operation->thin;
+	const uint64_t wanted = tier_pick(thin[0], thin[1], thin[2]);
+	const uint64_t needed = (session->point_count + most - 1) / most;
+
+	if (sweeps_all())
+		return 1;
+	return (uint32_t)(needed > wanted ? needed : wanted ? wanted : 1);
+}
+
 static int try_operation(const struct crash_operation *operation, unsigned *seed)
 {
-	const uint32_t *thin = operation->thin;
-	const uint64_t wanted = sweeps_all() ? 1 : tier_pick(thin[0], thin[1], thin[2]);
-	const uint32_t step = wanted ? (uint32_t)wanted : 1;
 	struct tally tally = { .tried = 0 };
 	bool complete = false;
 
@@ -477,7 +490,9 @@ static int try_operation(const struct crash_operation *operation, unsigned *seed
 		complete = try_points(operation, 1, seed, &tally);
 	}
 	for (int round = 0; round < MAX_TRIES && !complete && !tally.failed; round++) {
+		const uint64_t began = lh_now();
 		const int result = run_director(operation, NULL, 0, false);
+		const uint32_t step = step_for(operation, lh_now() - began);
 
 		tally = (struct tally){ .missed = tally.missed, .recorded = tally.recorded + 1 };
 		if (result == DIRECTOR_PASSED)

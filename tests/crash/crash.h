@@ -91,7 +91,7 @@ struct crash_operation {
 	const char *shows; /* guarantees */
 	bool every;        /* after each instruction, not only where the state changes */
 	// How many of the points are tried: one in n, chosen by chance, in the tiers quick, full and
-	// ci; 0: all. With `every`, those where the state changes are tried always, and in each
+	// ci; 0: all; fewer where that would take longer than the tier has (crash.c:step_for). With `every`, those where the state changes are tried always, and in each
 	// variant of what comes after the crash.
 	uint32_t thin[3];
 	// In the director, before there is a victim. NULL: crash_stage.

@@ -69,7 +69,7 @@ static void random_bytes_are_no_arena(void **state)
 
 static void random_tables_under_a_valid_header_do_no_harm(void **state)
 {
-	const uint64_t rounds = tier_pick(50, 150, 1500);
+	const uint64_t rounds = tier_pick(50, 150, 800);
 	const struct bytes bytes = valid_bytes(*state);
 	uint8_t *copy = malloc(bytes.size);
 	const uint64_t begins[] = { bytes.header.owners_offset,
