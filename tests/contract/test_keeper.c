@@ -4,7 +4,7 @@
 //
 //	LH_LEASE_PROCESS      a_process_lease_is_not_tied_to_what_a_callback_holds,
 //	                      its_failures_are_told_to_who_asked
-//	LH_LEASE_AUTO_RENEW   a_renewal_by_the_library_never_shortens, a_child_without_fork_handlers_…
+//	LH_LEASE_AUTO_RENEW   a_renewal_by_the_library_never_shortens
 //	lh_lease_on_loss      what_an_ended_thread_left_…
 #include <errno.h>
 #include <pthread.h>
@@ -15,7 +15,6 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -197,32 +196,6 @@ static void a_failure_with_nothing_to_add_has_no_detail_of_an_earlier_one(void *
 	stage_unlink();
 }
 
-// ---- a child that no handler was called for ------------------------------------------------------
-
-static void a_child_without_fork_handlers_has_a_keeper_of_its_own(void **state)
-{
-	const struct lh_lease_options renewed = { .ttl_ns = LH_SEC(60),
-						  .flags = LH_LEASE_AUTO_RENEW };
-	struct stage stage = stage_open(NULL, 0);
-	lh_lease *lease;
-	pid_t child;
-	int status;
-
-	(void)state;
-	stage_lease(&stage, &renewed);
-	child = _Fork();
-	if (child == 0) {
-		const bool kept = lh_lease_acquire(stage.arena, &of_process, &lease) == 0 &&
-				  lh_lease_release(lease) == 0;
-
-		_exit(kept ? 0 : 1);
-	}
-	need(child > 0 && waitpid(child, &status, 0) == child);
-	need(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	stage_close(&stage);
-	stage_unlink();
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -231,7 +204,6 @@ int main(void)
 		STAGED(a_renewal_by_the_library_never_shortens),
 		STAGED(its_failures_are_told_to_who_asked),
 		STAGED(a_failure_with_nothing_to_add_has_no_detail_of_an_earlier_one),
-		STAGED(a_child_without_fork_handlers_has_a_keeper_of_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
