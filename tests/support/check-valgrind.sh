@@ -22,5 +22,7 @@ fi
 # What it says of a system call that it does not know is no error.
 unknown_call='WARNING: unhandled .* syscall|You may be able to write|Read the file README_MISSING'
 sed -i -E "/^(==|--)[0-9]+(==|--) ($unknown_call|Nevertheless we consider|it at http)/d" "$reports"/*
+# One child of test_placement.c ends by writing to a read-only arena, as it is to.
+grep -l 'writing_through_a_read_only_arena_is_a_fault' "$reports"/* | xargs --no-run-if-empty rm
 refuse_reports
 exit $status
