@@ -45,6 +45,7 @@ static void await_wait(const struct actor *actor, bool waiting)
 	}
 }
 
+// The same; the pauses only keep the looks from taking the whole processor.
 static void await_check(int code)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
