@@ -315,7 +315,11 @@ struct semaphore {
 // that has no waiters' fields.
 struct barrier_object {
 	shared_u64 word; /* phases completed, epoch, BROKEN; CASed by parties, reapers, resetters */
-	uint64_t unused[4];
+	shared_u64
+		slept; /* the highest phase that somebody has slept for; raised by who is about to.
+			   * Wrongly high: needless system calls. Wrongly low: fatal, who sleeps is
+			   * not told of the completion (until its backstop) */
+	uint64_t unused[3];
 	uint32_t kind, index; /* as in object_header; constant while placed, like the rest */
 	uint64_t data_size;
 	uint32_t flags;      /* LH_BARRIER_… */

@@ -5,6 +5,56 @@
 #include "arena/owner.h"
 
 #include <errno.h>
+#include <sched.h>
+
+// ---------------------------------------------------------------------------------------------
+// Patience
+
+#define PATIENCE_NS UINT64_C(10000)        // of a thread whose last was rewarded
+#define PATIENCE_TRIAL_NS UINT64_C(100000) // else: as long as an idle processor may take to wake
+#define PATIENCE_LATE_NS UINT64_C(300000)  // a reward that others held up for so long came late
+#define PATIENCE_MOST_SKIPPED 256u
+#define PATIENCE_LATE_SKIPPED 4096u
+
+// What the calling thread's patience was worth of late.
+static __thread struct {
+	uint32_t interval; // waits without it after a failure; 0: the last was rewarded
+	uint32_t skipped;  // so many of them are still to come
+} experience __attribute__((tls_model("initial-exec")));
+
+static bool skip_next(uint32_t count)
+{
+	experience.interval = count;
+	experience.skipped = count;
+	return false;
+}
+
+bool wait_patiently(const _Atomic uint32_t *address, uint32_t expected)
+{
+	const uint64_t began = clock_now();
+	const uint64_t allowed = experience.interval ? PATIENCE_TRIAL_NS : PATIENCE_NS;
+	uint64_t before, now = began;
+
+	if (experience.skipped) {
+		experience.skipped--;
+		return false;
+	}
+	do {
+		before = now;
+		sched_yield();
+		now = clock_now();
+		if (atomic_load_explicit(address, memory_order_acquire) != expected) {
+			experience.interval = 0;
+			if (now - before >= PATIENCE_LATE_NS)
+				skip_next(PATIENCE_LATE_SKIPPED);
+			return true;
+		}
+	} while (now - began < allowed);
+	return skip_next(experience.interval < PATIENCE_MOST_SKIPPED ? experience.interval * 2 + 1
+								     : PATIENCE_MOST_SKIPPED);
+}
+
+// ---------------------------------------------------------------------------------------------
 
 void wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *lease,
 		lh_deadline deadline)
@@ -14,6 +64,7 @@ void wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *leas
 	wait->cancel = lease ? lease->cancel : NULL;
 	wait->deadline = deadline;
 	wait->backstop_ns = WAIT_BACKSTOP_FIRST_NS;
+	wait->is_edge = lease != NULL;
 	wait->interruptible = lease && (lease->flags & LH_LEASE_INTERRUPTIBLE);
 	wait_round(wait);
 }
@@ -64,8 +115,10 @@ static void add_own_words(struct wait *wait)
 		wait->words[wait->count++] = (struct futex_word){ &wait->cancel->fired, 0, true };
 	if (!lease)
 		return;
-	wait->words[wait->count++] = (struct futex_word){ futex_low_half(&lease->slot->edge),
-							  (uint32_t)wait->edge, false };
+	if (wait->is_edge)
+		wait->words[wait->count++] = (struct futex_word){
+			futex_low_half(&lease->slot->edge), (uint32_t)wait->edge, false
+		};
 	wait_not_after(wait, lease_expiry(lease));
 }
 
@@ -97,6 +150,8 @@ int wait_sleep(struct wait *wait)
 	wait_not_after(wait, wait->deadline.ns);
 	wait_not_after(wait, backstop);
 	slept = futex_wait_many(wait->words, wait->count, wait->until_ns);
+	if (slept == -EAGAIN)
+		experience.skipped = 0; // it came in less time than falling asleep takes
 	wait->backstop_passed = slept == -ETIMEDOUT && wait->until_ns == backstop;
 	if (wait->backstop_passed) {
 		wait->backstop_ns *= 2;

@@ -3,7 +3,7 @@
 // wait.h: the one way to sleep.
 //
 // A round: wait_round, then wait_on and wait_on_owner for whatever may make the caller look again,
-// then wait_sleep. The wait adds by itself the lease's poke word, its cancel token and its expiry,
+// then wait_sleep. The wait adds by itself the lease's poke word (unless told that it is no edge), its cancel token and its expiry,
 // the caller's deadline, and a backstop that starts short and doubles: should a wake be lost with
 // those who died, the sleeper looks again all the same.
 #ifndef ARENA_WAIT_H
@@ -25,6 +25,7 @@ struct wait {
 	uint64_t backstop_ns;
 	bool backstop_passed; // it ended the last sleep
 	bool interruptible;   // a signal handler ends it
+	bool is_edge; // the deadlock check may poke the lease: what it waits for has an owner
 	uint64_t until_ns;
 	uint64_t edge; // the lease's edge as published: its poke word
 	size_t count;
@@ -46,6 +47,11 @@ static inline bool wait_has_room(const struct wait *wait)
 // ended, look again instead of sleeping.
 bool wait_on_owner(struct wait *wait, uint64_t ref);
 void wait_not_after(struct wait *wait, uint64_t ns);
+
+// Before a first sleep: gives the processor away (sched_yield) for some microseconds while the word is
+// as expected, if that was worth it of late; docs/decisions/0012. True: it has changed, look again.
+// False says nothing. Waits on no life and looks at no deadline: whoever calls it goes on to a round.
+bool wait_patiently(const _Atomic uint32_t *address, uint32_t expected);
 
 // Sleeps. 0: look again; -ETIMEDOUT: the deadline; -ECANCELED; -EINTR (interruptible leases only);
 // -ESTALE: the lease was lost meanwhile; -EBADMSG: the object was truncated. If an owner slept on

@@ -16,8 +16,6 @@
 
 #include <errno.h>
 
-#define SPINS 100
-
 struct waiter {
 	struct barrier barrier;
 	struct lh_lease *lease;
@@ -28,19 +26,10 @@ struct waiter {
 	bool leader;
 	bool waits;    // has slept; others see what it waits for
 	bool sees_all; // looks at every life: a backstop has passed, or it will not sleep
-	int spins;
+	bool was_patient;
 	struct primitive_stuck stuck;
 	struct wait wait;
 };
-
-static inline void pause_cpu(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
 
 static uint64_t load_place(const struct waiter *waiter, uint32_t place)
 {
@@ -93,6 +82,14 @@ static int judge_all(struct waiter *waiter, uint64_t *until)
 	return 0;
 }
 
+// The waiter's phase is complete. Pairs with raise_slept: who has not yet said that it sleeps finds
+// another word than it would sleep on.
+static void wake_sleepers(const struct waiter *waiter)
+{
+	if (atomic_load(&waiter->barrier.object->slept) >= waiter->phase)
+		barrier_wake(&waiter->barrier);
+}
+
 // phase → + 1, of a word loaded before every place was seen to have arrived, and every member to
 // live. -EAGAIN: done, or something has changed.
 static int complete(struct waiter *waiter, uint64_t word)
@@ -105,8 +102,7 @@ static int complete(struct waiter *waiter, uint64_t word)
 					    word + BARRIER_PHASE_ONE))
 		return -EAGAIN;
 	waiter->leader = true;
-	if (barrier->parties > 1)
-		barrier_wake(barrier);
+	wake_sleepers(waiter);
 	return 0;
 }
 
@@ -155,14 +151,26 @@ static void pass_on(const struct waiter *waiter)
 	}
 }
 
+// Before the word is compared and slept on: whoever completes the phase after that wakes us.
+static void raise_slept(const struct waiter *waiter)
+{
+	shared_u64 *slept = &waiter->barrier.object->slept;
+	uint64_t seen = atomic_load(slept);
+
+	while (seen < waiter->phase && !atomic_compare_exchange_weak(slept, &seen, waiter->phase))
+		;
+}
+
 static int sleep_on(struct waiter *waiter, uint64_t word, uint64_t until)
 {
 	const struct barrier *barrier = &waiter->barrier;
 	int error;
 
+	raise_slept(waiter);
 	if (!waiter->waits) {
 		waiter->waits = true;
 		wait_begin(&waiter->wait, barrier->arena, waiter->lease, waiter->deadline);
+		waiter->wait.is_edge = false;
 		deadlock_publish(waiter->lease, barrier->granule);
 	}
 	wait_round(&waiter->wait);
@@ -182,7 +190,7 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint64_t until)
 static int learn(const struct waiter *waiter)
 {
 	if (waiter->barrier.parties > 2)
-		barrier_wake(&waiter->barrier);
+		wake_sleepers(waiter);
 	return 0;
 }
 
@@ -213,11 +221,9 @@ static int look(struct waiter *waiter)
 	}
 	if (waiter->deadline.ns == 0)
 		return -EBUSY;
-	// Not where others wait for this processor.
-	if (waiter->spins < SPINS && process_cpus() >= barrier->parties) {
-		while (waiter->spins++ < SPINS &&
-		       atomic_load_explicit(&barrier->object->word, memory_order_relaxed) == word)
-			pause_cpu();
+	if (!waiter->was_patient) {
+		waiter->was_patient = true;
+		wait_patiently(futex_low_half(&barrier->object->word), (uint32_t)word);
 		return -EAGAIN;
 	}
 	return sleep_on(waiter, word, until);
@@ -317,7 +323,7 @@ int lh_barrier_wait(const lh_barrier *barrier, lh_lease *lease, lh_deadline dead
 	waiter.leader = false;
 	waiter.waits = false;
 	waiter.sees_all = deadline.ns == 0;
-	waiter.spins = 0;
+	waiter.was_patient = false;
 	waiter.stuck = (struct primitive_stuck){ 0 };
 	error = await_phase(&waiter);
 	error = told_first(lease, waiter.waits, error);

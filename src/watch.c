@@ -355,6 +355,8 @@ int lh_watch_changed(lh_watch_receiver *receiver, lh_deadline deadline)
 			waits = true;
 		}
 		unchanged = 0;
+		if (wait_patiently(futex_low_half(&slots.header->word), (uint32_t)word))
+			continue;
 		error = sleep_on(&slots, &wait, word);
 		if (error)
 			return error;

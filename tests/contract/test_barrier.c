@@ -110,6 +110,30 @@ static void each_phase_has_one_number_and_one_leader(void **state)
 	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
 }
 
+// A completion makes no system call unless somebody has said that it sleeps: who is seen to wait has.
+static void who_sleeps_has_said_so_before(void **state)
+{
+	const struct scene *scene = *state;
+	struct worker *first, *second;
+
+	place(scene, 2, LH_BARRIER_BREAK);
+	first = start(scene, NULL);
+	second = start(scene, NULL);
+	for (uint64_t phase = 1; phase <= 50; phase++) {
+		tell_to_wait(first);
+		scene_await_wait(scene->arena, worker_lease(first), true);
+		assert_int_equal(atomic_load(&object()->slept), phase);
+		assert_int_equal(worker_do(second, wait_until, UINT64_MAX), 0);
+		assert_int_equal(worker_hear(first), 0);
+	}
+	atomic_store(&object()->slept, UINT64_MAX); // damage: needless wakes
+	tell_to_wait(first);
+	assert_int_equal(worker_do(second, wait_until, UINT64_MAX), 0);
+	assert_int_equal(worker_hear(first), 0);
+	assert_int_equal(worker_end(first), 0);
+	assert_int_equal(worker_end(second), 0);
+}
+
 // ---- who belongs ---------------------------------------------------------------------------------
 
 // "-EUSERS when all parties have joined"
@@ -384,6 +408,7 @@ int main(void)
 		SCENE_TEST(what_it_is_made_with_is_checked),
 		SCENE_TEST(a_barrier_of_one_never_waits),
 		SCENE_TEST(each_phase_has_one_number_and_one_leader),
+		SCENE_TEST(who_sleeps_has_said_so_before),
 		SCENE_TEST(one_party_too_many_is_refused),
 		SCENE_TEST(a_place_that_was_left_is_waited_for_and_can_be_joined_again),
 		SCENE_TEST(a_party_that_joined_while_others_slept_is_watched),
