@@ -29,12 +29,15 @@ static bool skip_next(uint32_t count)
 	return false;
 }
 
-bool wait_patiently(const _Atomic uint32_t *address, uint32_t expected)
+bool wait_patiently(const struct lh_lease *lease, const _Atomic uint32_t *address,
+		    uint32_t expected)
 {
 	const uint64_t began = clock_now();
 	const uint64_t allowed = experience.interval ? PATIENCE_TRIAL_NS : PATIENCE_NS;
 	uint64_t before, now = began;
 
+	if (lease && (lease->flags & LH_LEASE_INTERRUPTIBLE))
+		return false;
 	if (experience.skipped) {
 		experience.skipped--;
 		return false;

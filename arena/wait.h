@@ -51,7 +51,9 @@ void wait_not_after(struct wait *wait, uint64_t ns);
 // Before a first sleep: gives the processor away (sched_yield) for some microseconds while the word is
 // as expected, if that was worth it of late; docs/decisions/0012. True: it has changed, look again.
 // False says nothing. Waits on no life and looks at no deadline: whoever calls it goes on to a round.
-bool wait_patiently(const _Atomic uint32_t *address, uint32_t expected);
+// Not with an interruptible lease, whose signal would go unnoticed. lease may be NULL.
+bool wait_patiently(const struct lh_lease *lease, const _Atomic uint32_t *address,
+		    uint32_t expected);
 
 // Sleeps. 0: look again; -ETIMEDOUT: the deadline; -ECANCELED; -EINTR (interruptible leases only);
 // -ESTALE: the lease was lost meanwhile; -EBADMSG: the object was truncated. If an owner slept on

@@ -223,7 +223,8 @@ static int look(struct waiter *waiter)
 		return -EBUSY;
 	if (!waiter->was_patient) {
 		waiter->was_patient = true;
-		wait_patiently(futex_low_half(&barrier->object->word), (uint32_t)word);
+		wait_patiently(waiter->lease, futex_low_half(&barrier->object->word),
+			       (uint32_t)word);
 		return -EAGAIN;
 	}
 	return sleep_on(waiter, word, until);

@@ -353,10 +353,11 @@ int lh_watch_changed(lh_watch_receiver *receiver, lh_deadline deadline)
 			wait_begin(&wait, slots.arena, NULL, deadline);
 			wait.cancel = cancel;
 			waits = true;
+			if (wait_patiently(NULL, futex_low_half(&slots.header->word),
+					   (uint32_t)word))
+				continue;
 		}
 		unchanged = 0;
-		if (wait_patiently(futex_low_half(&slots.header->word), (uint32_t)word))
-			continue;
 		error = sleep_on(&slots, &wait, word);
 		if (error)
 			return error;
