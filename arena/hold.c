@@ -51,15 +51,21 @@ static struct hold_record *record_at(const struct lh_arena *arena, uint32_t slot
 	return arena_hold_table(arena, slot) + (size_t)line * HOLDS_PER_LINE + index;
 }
 
+// How many lines a search in the table of whoever has the slot goes on for, whatever the bytes say.
+static uint32_t search_bound(const struct lh_arena *arena, uint32_t slot)
+{
+	const uint32_t bound = atomic_load(&arena->leases[slot].probe_lines);
+
+	return bound > arena->hold_lines ? arena->hold_lines : bound ? bound : 1;
+}
+
 struct hold_record *hold_find_of(const struct lh_arena *arena, uint32_t slot, uint32_t kind,
 				 uint32_t granule)
 {
 	const uint32_t mask = (arena->hold_lines - 1) * LAYOUT_LINE;
 	const uint32_t first = hold_line(granule, mask) / LAYOUT_LINE;
-	uint32_t bound = atomic_load(&arena->leases[slot].probe_lines);
+	const uint32_t bound = search_bound(arena, slot);
 
-	if (bound == 0 || bound > arena->hold_lines)
-		bound = bound ? arena->hold_lines : 1; // whatever the bytes say
 	for (uint32_t step = 0; step < bound; step++) {
 		const uint32_t line = (first + step) & (arena->hold_lines - 1);
 
@@ -71,4 +77,19 @@ struct hold_record *hold_find_of(const struct lh_arena *arena, uint32_t slot, ui
 		}
 	}
 	return NULL;
+}
+
+bool hold_says_further(const struct lh_arena *arena, uint32_t slot, uint64_t word)
+{
+	const uint32_t mask = (arena->hold_lines - 1) * LAYOUT_LINE;
+	const uint32_t first = hold_line(hold_word_granule(word), mask) / LAYOUT_LINE;
+	const uint32_t bound = search_bound(arena, slot);
+
+	for (uint32_t step = 1; step < bound; step++) {
+		if (hold_line_says(
+			    record_at(arena, slot, (first + step) & (arena->hold_lines - 1), 0),
+			    word))
+			return true;
+	}
+	return false;
 }

@@ -79,6 +79,34 @@ static inline struct hold_record *hold_find(const struct lh_lease *lease, uint32
 	return hold_find_of(lease->arena, lease->index, kind, granule);
 }
 
+// Whether one of the records in a line is `word` (which has 0 for a count), with whatever count. Without
+// a branch for each: a writer looks at a line of every lease that ever read.
+static inline bool hold_line_says(const struct hold_record *line, uint64_t word)
+{
+	bool says = false;
+
+#pragma GCC unroll 8
+	for (uint32_t i = 0; i < HOLDS_PER_LINE; i++)
+		says |= (atomic_load(&line[i].object) & ~(HOLD_COUNT_MASK << HOLD_COUNT_SHIFT)) ==
+			word;
+	return says;
+}
+
+// Whether the table of whoever has the slot says so, beyond the first line; and at all. Loads as in
+// hold_find_of.
+bool hold_says_further(const struct lh_arena *arena, uint32_t slot, uint64_t word);
+
+static inline bool hold_says(const struct lh_arena *arena, uint32_t slot, uint64_t word)
+{
+	const uint32_t mask = (arena->hold_lines - 1) * LAYOUT_LINE;
+	const uint32_t first = hold_line(hold_word_granule(word), mask);
+
+	return hold_line_says(arena_hold_table(arena, slot) + first / sizeof(struct hold_record),
+			      word) ||
+	       (atomic_load(&arena->leases[slot].probe_lines) > 1 &&
+		hold_says_further(arena, slot, word));
+}
+
 // Ordered after all that its user did to the object.
 static inline void hold_clear(struct hold_record *record)
 {

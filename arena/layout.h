@@ -263,10 +263,11 @@ struct object_header {
 	shared_u32
 		last_waiter; /* QUEUE_…: who queued last and its turn then; exchanged by waiters */
 	shared_u32 heir;     /* lease slot + 1 of whom a free lock is left to; CASed by waiters */
-	shared_u64 lost_lease;  /* id of the last lost owner; CASed by who reaps it */
-	shared_u64 reserved_ns; /* when an heir was last named; written by who names it */
-	uint32_t kind;          /* enum lh_kind; constant while placed, like the rest */
-	uint32_t index;         /* of the element in its array */
+	shared_u64 lost_lease; /* id of the last lost owner; CASed by who reaps it */
+	shared_u64
+		reserved_ns; /* when an heir was last named or, rwlock, left a free lock; by who did */
+	uint32_t kind;       /* enum lh_kind; constant while placed, like the rest */
+	uint32_t index;      /* of the element in its array */
 	uint64_t data_size;
 	uint32_t flags;
 	uint32_t parameter; /* slots of a watch or cell */
@@ -274,8 +275,8 @@ struct object_header {
 
 // ---------------------------------------------------------------------------------------------
 // Reader-writer lock (src/rwlock.h says what the bits of its words mean). Readers write none of
-// these lines, save once the second. Of the header it does not use `waiters`; `last_waiter` is 1 once a
-// bit of the map may be set, else 0: written before that bit, read by writers. Wrongly 0: fatal.
+// these lines, save once the second. Of the header it does not use `waiters`; `last_waiter` has bit w set once
+// a bit of the map's word w may be: by fetch_or before that bit, read by writers. Wrongly clear: fatal.
 #define RWLOCK_MAP_WORDS (LAYOUT_LINE / sizeof(uint64_t))
 #define RWLOCK_MAP_BITS (LAYOUT_LINE * 8)
 struct rwlock_object {
@@ -286,7 +287,9 @@ struct rwlock_object {
 	shared_u64 readers[RWLOCK_MAP_WORDS];
 	// third line: seldom read
 	shared_u64 bias_off_until; /* ns; written by who revoked the bias, read by fenced readers */
-	shared_u64 reserved[7];
+	shared_u64 bias_since;     /* ns; written by who gave it back, read by who revokes it */
+	shared_u64 bias_off_ns;    /* for how long it was off last; by who revoked it */
+	shared_u64 reserved[5];
 };
 
 // ---------------------------------------------------------------------------------------------

@@ -145,7 +145,8 @@ void rwlock_enter_map(struct rwlock_object *object, uint32_t slot)
 	// and the reader, who looks there after its record, sees that.
 	if (atomic_load_explicit(map, memory_order_relaxed) & bit)
 		return;
-	atomic_store(rwlock_has_readers(object), 1); // likewise before the bit
+	// likewise before the bit
+	atomic_fetch_or(rwlock_reader_words(object), 1u << slot % RWLOCK_MAP_BITS / 64);
 	atomic_fetch_or(map, bit);
 }
 
@@ -187,7 +188,22 @@ void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *ob
 	    clock_now() < atomic_load_explicit(&object->bias_off_until, memory_order_relaxed))
 		return;
 	// {none, FENCED} → {none, biased}: the next writer revokes it. Before or after a crash: either.
-	atomic_compare_exchange_strong(&object->header.word, &word, word & ~RWLOCK_FENCED);
+	if (atomic_compare_exchange_strong(&object->header.word, &word, word & ~RWLOCK_FENCED))
+		atomic_store_explicit(&object->bias_since, clock_now(), memory_order_relaxed);
+}
+
+// What a revocation costs, the writer pays and everybody whom it interrupts. A bias that did not even
+// last for as long as it had been off was not worth it: then it stays off for twice as long.
+void rwlock_bias_off(struct rwlock_object *object, uint64_t revoked_from, uint64_t revoked_at)
+{
+	const uint64_t since = atomic_load_explicit(&object->bias_since, memory_order_relaxed);
+	const uint64_t last = atomic_load_explicit(&object->bias_off_ns, memory_order_relaxed);
+	uint64_t off = RWLOCK_BIAS_OFF * (revoked_at - revoked_from);
+
+	if (revoked_from - since < last && off < 2 * last)
+		off = 2 * last < RWLOCK_BIAS_OFF_MAX_NS ? 2 * last : RWLOCK_BIAS_OFF_MAX_NS;
+	atomic_store_explicit(&object->bias_off_ns, off, memory_order_relaxed);
+	atomic_store_explicit(&object->bias_off_until, revoked_at + off, memory_order_relaxed);
 }
 
 // Another read of a lease that reads already: nobody is waited for. A writer that waits for this
@@ -234,33 +250,49 @@ static __attribute__((noinline)) int read_slow(const lh_rwlock *rwlock, lh_lease
 	return error;
 }
 
-// The record is published, but the word says more than "biased, nobody writes".
-static __attribute__((noinline)) int read_fenced(const lh_rwlock *rwlock, lh_lease *lease,
-						 lh_deadline deadline, lh_grant *grant,
-						 struct hold_record *record)
+// Whether it is to be looked at more closely if a writer waits, for a reader that will not.
+static inline bool is_refused_now(const struct rwlock_object *object, lh_deadline deadline)
+{
+	return deadline.ns == 0 &&
+	       atomic_load_explicit(&object->header.heir, memory_order_relaxed) != 0;
+}
+
+static __attribute__((noinline)) int read_again_from_intent(const lh_rwlock *rwlock,
+							    lh_lease *lease, lh_deadline deadline,
+							    lh_grant *grant,
+							    struct hold_record *record)
 {
 	struct rwlock_attempt attempt = attempt_of(rwlock, lease, record, deadline, grant);
-	uint64_t word;
 	int error;
 
-	if (object_of(rwlock)->header.kind != LH_KIND_RWLOCK) {
-		hold_clear(record);
-		return -EBADMSG;
-	}
-	atomic_thread_fence(memory_order_seq_cst); // pairs with the CAS of a writer's claim
-	word = atomic_load_explicit(&attempt.object->header.word, memory_order_acquire);
-	if (likely(!(word & (WORD_OWNER_MASK | WORD_DIED | RWLOCK_WANTED)))) {
-		if (grant)
-			*grant = (lh_grant){ .token = word_token(word) };
-		rwlock_consider_bias(attempt.arena, attempt.object, word);
-		return 0;
-	}
 	hold_write(record, record_of(rwlock, LH_HOLD_INTENT));
 	rwlock_depart(attempt.arena, attempt.object, lease->index);
 	error = rwlock_acquire_read(&attempt);
 	if (error)
 		hold_clear(record);
 	return error;
+}
+
+static __attribute__((noinline)) int read_fenced(const lh_rwlock *rwlock, lh_lease *lease,
+						 lh_deadline deadline, lh_grant *grant)
+{
+	struct hold_record *record = hold_first(lease, primitive_granule(rwlock->private_));
+	struct rwlock_object *object = object_of(rwlock);
+	uint64_t word;
+
+	if (object->header.kind != LH_KIND_RWLOCK) {
+		hold_clear(record);
+		return -EBADMSG;
+	}
+	atomic_thread_fence(memory_order_seq_cst); // pairs with the CAS of a writer's claim
+	word = atomic_load_explicit(&object->header.word, memory_order_acquire);
+	if (!likely(!(word & (WORD_OWNER_MASK | WORD_DIED | RWLOCK_WANTED)) &&
+		    !is_refused_now(object, deadline)))
+		return read_again_from_intent(rwlock, lease, deadline, grant, record);
+	if (grant)
+		*grant = (lh_grant){ .token = word_token(word) };
+	rwlock_consider_bias(arena_of(rwlock), object, word);
+	return 0;
 }
 
 int lh_rwlock_read_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
@@ -284,8 +316,8 @@ int lh_rwlock_read_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline de
 	// Acquire pairs with the release of the writer that let go last. A crash before: nothing is
 	// held but a record of the dead, which no writer minds; after: the same.
 	word = atomic_load_explicit(&object->header.word, memory_order_acquire);
-	if (!likely(!(word & WORD_BELOW_TOKEN)))
-		return read_fenced(rwlock, lease, deadline, ret_grant, record);
+	if (!likely(!(word & WORD_BELOW_TOKEN) && !is_refused_now(object, deadline)))
+		return read_fenced(rwlock, lease, deadline, ret_grant);
 	if (ret_grant)
 		*ret_grant = (lh_grant){ .token = word_token(word) };
 	return 0;
@@ -355,7 +387,9 @@ int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline d
 	// free → ours, token + 1. A crash before: our record is an intent; after: a writer that waited.
 	if (!likely(atomic_compare_exchange_strong(&object->header.word, &word, taken)))
 		return write_anew(rwlock, lease, deadline, ret_grant, record);
-	if (!likely(!atomic_load(rwlock_has_readers(object))))
+	if (atomic_load(rwlock_reader_words(object)) &&
+	    !likely(!rwlock_is_read(lease->arena, object, primitive_granule(rwlock->private_),
+				    lease->index)))
 		return write_after_readers(rwlock, lease, deadline, ret_grant, record, taken);
 	hold_write(record, record_of(rwlock, LH_HOLD_EXCLUSIVE)); // from here on a crash is damage
 	if (ret_grant)
@@ -388,6 +422,24 @@ int lh_rwlock_upgrade(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline dead
 // ---------------------------------------------------------------------------------------------
 // Letting go
 
+// Whether the lock is to be left to its heir: who has waited for a millisecond, but one such in each
+// millisecond, or all locking would go at the pace of sleepers.
+static bool is_heir_passed_over(const struct lh_arena *arena, struct object_header *header)
+{
+	const uint32_t name = atomic_load(&header->heir) & (uint32_t)WORD_OWNER_MASK;
+	uint64_t now, last, since;
+
+	if (!name || name > arena->lease_count)
+		return false;
+	now = clock_now();
+	last = atomic_load_explicit(&header->reserved_ns, memory_order_relaxed);
+	since = atomic_load_explicit(&arena->leases[name - 1].waiting_since, memory_order_relaxed);
+	if (now - since < WORD_PASSED_OVER_NS || (last <= now && now - last < WORD_PASSED_OVER_NS))
+		return false;
+	atomic_store_explicit(&header->reserved_ns, now, memory_order_relaxed);
+	return true;
+}
+
 int rwlock_free(struct rwlock_object *object, const struct lh_lease *lease)
 {
 	struct object_header *header = &object->header;
@@ -399,7 +451,7 @@ int rwlock_free(struct rwlock_object *object, const struct lh_lease *lease)
 		if (word_owner(word) != lease->name)
 			return -ESTALE;
 		freed = word & ~(WORD_OWNER_MASK | WORD_MARK | RWLOCK_WANTED);
-		if (atomic_load_explicit(&header->heir, memory_order_relaxed))
+		if ((word & WORD_MARK) && is_heir_passed_over(lease->arena, header))
 			freed |= RWLOCK_WANTED;
 	} while (!atomic_compare_exchange_weak_explicit(
 		&header->word, &word, freed, memory_order_acq_rel, memory_order_relaxed));
@@ -440,9 +492,12 @@ static __attribute__((noinline)) int unlock_slow(const lh_rwlock *rwlock, lh_lea
 	return error ? error : rwlock_unlock(lease, object_of(rwlock), find_record(rwlock, lease));
 }
 
-static __attribute__((noinline)) int depart_slow(const lh_rwlock *rwlock, const lh_lease *lease)
+static __attribute__((noinline)) int depart_fenced(const lh_rwlock *rwlock, const lh_lease *lease)
 {
-	rwlock_depart(arena_of(rwlock), object_of(rwlock), lease->index);
+	atomic_thread_fence(memory_order_seq_cst); // pairs with the CAS of a writer's claim
+	if (!likely(!word_owner(
+		    atomic_load_explicit(&object_of(rwlock)->header.word, memory_order_relaxed))))
+		rwlock_bump(lease->arena, lease->index);
 	return 0;
 }
 
@@ -453,7 +508,6 @@ static int unlock_write(const lh_rwlock *rwlock, lh_lease *lease, struct hold_re
 	uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
 
 	if (!likely((word & (WORD_OWNER_MASK | WORD_MARK | RWLOCK_WANTED)) == lease->name &&
-		    !atomic_load_explicit(&header->heir, memory_order_relaxed) &&
 		    atomic_compare_exchange_strong_explicit(
 			    &header->word, &word, word & ~WORD_OWNER_MASK, memory_order_acq_rel,
 			    memory_order_relaxed)))
@@ -481,7 +535,7 @@ int lh_rwlock_unlock(const lh_rwlock *rwlock, lh_lease *lease)
 	fence_light(); // pairs with fence_heavy in rwlock_wait.c
 	if (!likely(!(atomic_load_explicit(&object->header.word, memory_order_relaxed) &
 		      (WORD_OWNER_MASK | RWLOCK_FENCED))))
-		return depart_slow(rwlock, lease);
+		return depart_fenced(rwlock, lease);
 	return 0;
 }
 

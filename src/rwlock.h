@@ -12,8 +12,8 @@
 //
 //	63..18  token   + 1 with every claim of a writer, in the same CAS. It moves even if that writer
 //	                gives up. A token set back would defeat fencing: fatal.
-//	17      WANTED  somebody was the heir when a writer let go: readers look at `heir` before they
-//	                enter. Wrong in either way: harmless.
+//	17      WANTED  the heir had been passed over when a writer let go: all look at `heir` before
+//	                they enter. Wrong in either way: harmless.
 //	16      DIED    a writer was lost and nobody has declared the data consistent since. Wrongly
 //	                set: a needless repair. Wrongly clear: fatal.
 //	15      FENCED  readers pay for the fence; clear: biased, the writer pays. It is set only by a
@@ -25,10 +25,10 @@
 //	13..0   owner   lease slot + 1 of the writer, 0: none. It may still be waiting for readers: it
 //	                writes once its own record says EXCLUSIVE.
 //
-// heir, 32 bits: who is let in before others when a writer lets go: lease slot + 1, and HEIR_READS if
-// it is a reader (who was passed over for a millisecond) and not a writer (the first to wait). A hint:
-// checked against what that lease waits for. reserved_ns: when a free lock was first left to it; 0: not
-// yet. Both wrong in any way: harmless.
+// heir, 32 bits: who is let in before others once it has waited for a millisecond: lease slot + 1, and
+// HEIR_READS if it is a reader (who had waited for as long when it named itself) and not a writer (the
+// first to wait). A hint: checked against what that lease waits for. reserved_ns: when a free lock was
+// last left to an heir. Both wrong in any way: harmless.
 //
 // A record's mode: INTENT: wants to read or to write. SHARED: reads, `count` times; or has it published
 // and is about to look at the word. EXCLUSIVE: writes. An upgrading lease owns the word and reads.
@@ -44,8 +44,10 @@
 #define RWLOCK_WANTED (UINT64_C(1) << 17)
 #define HEIR_READS (1u << 14)
 
-// The bias stays off for so many times what its last revocation took (Dice and Kogan, "BRAVO", 2019).
+// The bias stays off for so many times what its last revocation took (Dice and Kogan, "BRAVO", 2019),
+// and longer where it does not last: rwlock_bias_off.
 #define RWLOCK_BIAS_OFF 9
+#define RWLOCK_BIAS_OFF_MAX_NS UINT64_C(10000000)
 
 // A lock call under way.
 struct rwlock_attempt {
@@ -86,8 +88,8 @@ static inline uint64_t rwlock_map_bit(uint32_t slot)
 	return UINT64_C(1) << slot % 64;
 }
 
-// Whether any bit is set.
-static inline shared_u32 *rwlock_has_readers(struct rwlock_object *object)
+// Which words of the map have bits, as bits.
+static inline shared_u32 *rwlock_reader_words(struct rwlock_object *object)
 {
 	return &object->header.last_waiter;
 }
@@ -100,6 +102,9 @@ void rwlock_enter_map(struct rwlock_object *object, uint32_t slot);
 // upgrade.
 int rwlock_acquire_read(const struct rwlock_attempt *attempt);
 int rwlock_acquire_write(const struct rwlock_attempt *attempt);
+// Whether anybody reads but the lease in slot `self`, who owns the word.
+bool rwlock_is_read(const struct lh_arena *arena, struct rwlock_object *object, uint32_t granule,
+		    uint32_t self);
 // The rest of it for who owns the word already.
 int rwlock_complete_write(const struct rwlock_attempt *attempt, uint64_t word);
 
@@ -112,6 +117,9 @@ void rwlock_bump(struct lh_arena *arena, uint32_t slot);
 // A read that found no bias: gives the lock its bias back if it was off for long enough.
 void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *object,
 			  uint64_t word);
+
+// After a revocation: says until when the bias stays off.
+void rwlock_bias_off(struct rwlock_object *object, uint64_t revoked_from, uint64_t revoked_at);
 
 // Frees the word from the lease that owns it, and wakes who sleeps on it. 0; -ESTALE: it does not.
 int rwlock_free(struct rwlock_object *object, const struct lh_lease *lease);

@@ -9,6 +9,10 @@
 // Whoever waits for the lost reader, or slept on the word that it may have freed, looks again.
 static void wake_others(struct lh_arena *arena, struct rwlock_object *object, uint32_t slot)
 {
+	uint32_t heir = atomic_load(&object->header.heir);
+
+	if ((heir & WORD_OWNER_MASK) == slot + 1) // nobody need leave anything to it any more
+		atomic_compare_exchange_strong(&object->header.heir, &heir, 0);
 	futex_wake(futex_low_half(&object->header.word), FUTEX_ALL);
 	rwlock_bump(arena, slot);
 }

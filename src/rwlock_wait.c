@@ -15,14 +15,18 @@
 #include "arena/wait.h"
 #include "src/deadlock.h"
 
-#define SPINS 100
+// Who looks all the time takes the word's cache line away from who has the lock, and if it succeeds, the
+// two go on at the pace at which the line travels. So a waiter pauses between looks, for twice as long
+// each time, and then sleeps.
+#define LOOKS 2
+#define PAUSES_BEFORE_LOOK 64
 
 struct waiter {
 	const struct rwlock_attempt *attempt;
 	struct wait wait;
 	bool reads;
 	uint64_t began_ns; // of the wait; 0: has not slept yet
-	int spins;
+	int looks;
 	struct primitive_stuck stuck;
 };
 
@@ -51,13 +55,14 @@ static bool is_deaf_to(const struct rwlock_attempt *attempt, uint64_t word)
 	return (word & WORD_DIED) && !attempt->grant && !attempt->no_repair;
 }
 
-// Whether it is worth while to look again at once instead of sleeping.
-static bool spin(struct waiter *waiter, const shared_u64 *word, uint64_t value)
+// Whether it is worth while to look again soon (then it was paused) instead of sleeping.
+static bool hold_off(struct waiter *waiter)
 {
-	if (waiter->spins >= SPINS || process_cpus() <= 1)
+	if (waiter->looks >= LOOKS || process_cpus() <= 1)
 		return false;
-	while (waiter->spins++ < SPINS && atomic_load_explicit(word, memory_order_relaxed) == value)
+	for (int i = 0; i < PAUSES_BEFORE_LOOK << waiter->looks; i++)
 		primitive_pause();
+	waiter->looks++;
 	return true;
 }
 
@@ -72,8 +77,7 @@ static void name_heir(struct waiter *waiter)
 
 	if (waiter->reads ? (heir & HEIR_READS) || !is_passed_over(waiter) : heir != 0)
 		return;
-	if (atomic_compare_exchange_strong(&header->heir, &heir, own_heir(waiter)))
-		atomic_store_explicit(&header->reserved_ns, 0, memory_order_relaxed);
+	atomic_compare_exchange_strong(&header->heir, &heir, own_heir(waiter));
 }
 
 static void resign(const struct waiter *waiter, bool wake)
@@ -86,14 +90,12 @@ static void resign(const struct waiter *waiter, bool wake)
 		futex_wake(futex_low_half(&header->word), FUTEX_ALL);
 }
 
-// Until when a free lock is left to the heir: 4 ms from the first look on; 0: not at all.
-static uint64_t reservation(struct object_header *header)
+// Until when a free lock is left to the heir: 4 ms from the release on; 0: not at all.
+static uint64_t reservation(const struct object_header *header)
 {
 	const uint64_t now = clock_now();
-	uint64_t since = 0;
+	const uint64_t since = atomic_load_explicit(&header->reserved_ns, memory_order_relaxed);
 
-	if (atomic_compare_exchange_strong(&header->reserved_ns, &since, now))
-		since = now;
 	return since <= now && now < since + WORD_RESERVATION_NS ? since + WORD_RESERVATION_NS : 0;
 }
 
@@ -139,6 +141,20 @@ static uint32_t awaited_heir(const struct waiter *waiter, uint64_t *ret_until)
 	return 0;
 }
 
+// For a reader that does not wait: whether a writer does, for however short a time.
+static bool is_writer_next(const struct waiter *waiter)
+{
+	struct object_header *header = header_of(waiter);
+	uint32_t heir = atomic_load(&header->heir);
+
+	if (!heir)
+		return false;
+	if (is_valid(waiter->attempt, heir))
+		return !(heir & HEIR_READS);
+	atomic_compare_exchange_strong(&header->heir, &heir, 0);
+	return false;
+}
+
 // ---------------------------------------------------------------------------------------------
 // Sleeping
 
@@ -165,7 +181,7 @@ static int sleep_with(struct waiter *waiter, const struct lease_slot *slot)
 	error = deadlock_check(waiter->attempt->lease);
 	if (!error)
 		error = wait_sleep(&waiter->wait);
-	waiter->spins = waiter->wait.backstop_passed ? SPINS : 0;
+	waiter->looks = waiter->wait.backstop_passed ? LOOKS : 0;
 	return error;
 }
 
@@ -216,6 +232,8 @@ static int pass_word(struct waiter *waiter, uint64_t word)
 			return error;
 		if (attempt->upgrade && until == UINT64_MAX)
 			return -EDEADLK; // it waits for us
+	} else if (waiter->reads && attempt->deadline.ns == 0 && is_writer_next(waiter)) {
+		return -EBUSY;
 	} else if (word & RWLOCK_WANTED) {
 		blocker = awaited_heir(waiter, &until);
 		if (!blocker && waiter->reads) // nobody, or not before us: the fast path again
@@ -226,7 +244,7 @@ static int pass_word(struct waiter *waiter, uint64_t word)
 		return 0;
 	if (attempt->deadline.ns == 0)
 		return -EBUSY;
-	if (spin(waiter, &header_of(waiter)->word, word))
+	if (hold_off(waiter))
 		return -EAGAIN;
 	error = sleep_on_word(waiter, word, blocker, until);
 	return error ? error : -EAGAIN;
@@ -287,7 +305,7 @@ static struct waiter waiter_of(const struct rwlock_attempt *attempt, bool reads)
 	waiter.attempt = attempt;
 	waiter.reads = reads;
 	waiter.began_ns = 0;
-	waiter.spins = 0;
+	waiter.looks = 0;
 	waiter.stuck = (struct primitive_stuck){ 0, 0 };
 	return waiter;
 }
@@ -357,8 +375,7 @@ static void revoke_bias(const struct rwlock_attempt *attempt, uint64_t word)
 
 	fence_heavy(); // pairs with fence_light in reading and departing
 	now = clock_now();
-	atomic_store_explicit(&attempt->object->bias_off_until,
-			      now + RWLOCK_BIAS_OFF * (now - before), memory_order_relaxed);
+	rwlock_bias_off(attempt->object, before, now);
 	// ours, biased → ours, fenced. Others add MARK, or reap us.
 	while (word_owner(word) == attempt->lease->name && !(word & RWLOCK_FENCED) &&
 	       !atomic_compare_exchange_weak(&header->word, &word, word | RWLOCK_FENCED))
@@ -367,10 +384,7 @@ static void revoke_bias(const struct rwlock_attempt *attempt, uint64_t word)
 
 static bool is_reading(const struct rwlock_attempt *attempt, uint32_t slot)
 {
-	const struct hold_record *record = hold_find_of(attempt->arena, slot, LH_KIND_RWLOCK,
-							attempt->granule);
-
-	return record && hold_word_mode(atomic_load(&record->object)) == LH_HOLD_SHARED;
+	return hold_says(attempt->arena, slot, rwlock_record(attempt->granule, LH_HOLD_SHARED, 0));
 }
 
 // Judges a lease whose record says that it reads. 0: it does, wait; -EAGAIN: look again; -ENOENT: it
@@ -435,42 +449,47 @@ static int await_reader(struct waiter *waiter, uint32_t slot)
 			return 0;
 		if (!error && attempt->deadline.ns == 0)
 			return -EBUSY;
-		if (!error && waiter->spins < SPINS && process_cpus() > 1) {
-			while (waiter->spins++ < SPINS &&
-			       atomic_load_explicit(&attempt->arena->leases[slot].departures,
-						    memory_order_relaxed) == departures)
-				primitive_pause();
-		} else if (!error) {
+		if (!error && !hold_off(waiter))
 			error = sleep_on_reader(waiter, slot, departures, until);
-		} else {
-			error = 0; // -EAGAIN
-		}
+		if (error == -EAGAIN)
+			error = 0;
 	}
 	return error;
 }
 
-static int await_readers(struct waiter *waiter)
+// `waiter` NULL: -EBUSY if anybody but the lease in `self` reads.
+static int await_readers(struct waiter *waiter, const struct lh_arena *arena,
+			 struct rwlock_object *object, uint64_t reads, uint32_t self)
 {
-	const struct rwlock_attempt *attempt = waiter->attempt;
+	// Sequentially consistent, like the maps and hold_says: after the claim.
+	uint32_t words = atomic_load(rwlock_reader_words(object)) % (1u << RWLOCK_MAP_WORDS);
 
-	for (uint32_t word = 0; word < RWLOCK_MAP_WORDS; word++) {
-		// Sequentially consistent, as in hold_find_of: after the claim.
-		uint64_t bits = atomic_load(&attempt->object->readers[word]);
+	for (; words; words &= words - 1) {
+		const uint32_t word = (uint32_t)__builtin_ctz(words);
+		uint64_t bits = atomic_load(&object->readers[word]);
 
 		for (; bits; bits &= bits - 1) {
 			uint32_t slot = word * 64 + (uint32_t)__builtin_ctzll(bits);
 
-			for (; slot < attempt->arena->lease_count; slot += RWLOCK_MAP_BITS) {
-				const int error = slot == attempt->lease->index
-							  ? 0
-							  : await_reader(waiter, slot);
+			for (; slot < arena->lease_count; slot += RWLOCK_MAP_BITS) {
+				int error;
 
+				if (slot == self || !hold_says(arena, slot, reads))
+					continue;
+				error = waiter ? await_reader(waiter, slot) : -EBUSY;
 				if (error)
 					return error;
 			}
 		}
 	}
 	return 0;
+}
+
+bool rwlock_is_read(const struct lh_arena *arena, struct rwlock_object *object, uint32_t granule,
+		    uint32_t self)
+{
+	return await_readers(NULL, arena, object, rwlock_record(granule, LH_HOLD_SHARED, 0),
+			     self) != 0;
 }
 
 // Nobody reads: from the record on a crash is damage. Who reaps an expired lease latches the state
@@ -495,7 +514,9 @@ static int complete(struct waiter *waiter, uint64_t word)
 
 	if (!(word & RWLOCK_FENCED) && !attempt->arena->plain_fences)
 		revoke_bias(attempt, word);
-	error = await_readers(waiter);
+	error = await_readers(waiter, attempt->arena, attempt->object,
+			      rwlock_record(attempt->granule, LH_HOLD_SHARED, 0),
+			      attempt->lease->index);
 	if (!error)
 		error = become_writer(waiter, word);
 	if (error) { // nothing was written: no damage to be told

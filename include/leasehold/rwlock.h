@@ -17,8 +17,10 @@
  * that was lost while it still waited has changed nothing, and nobody is told.
  *
  * Who comes first: a writer that waits for readers lets no new ones in. Of those who wait for a
- * writer, a writer comes first, but a reader that has waited for a millisecond is next. Neither is
- * kept out for ever by the other. Nothing is done about priority inversion.
+ * writer, the first writer among them is next once it has waited for a millisecond, and a reader once
+ * it has; until then who comes and need not wait goes past them (or each hand-over would cost what it
+ * takes to wake a process), but never a reader with LH_NOW past a writer. Neither is kept out for
+ * ever by the other. Nothing is done about priority inversion.
  *
  * Read locks nest: a lease that reads may lock again, past a waiting writer too, and unlocks as
  * often. Writing does not nest, and a lease that reads gets to write by lh_rwlock_upgrade alone.

@@ -408,6 +408,36 @@ static void with_plain_fences_the_lock_is_never_biased(void **state)
 	assert_int_equal(lh_lease_release(other), 0);
 }
 
+// ---- the bias ------------------------------------------------------------------------------------
+
+// A bias that a writer takes away again and again is not worth its membarriers: it stays away for longer
+// each time. How long the bias lasted is not in this test's hands, so it goes on until it has seen that.
+static void a_bias_that_does_not_last_stays_off_for_longer_each_time(void **state)
+{
+	const struct scene *scene = *state;
+	const lh_rwlock rwlock = place(scene->arena, NULL);
+	const struct rwlock_object *object = rwlock_object(
+		scene->arena, arena_granule(lh_rwlock_offset(&rwlock)));
+	lh_lease *lease = scene_lease(scene->arena);
+	uint64_t before = 0, after = 0;
+
+	for (unsigned longer = 0; longer < 3; longer += after == 2 * before) {
+		while (atomic_load(&object->header.word) & RWLOCK_FENCED) {
+			assert_int_equal(lh_rwlock_read_lock(&rwlock, lease, LH_NOW, NULL), 0);
+			assert_int_equal(lh_rwlock_unlock(&rwlock, lease), 0);
+		}
+		before = atomic_load(&object->bias_off_ns);
+		assert_int_equal(lh_rwlock_write_lock(&rwlock, lease, LH_NOW, NULL), 0);
+		assert_int_equal(lh_rwlock_unlock(&rwlock, lease), 0);
+		assert_true(atomic_load(&object->header.word) & RWLOCK_FENCED);
+		after = atomic_load(&object->bias_off_ns);
+		assert_in_range(after, 1, RWLOCK_BIAS_OFF_MAX_NS);
+		if (after == RWLOCK_BIAS_OFF_MAX_NS)
+			break;
+	}
+	assert_int_equal(lh_lease_release(lease), 0);
+}
+
 // What the inspector is told.
 static void holds_are_shown_as_what_they_are(void **state)
 {
@@ -461,6 +491,7 @@ int main(void)
 		SCENE_TEST(a_reader_that_consented_is_killed_before_the_writer_is_granted),
 		SCENE_TEST(a_cycle_through_a_read_hold_is_broken),
 		SCENE_TEST_CLOSED(with_plain_fences_the_lock_is_never_biased),
+		SCENE_TEST(a_bias_that_does_not_last_stays_off_for_longer_each_time),
 		SCENE_TEST(holds_are_shown_as_what_they_are),
 	};
 
