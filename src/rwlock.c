@@ -155,15 +155,11 @@ void rwlock_enter_map(struct rwlock_object *object, uint32_t slot)
 
 void rwlock_depart(struct lh_arena *arena, struct rwlock_object *object, uint32_t slot)
 {
-	uint64_t word;
-
-	fence_light(); // pairs with fence_heavy in rwlock_wait.c
-	word = atomic_load_explicit(&object->header.word, memory_order_relaxed);
-	if (!(word & (WORD_OWNER_MASK | RWLOCK_FENCED)) && !arena->plain_fences)
-		return;                            // whoever comes now has to revoke the bias first
-	atomic_thread_fence(memory_order_seq_cst); // pairs with the CAS of a writer's claim
-	word = atomic_load_explicit(&object->header.word, memory_order_relaxed);
-	if (word_owner(word))
+	if (arena->plain_fences)
+		atomic_thread_fence(memory_order_seq_cst); // pairs with that of a writer's claim
+	else
+		fence_light(); // pairs with fence_heavy in sleep_on_reader
+	if (word_owner(atomic_load_explicit(&object->header.word, memory_order_relaxed)))
 		rwlock_bump(arena, slot);
 }
 
@@ -492,12 +488,9 @@ static __attribute__((noinline)) int unlock_slow(const lh_rwlock *rwlock, lh_lea
 	return error ? error : rwlock_unlock(lease, object_of(rwlock), find_record(rwlock, lease));
 }
 
-static __attribute__((noinline)) int depart_fenced(const lh_rwlock *rwlock, const lh_lease *lease)
+static __attribute__((noinline)) int tell_writer(const lh_lease *lease)
 {
-	atomic_thread_fence(memory_order_seq_cst); // pairs with the CAS of a writer's claim
-	if (!likely(!word_owner(
-		    atomic_load_explicit(&object_of(rwlock)->header.word, memory_order_relaxed))))
-		rwlock_bump(lease->arena, lease->index);
+	rwlock_bump(lease->arena, lease->index);
 	return 0;
 }
 
@@ -532,10 +525,10 @@ int lh_rwlock_unlock(const lh_rwlock *rwlock, lh_lease *lease)
 			       ? unlock_write(rwlock, lease, record)
 			       : unlock_slow(rwlock, lease);
 	hold_clear(record);
-	fence_light(); // pairs with fence_heavy in rwlock_wait.c
+	fence_light(); // pairs with fence_heavy in sleep_on_reader
 	if (!likely(!(atomic_load_explicit(&object->header.word, memory_order_relaxed) &
-		      (WORD_OWNER_MASK | RWLOCK_FENCED))))
-		return depart_fenced(rwlock, lease);
+		      WORD_OWNER_MASK)))
+		return tell_writer(lease);
 	return 0;
 }
 

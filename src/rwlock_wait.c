@@ -427,6 +427,13 @@ static int sleep_on_reader(struct waiter *waiter, uint32_t slot, uint32_t depart
 	    !atomic_compare_exchange_strong(&lease->departures, &departures,
 					    departures | DEPARTURES_AWAITED))
 		return 0;
+	// A reader that has unlocked has no fence between the end of its record and its look for a
+	// writer: it may have missed us though its record is still on its way.
+	if (!waiter->attempt->arena->plain_fences) {
+		fence_heavy(); // pairs with fence_light in departing
+		if (!is_reading(waiter->attempt, slot))
+			return 0;
+	}
 	wait_not_after(&waiter->wait, until);
 	wait_on(&waiter->wait, &lease->departures, departures | DEPARTURES_AWAITED);
 	return sleep_with(waiter, lease);

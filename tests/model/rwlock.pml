@@ -22,6 +22,7 @@
  * config: -DREADERS=2 -DWRITERS=12 -DGIVEUPS=1   a reader, two writers
  * config: -DREADERS=2 -DWRITERS=4 -DOPS=2 -DBIAS=1 -DGIVEUPS=1 -DPROCS=2
  * config: -DREADERS=6 -DUPGRADES=6 -DDEATHS=1 -DPROCS=2
+ * config: -DPLAIN -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DDEATHS=1 -DOPS=2 -DPROCS=2   no membarriers
  * config: -DREADERS=2 -DWRITERS=4 -DTTL=6 -DDEATHS=1 -DOPS=2 -DPROCS=2
  * ci: -DREADERS=6 -DWRITERS=8 -DDEATHS=1
  * ci: -DREADERS=2 -DWRITERS=12 -DDEATHS=1
@@ -40,7 +41,9 @@
  * must-fail: -DNO_STATE -DREADERS=2 -DWRITERS=4 -DTTL=2 -DPROCS=2   own state not at all
  * must-fail: -DMODE_FIRST -DREADERS=2 -DWRITERS=4 -DOPS=2 -DPROCS=2   the mode before the writer
  * must-fail: -DEARLY -DREADERS=2 -DWRITERS=12 -DDEATHS=1 -DMORTAL=4   fenced before the membarrier
- * must-fail: -DOLD_MODE -DREADERS=2 -DWRITERS=4 -DPROCS=2   mode not looked at when unlocking
+ * must-fail: -DNO_SLEEP_BARRIER -DREADERS=2 -DWRITERS=4 -DPROCS=2   no membarrier before the sleep
+ * must-fail: -DNO_SECOND_LOOK -DREADERS=2 -DWRITERS=4 -DPROCS=2   nor a look at the record after it
+ * must-fail: -DPLAIN -DNO_DEPART_FENCE -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   no membarrier at all
  * must-fail: -DNO_RESCAN -DREADERS=2 -DWRITERS=4 -DPROCS=2   counter read after the record
  * must-fail: -DNO_MARK -DREADERS=2 -DWRITERS=4 -DPROCS=2   sleeps on the word without the mark
  * must-fail: -DNO_OWNER_LIFE -DREADERS=2 -DWRITERS=4 -DDEATHS=1 -DPROCS=2   not armed on the writer
@@ -204,34 +207,23 @@ inline reap(x)
 	r = 0
 }
 
-/* 6: the record says SHARED no more. b: whether it was entered biased (OLD_MODE alone). */
+/* 6: the record says SHARED no more. PLAIN: without membarriers. */
 inline depart(wakes)
 {
+#if defined(PLAIN) && !defined(NO_DEPART_FENCE)
+	atomic { drain(me); r = w };
+#else
 	r = w;
-#ifdef OLD_MODE
-	if
-	:: b -> r = 0
-	:: else
-	fi;
 #endif
 	if
-	:: !(r & (7 | FENCED)) -> r = 0
-	:: else ->
-#ifdef NO_FENCE
-		atomic { r = w };
-#else
-		atomic { drain(me); r = w };
-#endif
-		if
-		:: OWNER(r) && (wakes) ->
+	:: OWNER(r) && (wakes) ->
 #ifdef NO_BUMP
-			atomic { drain(me); r = 0 };
+		atomic { drain(me); r = 0 };
 #else
-			atomic { drain(me); dep[me]++; r = 0 };
+		atomic { drain(me); dep[me]++; r = 0 };
 #endif
-			wake_all(DEPARTURES(me))
-		:: else -> r = 0
-		fi
+		wake_all(DEPARTURES(me))
+	:: else -> r = 0
 	fi
 }
 
@@ -361,6 +353,17 @@ again:			d = dep[p];
 			:: atomic { LOST(p) -> p++; d = 0; goto scan }
 			:: else
 			fi;
+#ifndef PLAIN
+#ifndef NO_SLEEP_BARRIER
+			membarrier();
+#endif
+#ifndef NO_SECOND_LOOK
+			if
+			:: atomic { rec[p] != SHARED -> p++; d = 0; goto scan }
+			:: else
+			fi;
+#endif
+#endif
 			if
 			:: atomic { dep[p] == d -> q[me] = DEPARTURES(p) }
 			:: atomic { else -> goto again }
