@@ -234,6 +234,8 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	lease->name = lease->index + 1;
 	lease->holds = arena_hold_table(arena, lease->index);
 	lease->line_mask = (arena->hold_lines - 1) * LAYOUT_LINE;
+	lease->readers_bit = UINT64_C(1) << lease->index % 64;
+	lease->readers_offset = lease->index % RWLOCK_MAP_BITS / 64 * sizeof(uint64_t);
 	wipe_records(lease);
 	atomic_store_explicit(&slot->id, lease_id(lease->incarnation, lease->index),
 			      memory_order_relaxed);

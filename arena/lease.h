@@ -11,16 +11,18 @@
 #include <leasehold/time.h>
 
 struct lh_lease {
-	// Read by hot paths.
+	// Read by hot paths, those of programs that include leasehold/inline.h too: src/inline.c.
 	const _Atomic uint64_t
 		*guard; // its thread's if its calls may take the fast paths: a thread
 			// lease without TTL or cancel token, in an arena without
 			// oddities; else process_guard_none
 	struct lh_arena *arena;
 	struct hold_record *holds;
-	uint32_t index;     // of the slot
-	uint32_t line_mask; // hold_line
-	uint64_t name;      // index + 1: how words name it as their owner
+	uint32_t index;          // of the slot
+	uint32_t line_mask;      // hold_line
+	uint64_t name;           // index + 1: how words name it as their owner
+	uint64_t readers_bit;    // of reader-writer locks' maps: its bit,
+	uint32_t readers_offset; // in the word there, in bytes
 	// The rest.
 	uint64_t fork_generation; // 0 once its thread has ended
 	struct lease_slot *slot;

@@ -18,7 +18,7 @@
 //
 // All waiters sleep on the word and are armed on the owner's life; whoever changes the word wakes all.
 // (A herd, once in the life of an object: no chain as for the mutex.)
-#include "src/primitive.h"
+#include "src/once.h"
 
 #include "arena/error.h"
 #include "arena/event.h"
@@ -29,15 +29,12 @@
 #include "src/kinds.h"
 #include "src/word.h"
 
-#include <leasehold/once.h>
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define likely(condition) __builtin_expect(!!(condition), 1)
 
-#define ONCE_DONE (UINT64_C(1) << 15)
 #define ONCE_SLOT_SHIFT 16
 #define ONCE_BELOW_TOKEN (WORD_TOKEN_ONE - 1)
 

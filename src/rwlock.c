@@ -12,7 +12,8 @@
 #define LOOKS_BEFORE_CLOCK 16 // reads without bias between two looks at the clock
 
 // ---------------------------------------------------------------------------------------------
-// The handle's own word, [3]: no-repair bit | whether it has data
+// The handle's own word, [3]: no-repair bit | bytes to its line of hold tables (hold_line, less the
+// mask) | whether it has data
 
 #define HANDLE_NO_REPAIR (UINT64_C(1) << 63)
 #define HANDLE_HAS_DATA UINT64_C(1)
@@ -25,6 +26,14 @@ static inline struct lh_arena *arena_of(const lh_rwlock *rwlock)
 static inline struct rwlock_object *object_of(const lh_rwlock *rwlock)
 {
 	return (struct rwlock_object *)primitive_header(rwlock->private_);
+}
+
+// The first record in the line for it: where the hot paths look, and nowhere else.
+static inline struct hold_record *first_record(const lh_rwlock *rwlock, const lh_lease *lease)
+{
+	const uint32_t line = (uint32_t)(rwlock->private_[3] >> RWLOCK_HANDLE_LINE_SHIFT);
+
+	return (struct hold_record *)((uintptr_t)lease->holds + (line & lease->line_mask));
 }
 
 // A handle's record is that of a reader.
@@ -80,6 +89,8 @@ int lh_rwlock_at(lh_arena *arena, uint64_t offset, const struct lh_rwlock_option
 		return error;
 	rwlock.private_[2] = rwlock_record(primitive_granule(rwlock.private_), LH_HOLD_SHARED, 1);
 	rwlock.private_[3] = (chosen->flags & LH_NO_REPAIR ? HANDLE_NO_REPAIR : 0) |
+			     (uint64_t)hold_line(primitive_granule(rwlock.private_), UINT32_MAX)
+				     << RWLOCK_HANDLE_LINE_SHIFT |
 			     (chosen->data_size ? HANDLE_HAS_DATA : 0);
 	*ret_rwlock = rwlock;
 	return 0;
@@ -269,10 +280,10 @@ static __attribute__((noinline)) int read_again_from_intent(const lh_rwlock *rwl
 	return error;
 }
 
-static __attribute__((noinline)) int read_fenced(const lh_rwlock *rwlock, lh_lease *lease,
+__attribute__((noinline)) int rwlock_read_fenced(const lh_rwlock *rwlock, lh_lease *lease,
 						 lh_deadline deadline, lh_grant *grant)
 {
-	struct hold_record *record = hold_first(lease, primitive_granule(rwlock->private_));
+	struct hold_record *record = first_record(rwlock, lease);
 	struct rwlock_object *object = object_of(rwlock);
 	uint64_t word;
 
@@ -301,11 +312,12 @@ int lh_rwlock_read_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline de
 	if (!likely(rwlock && lease && primitive_is_simple(rwlock->private_, lease)))
 		return read_slow(rwlock, lease, deadline, ret_grant);
 	object = object_of(rwlock);
-	record = hold_first(lease, primitive_granule(rwlock->private_));
+	record = first_record(rwlock, lease);
 	if (!likely(!atomic_load_explicit(&record->object, memory_order_relaxed) &&
-		    (atomic_load_explicit(rwlock_map_word(object, lease->index),
-					  memory_order_relaxed) &
-		     rwlock_map_bit(lease->index))))
+		    (atomic_load_explicit(
+			     (shared_u64 *)((uintptr_t)object->readers + lease->readers_offset),
+			     memory_order_relaxed) &
+		     lease->readers_bit)))
 		return read_slow(rwlock, lease, deadline, ret_grant);
 	hold_write(record, record_of(rwlock, LH_HOLD_SHARED));
 	fence_light(); // pairs with fence_heavy in rwlock_wait.c
@@ -313,7 +325,7 @@ int lh_rwlock_read_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline de
 	// held but a record of the dead, which no writer minds; after: the same.
 	word = atomic_load_explicit(&object->header.word, memory_order_acquire);
 	if (!likely(!(word & WORD_BELOW_TOKEN) && !is_refused_now(object, deadline)))
-		return read_fenced(rwlock, lease, deadline, ret_grant);
+		return rwlock_read_fenced(rwlock, lease, deadline, ret_grant);
 	if (ret_grant)
 		*ret_grant = (lh_grant){ .token = word_token(word) };
 	return 0;
@@ -373,7 +385,7 @@ int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline d
 	if (!likely(rwlock && lease && primitive_is_simple(rwlock->private_, lease)))
 		return write_slow(rwlock, lease, deadline, ret_grant);
 	object = object_of(rwlock);
-	record = hold_first(lease, primitive_granule(rwlock->private_));
+	record = first_record(rwlock, lease);
 	word = atomic_load_explicit(&object->header.word, memory_order_relaxed);
 	taken = word + WORD_TOKEN_ONE + lease->name;
 	if (!likely((word & WORD_BELOW_TOKEN) == RWLOCK_FENCED && taken > word &&
@@ -488,7 +500,7 @@ static __attribute__((noinline)) int unlock_slow(const lh_rwlock *rwlock, lh_lea
 	return error ? error : rwlock_unlock(lease, object_of(rwlock), find_record(rwlock, lease));
 }
 
-static __attribute__((noinline)) int tell_writer(const lh_lease *lease)
+int rwlock_tell_writer(const lh_lease *lease)
 {
 	rwlock_bump(lease->arena, lease->index);
 	return 0;
@@ -518,7 +530,7 @@ int lh_rwlock_unlock(const lh_rwlock *rwlock, lh_lease *lease)
 	if (!likely(rwlock && lease && primitive_is_simple(rwlock->private_, lease)))
 		return unlock_slow(rwlock, lease);
 	object = object_of(rwlock);
-	record = hold_first(lease, primitive_granule(rwlock->private_));
+	record = first_record(rwlock, lease);
 	held = atomic_load_explicit(&record->object, memory_order_relaxed);
 	if (!likely(held == record_of(rwlock, LH_HOLD_SHARED)))
 		return held == record_of(rwlock, LH_HOLD_EXCLUSIVE)
@@ -528,7 +540,7 @@ int lh_rwlock_unlock(const lh_rwlock *rwlock, lh_lease *lease)
 	fence_light(); // pairs with fence_heavy in sleep_on_reader
 	if (!likely(!(atomic_load_explicit(&object->header.word, memory_order_relaxed) &
 		      WORD_OWNER_MASK)))
-		return tell_writer(lease);
+		return rwlock_tell_writer(lease);
 	return 0;
 }
 

@@ -44,6 +44,8 @@
 #define RWLOCK_WANTED (UINT64_C(1) << 17)
 #define HEIR_READS (1u << 14)
 
+#define RWLOCK_HANDLE_LINE_SHIFT 32 // in a handle's last word
+
 // The bias stays off for so many times what its last revocation took (Dice and Kogan, "BRAVO", 2019),
 // and longer where it does not last: rwlock_bias_off.
 #define RWLOCK_BIAS_OFF 9
@@ -107,6 +109,13 @@ bool rwlock_is_read(const struct lh_arena *arena, struct rwlock_object *object, 
 		    uint32_t self);
 // The rest of it for who owns the word already.
 int rwlock_complete_write(const struct rwlock_attempt *attempt, uint64_t word);
+
+// How lh_rwlock_read_lock goes on, for a lease on the short way whose record, the first in its line, says
+// SHARED, when the word says more than "biased, nobody writes".
+int rwlock_read_fenced(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
+		       lh_grant *grant);
+// How lh_rwlock_unlock goes on for such a one, whose record is cleared, when the word names a writer. 0.
+int rwlock_tell_writer(const lh_lease *lease);
 
 // The lease's record does not say SHARED any more: tells a writer that waits for it.
 void rwlock_depart(struct lh_arena *arena, struct rwlock_object *object, uint32_t slot);

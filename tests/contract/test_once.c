@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO inline
 //
 // Once: each error that once.h lists, and what it promises. Initialisers that fail, die or hang:
 // test_once_failure.c.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO inline
 //
 // Once, whose initialiser fails, dies or hangs: whose turn it is then, and what a late one may do.
 //

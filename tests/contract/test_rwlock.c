@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO inline
 //
 // Reading, writing, upgrading, downgrading: who gets in, and who comes first. Errors: test_rwlock_errors.c;
 // what is lost: test_rwlock_loss.c.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO inline
 //
 // Reader-writer locks whose holders are lost: what is told, who waits for whom, and cycles.
 #include "tests/support/scene.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: TIMEOUT 300
+// ctest: ALSO inline
 // ctest: RUN_SERIAL TRUE
 // ctest: NOT_UNDER valgrind runs one thread at a time
 // ctest: NOT_UNDER address the window is too small for instrumented code
