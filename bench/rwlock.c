@@ -2,7 +2,8 @@
 //
 // rwlock.c: lease-bench rwlock: the locks, and the cases without contention. The peer is
 // pthread_rwlock_t, process-shared, of glibc's default kind (which prefers readers); after a kill,
-// where that never recovers, the robust pthread mutex.
+// where that never recovers, the robust pthread mutex. In the mixes Boost.Interprocess's sharable mutex
+// is a second one.
 #include "rwlock.h"
 
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #define LAYOUT_ROUNDS (MEASURE_ROUNDS / LAYOUTS)
 #define STACK_SHIFT 4096
 #define FURTHER_LEASES 100
+#define LOCK_SIZE 4096
 
 static const struct bench_case cases[] = {
 	{ "read", "read lock + unlock by one process, 100 leases more in the arena", 2,
@@ -34,7 +36,12 @@ const struct subcommand rwlock_subcommand = {
 
 // ---- the locks -----------------------------------------------------------------------------------
 
-const char *const locks_names[KINDS] = { "pthread_rwlock", "lh_rwlock" };
+const char *const locks_names[KINDS] = {
+	[PLAIN] = "pthread_rwlock",
+	[LEASE] = "lh_rwlock",
+	[INLINED] = "lh_inline_rwlock",
+	[SHARABLE] = "Boost sharable mutex",
+};
 
 void locks_check(int error, const char *what)
 {
@@ -62,19 +69,24 @@ void locks_create(struct locks *locks)
 {
 	pthread_rwlockattr_t attributes;
 
-	*locks = (struct locks){ .plain = process_shared_memory(4096) };
+	*locks = (struct locks){ .plain = process_shared_memory(LOCK_SIZE),
+				 .sharable = process_shared_memory(LOCK_SIZE) };
 	scratch_name(locks->object_name);
 	process_run(make_arena, locks);
 	pthread_rwlockattr_init(&attributes);
 	pthread_rwlockattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
 	if (pthread_rwlock_init(locks->plain, &attributes) != 0)
 		process_die("pthread_rwlock_init");
+#ifdef LEASE_BENCH_SHARABLE
+	sharable_create(locks->sharable, LOCK_SIZE);
+#endif
 }
 
 void locks_destroy(struct locks *locks)
 {
 	scratch_unlink(locks->object_name);
-	munmap(locks->plain, 4096);
+	munmap(locks->plain, LOCK_SIZE);
+	munmap(locks->sharable, LOCK_SIZE);
 }
 
 void locks_attach(struct locks *locks, size_t further, bool read)
@@ -111,7 +123,7 @@ INLINE void pairs_of(struct locks *locks, int kind, bool writes, uint64_t pairs)
 {
 	for (uint64_t i = 0; i < pairs; i++) {
 		locks_enter(locks, kind, writes);
-		locks_leave(locks, kind);
+		locks_leave(locks, kind, writes);
 	}
 }
 
@@ -119,6 +131,8 @@ static void pairs(struct locks *locks, int kind, bool writes, uint64_t count)
 {
 	if (kind == PLAIN)
 		writes ? pairs_of(locks, PLAIN, true, count) : pairs_of(locks, PLAIN, false, count);
+	else if (kind == INLINED)
+		pairs_of(locks, INLINED, false, count);
 	else
 		writes ? pairs_of(locks, LEASE, true, count) : pairs_of(locks, LEASE, false, count);
 }
@@ -135,23 +149,30 @@ struct pair_case {
 	struct samples *samples;
 };
 
-enum { FEW = KINDS, PAIR_COLUMNS };
+// FEW: lh_rwlock without further leases. Writing there is nothing inlined.
+enum { PAIR_PLAIN, PAIR_LEASE, PAIR_FEW, PAIR_INLINED, PAIR_COLUMNS };
+
+static size_t columns_of(const struct pair_case *case_)
+{
+	return case_->writes ? PAIR_INLINED : PAIR_COLUMNS;
+}
 
 static void time_pairs(struct pair_case *case_)
 {
+	static const int kinds[PAIR_COLUMNS] = { PLAIN, LEASE, LEASE, INLINED };
 	const uint64_t count = case_->run->quick ? 1000 : 10000;
 	char purpose[64];
 
 	snprintf(purpose, sizeof(purpose), "%s %zu", case_->purpose, case_->layout);
-	struct rounds rounds = rounds_begin(case_->run, purpose, PAIR_COLUMNS,
+	struct rounds rounds = rounds_begin(case_->run, purpose, columns_of(case_),
 					    case_->seconds / LAYOUTS);
 	while (rounds_next(&rounds) && rounds.round < LAYOUT_ROUNDS) {
-		for (size_t i = 0; i < PAIR_COLUMNS; i++) {
+		for (size_t i = 0; i < columns_of(case_); i++) {
 			const size_t column = rounds.order[i];
-			struct locks *locks = column == FEW ? &case_->few : &case_->locks;
+			struct locks *locks = column == PAIR_FEW ? &case_->few : &case_->locks;
 			const uint64_t start = measure_now();
 
-			pairs(locks, column == PLAIN ? PLAIN : LEASE, case_->writes, count);
+			pairs(locks, kinds[column], case_->writes, count);
 			samples_set(case_->samples, case_->layout * LAYOUT_ROUNDS + rounds.round,
 				    column, (double)(measure_now() - start) / (double)count);
 		}
@@ -171,8 +192,10 @@ static void measure_layout(void *context)
 	locks_detach(&case_->locks);
 }
 
+// `growth`: against the same lock without further leases; `inlined`: that form against pthread's.
 static void compare_pairs(struct run *run, const struct bench_case *self, double seconds,
-			  struct pair_case case_, struct target target, struct target growth)
+			  struct pair_case case_, struct target target, struct target growth,
+			  struct target inlined)
 {
 	static const char alone[] = "lh_rwlock, alone";
 	char what[64];
@@ -184,7 +207,7 @@ static void compare_pairs(struct run *run, const struct bench_case *self, double
 	case_.purpose = what;
 	case_.seconds = seconds;
 	case_.random = random_stream(run->seed, what);
-	case_.samples = samples_create(PAIR_COLUMNS);
+	case_.samples = samples_create(columns_of(&case_));
 	for (case_.layout = 0; case_.layout < LAYOUTS; case_.layout++) {
 		locks_create(&case_.locks);
 		locks_create(&case_.few);
@@ -193,18 +216,29 @@ static void compare_pairs(struct run *run, const struct bench_case *self, double
 		locks_destroy(&case_.few);
 		locks_destroy(&case_.locks);
 	}
-	for (int row = 0; row < 2; row++) {
+	const struct {
+		size_t column, reference;
+		const char *peer, *against;
+		struct target target;
+	} rows[] = {
+		{ PAIR_LEASE, PAIR_PLAIN, locks_names[LEASE], locks_names[PLAIN], target },
+		{ PAIR_LEASE, PAIR_FEW, locks_names[LEASE], alone, growth },
+		{ PAIR_INLINED, PAIR_PLAIN, locks_names[INLINED], locks_names[PLAIN], inlined },
+	};
+
+	for (size_t row = 0; row < columns_of(&case_) - 1; row++) {
 		const struct comparison comparison = {
 			.case_name = self->name,
 			.what = what,
-			.peer = locks_names[LEASE],
-			.reference = row ? alone : locks_names[PLAIN],
+			.peer = rows[row].peer,
+			.reference = rows[row].against,
 			.unit = "ns",
 			.group = LAYOUT_ROUNDS,
-			.target = row ? growth : target,
+			.target = rows[row].target,
 		};
 
-		report_compare(run->report, &comparison, case_.samples, LEASE, row ? FEW : PLAIN);
+		report_compare(run->report, &comparison, case_.samples, rows[row].column,
+			       rows[row].reference);
 	}
 	samples_destroy(case_.samples);
 }
@@ -214,7 +248,8 @@ void rwlock_read(struct run *run, const struct bench_case *self, double seconds)
 	const struct pair_case reads = { .further = FURTHER_LEASES, .others_read = true };
 
 	compare_pairs(run, self, seconds, reads, (struct target){ TARGET_RATIO_AT_MOST, 0.30 },
-		      (struct target){ TARGET_NONE, 0 });
+		      (struct target){ TARGET_NONE, 0 },
+		      (struct target){ TARGET_RATIO_AT_MOST, 0.20 });
 }
 
 void rwlock_write(struct run *run, const struct bench_case *self, double seconds)
@@ -225,7 +260,8 @@ void rwlock_write(struct run *run, const struct bench_case *self, double seconds
 					 .others_read = true };
 
 	compare_pairs(run, self, seconds / 2, alone, (struct target){ TARGET_RATIO_AT_MOST, 1.1 },
-		      (struct target){ TARGET_RATIO_AT_MOST, 1.1 });
-	compare_pairs(run, self, seconds / 2, after, (struct target){ TARGET_NONE, 0 },
+		      (struct target){ TARGET_RATIO_AT_MOST, 1.1 },
 		      (struct target){ TARGET_NONE, 0 });
+	compare_pairs(run, self, seconds / 2, after, (struct target){ TARGET_NONE, 0 },
+		      (struct target){ TARGET_NONE, 0 }, (struct target){ TARGET_NONE, 0 });
 }

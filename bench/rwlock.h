@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include <leasehold/inline.h>
 #include <leasehold/leasehold.h>
 
 #include "bench.h"
@@ -24,12 +25,21 @@ void rwlock_kill(struct run *run, const struct bench_case *self, double seconds)
 // ---- rwlock.c: the locks
 #define MANY_LEASES 500
 
-enum { PLAIN, LEASE, KINDS };
+enum { PLAIN, LEASE, INLINED, SHARABLE, KINDS };
 extern const char *const locks_names[KINDS];
 
-// Both locks, as one process sees them.
+// Boost.Interprocess's interprocess_sharable_mutex, in a page of shared memory: rwlock_sharable.cpp, built
+// if its header is there (LEASE_BENCH_SHARABLE).
+#ifdef LEASE_BENCH_SHARABLE
+void sharable_create(void *at, size_t size);
+void sharable_lock(void *at, bool writes);
+void sharable_unlock(void *at, bool writes);
+#endif
+
+// All locks, as one process sees them.
 struct locks {
 	pthread_rwlock_t *plain;
+	void *sharable;
 	char object_name[SCRATCH_NAME];
 	lh_arena *arena;
 	lh_lease *lease;
@@ -52,25 +62,41 @@ void locks_check(int error, const char *what);
 INLINE void locks_enter(struct locks *locks, int kind, bool writes)
 {
 	lh_grant grant;
-	int error;
+	int error = 0;
 
 	if (kind == PLAIN)
 		error = writes ? pthread_rwlock_wrlock(locks->plain)
 			       : pthread_rwlock_rdlock(locks->plain);
+#ifdef LEASE_BENCH_SHARABLE
+	else if (kind == SHARABLE)
+		sharable_lock(locks->sharable, writes);
+#endif
+	else if (writes)
+		error = lh_rwlock_write_lock(&locks->handle, locks->lease, LH_FOREVER, &grant);
+	else if (kind == INLINED)
+		error = lh_inline_rwlock_read_lock(&locks->handle, locks->lease, LH_FOREVER,
+						   &grant);
 	else
-		error = writes ? lh_rwlock_write_lock(&locks->handle, locks->lease, LH_FOREVER,
-						      &grant)
-			       : lh_rwlock_read_lock(&locks->handle, locks->lease, LH_FOREVER,
-						     &grant);
-	if (__builtin_expect(error != 0 || (kind == LEASE && grant.flags), 0))
+		error = lh_rwlock_read_lock(&locks->handle, locks->lease, LH_FOREVER, &grant);
+	if (__builtin_expect(error != 0 || ((kind == LEASE || kind == INLINED) && grant.flags), 0))
 		process_die("%s: lock: %d", locks_names[kind], error);
 }
 
-INLINE void locks_leave(struct locks *locks, int kind)
+INLINE void locks_leave(struct locks *locks, int kind, bool writes)
 {
-	const int error = kind == PLAIN ? pthread_rwlock_unlock(locks->plain)
-					: lh_rwlock_unlock(&locks->handle, locks->lease);
+	int error = 0;
 
+	(void)writes;
+	if (kind == PLAIN)
+		error = pthread_rwlock_unlock(locks->plain);
+#ifdef LEASE_BENCH_SHARABLE
+	else if (kind == SHARABLE)
+		sharable_unlock(locks->sharable, writes);
+#endif
+	else if (kind == INLINED)
+		error = lh_inline_rwlock_unlock(&locks->handle, locks->lease);
+	else
+		error = lh_rwlock_unlock(&locks->handle, locks->lease);
 	if (__builtin_expect(error != 0, 0))
 		process_die("%s: unlock: %d", locks_names[kind], error);
 }

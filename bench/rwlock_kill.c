@@ -64,7 +64,7 @@ static void wait_for_it(void *context)
 		    "lock");
 	atomic_store(&case_->shared->granted, measure_now());
 	case_->shared->told = (grant.flags != 0) == (case_->column != READER_WRITER);
-	locks_leave(&case_->locks, LEASE);
+	locks_leave(&case_->locks, LEASE, case_->column != WRITER_READER);
 	locks_detach(&case_->locks);
 }
 
