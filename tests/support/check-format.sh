@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The C sources are as clang-format writes them, no file is longer than 600 lines, and every file
+# The C and C++ sources are as clang-format writes them, no file is longer than 600 lines, and every file
 # names its licence.
 . "$(dirname "$0")/check.bash"
 status=0
-our_files '*.c' '*.h' | xargs clang-format --dry-run -Werror || status=1
+our_files '*.c' '*.h' '*.cpp' | xargs clang-format --dry-run -Werror || status=1
 
 while IFS= read -r file; do
 	lines=$(wc -l <"$file")
@@ -12,12 +12,12 @@ while IFS= read -r file; do
 		echo "$file: $lines lines; 600 at most"
 		status=1
 	fi
-done < <(our_files '*.c' '*.h')
+done < <(our_files '*.c' '*.h' '*.cpp')
 
 while IFS= read -r file; do
 	if [ "$file" != "$top/LICENSE" ] && ! head -n 5 "$file" | grep -q 'SPDX-License-Identifier:'; then
 		echo "$file: no SPDX-License-Identifier in its first five lines"
 		status=1
 	fi
-done < <(our_files '*.c' '*.h' '*.sh' '*.bash' '*.pml' '*.in' CMakeLists.txt run demo setup)
+done < <(our_files '*.c' '*.h' '*.cpp' '*.sh' '*.bash' '*.pml' '*.in' CMakeLists.txt run demo setup)
 exit $status
