@@ -354,14 +354,27 @@ static __attribute__((noinline)) int write_slow(const lh_rwlock *rwlock, lh_leas
 	return error;
 }
 
+// 0. From here on a crash is damage.
+static inline int granted_to_write(const lh_rwlock *rwlock, struct hold_record *record,
+				   lh_grant *grant, uint64_t word)
+{
+	hold_write(record, record_of(rwlock, LH_HOLD_EXCLUSIVE));
+	if (grant)
+		*grant = (lh_grant){ .token = word_token(word) };
+	return 0;
+}
+
 // The word names the lease, but others may be reading.
 static __attribute__((noinline)) int write_after_readers(const lh_rwlock *rwlock, lh_lease *lease,
 							 lh_deadline deadline, lh_grant *grant,
 							 struct hold_record *record, uint64_t word)
 {
 	const struct rwlock_attempt attempt = attempt_of(rwlock, lease, record, deadline, grant);
-	const int error = rwlock_complete_write(&attempt, word);
+	int error;
 
+	if (likely(!rwlock_is_read(attempt.arena, attempt.object, attempt.granule, lease->index)))
+		return granted_to_write(rwlock, record, grant, word);
+	error = rwlock_complete_write(&attempt, word);
 	if (error)
 		hold_clear(record);
 	return error;
@@ -395,14 +408,9 @@ int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline d
 	// free → ours, token + 1. A crash before: our record is an intent; after: a writer that waited.
 	if (!likely(atomic_compare_exchange_strong(&object->header.word, &word, taken)))
 		return write_anew(rwlock, lease, deadline, ret_grant, record);
-	if (atomic_load(rwlock_reader_words(object)) &&
-	    !likely(!rwlock_is_read(lease->arena, object, primitive_granule(rwlock->private_),
-				    lease->index)))
+	if (!likely(!atomic_load(rwlock_reader_words(object))))
 		return write_after_readers(rwlock, lease, deadline, ret_grant, record, taken);
-	hold_write(record, record_of(rwlock, LH_HOLD_EXCLUSIVE)); // from here on a crash is damage
-	if (ret_grant)
-		*ret_grant = (lh_grant){ .token = word_token(taken) };
-	return 0;
+	return granted_to_write(rwlock, record, ret_grant, taken);
 }
 
 int lh_rwlock_upgrade(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
