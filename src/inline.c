@@ -7,11 +7,10 @@
 
 #include <leasehold/inline.h>
 
+// One after the other, so that a size that differs shows too.
 #define SAME_PLACE(field)                                                                          \
 	_Static_assert(offsetof(struct lh_lease, field) ==                                         \
-				       offsetof(struct lh_inline_lease, field) &&                  \
-			       sizeof(((struct lh_lease *)0)->field) ==                            \
-				       sizeof(((struct lh_inline_lease *)0)->field),               \
+			       offsetof(struct lh_inline_lease, field),                            \
 		       "leasehold/inline.h has `" #field "` elsewhere")
 
 SAME_PLACE(guard);
