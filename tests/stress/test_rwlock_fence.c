@@ -19,7 +19,7 @@
 #include "tests/support/tier.h"
 
 #define WITHOUT_NS LH_SEC(60) // how long double grants are looked for at most
-enum { DIRTY_LINES = 24 };
+enum { DIRTY_LINES = 24, LONGEST_DELAY = 1000000 };
 
 static _Atomic bool membarrier_is_out;
 
@@ -143,9 +143,9 @@ static struct outcome run(const struct scene *scene, uint64_t trials, uint64_t u
 		try_once(pair, lease, trial, delay + (unsigned)rand_r(&seed) % 64, &outcome);
 		// Towards where either may come first.
 		if (outcome.writes > writes)
-			delay += delay < 5000;
+			delay += delay < LONGEST_DELAY ? 1 + delay / 32 : 0;
 		else
-			delay -= delay > 0;
+			delay -= delay / 32;
 	}
 	atomic_store(&pair->stop, true);
 	pthread_join(thread, NULL);
