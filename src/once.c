@@ -113,7 +113,7 @@ uint64_t lh_once_offset(const lh_once *once)
 	return once ? primitive_offset(once->private_) : 0;
 }
 
-bool lh_once_done(const lh_once *once)
+hot_path bool lh_once_done(const lh_once *once)
 {
 	return likely(once && once->private_[0]) && is_done(once);
 }
@@ -437,8 +437,9 @@ static int call_slow(const lh_once *once, lh_lease *lease, int (*init)(void *dat
 	return error;
 }
 
-int lh_once_call(const lh_once *once, lh_lease *lease, int (*init)(void *data, void *context),
-		 void *context, lh_deadline deadline)
+hot_path int lh_once_call(const lh_once *once, lh_lease *lease,
+			  int (*init)(void *data, void *context), void *context,
+			  lh_deadline deadline)
 {
 	int error;
 

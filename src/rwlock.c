@@ -302,8 +302,8 @@ __attribute__((noinline)) int rwlock_read_fenced(const lh_rwlock *rwlock, lh_lea
 	return 0;
 }
 
-int lh_rwlock_read_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
-			lh_grant *ret_grant)
+hot_path int lh_rwlock_read_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
+				 lh_grant *ret_grant)
 {
 	struct rwlock_object *object;
 	struct hold_record *record;
@@ -388,8 +388,8 @@ static __attribute__((noinline)) int write_anew(const lh_rwlock *rwlock, lh_leas
 	return write_slow(rwlock, lease, deadline, grant);
 }
 
-int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
-			 lh_grant *ret_grant)
+hot_path int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
+				  lh_grant *ret_grant)
 {
 	struct rwlock_object *object;
 	struct hold_record *record;
@@ -529,7 +529,7 @@ static int unlock_write(const lh_rwlock *rwlock, lh_lease *lease, struct hold_re
 	return 0;
 }
 
-int lh_rwlock_unlock(const lh_rwlock *rwlock, lh_lease *lease)
+hot_path int lh_rwlock_unlock(const lh_rwlock *rwlock, lh_lease *lease)
 {
 	struct rwlock_object *object;
 	struct hold_record *record;
