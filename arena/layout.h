@@ -359,10 +359,53 @@ struct value_slot {
 	uint64_t reserved[4];
 };
 
+// ---------------------------------------------------------------------------------------------
+// Named locks (src/keys.h says what the bits of these words mean): two placements. One is an array
+// of reader-writer locks whose data is the rest of struct key_entry; what it is to leases, reapers and
+// the inspector is that array. The other has struct key_table, buckets and blocks behind one another.
+#define KEY_INLINE_WORDS 11u
+#define KEY_BLOCK_WORDS 128u
+struct key_entry {
+	struct rwlock_object lock; /* word: its token never goes back, whoever has the entry */
+	shared_u64 state;          /* KEY_…: free, or whose; CASed by who takes it or gives it up,
+				    * and by those who find it out of use */
+	shared_u64 next;  /* KEY_LINK_…: the next entry of its bucket; stored by who drafts the
+			   * entry, CASed by those who take the next one, or this one, out */
+	shared_u64 users; /* bit b: a lease whose slot is b modulo 64 has referred to it. Set before
+			   * its record; reset by who drafts. Wrongly set: a look for nothing.
+			   * Wrongly clear: fatal, the entry is taken from one who refers to it */
+	shared_u64 hash;  /* of the key; like the rest written by who drafts the entry, before it
+			   * is linked */
+	shared_u32 size;  /* of the key in bytes */
+	shared_u32 block; /* + 1: which has the key; 0: it is in `bytes` */
+	shared_u64 bytes[KEY_INLINE_WORDS]; /* padded with zeroes */
+};
+struct key_bucket {
+	shared_u64 head; /* KEY_LINK_…: the first entry; CASed by who links an entry, or takes the
+			   * first one out */
+	shared_u64
+		floor; /* token and DIED of an rwlock's word: no lower than that of any entry that
+			   * was ever taken out of this bucket; raised by CAS before that */
+};
+struct key_block { /* of a key that is too long for its entry */
+	shared_u64
+		owner; /* KEY_BLOCK_…: the entry, and under which tenancy; free once that is over */
+	uint64_t pad[7];
+	shared_u64 bytes[KEY_BLOCK_WORDS];
+};
+struct key_table {
+	shared_u64 hand; /* counts entries that were looked at for one that can be taken: where to
+			  * look next */
+	uint64_t pad[7];
+};
+
 _Static_assert(sizeof(struct value_slot) == LAYOUT_LINE, "a value begins on a cache line");
 _Static_assert(sizeof(struct object_header) == LAYOUT_LINE, "a header takes one cache line");
 _Static_assert(sizeof(struct semaphore) == 2ul * LAYOUT_LINE, "owner words begin on a line");
 _Static_assert(sizeof(struct rwlock_object) == 3ul * LAYOUT_LINE, "an rwlock takes three lines");
+_Static_assert(sizeof(struct key_entry) == 5ul * LAYOUT_LINE, "an entry is an rwlock with data");
+_Static_assert(sizeof(struct key_table) == LAYOUT_LINE, "buckets begin on a line");
+_Static_assert(sizeof(struct key_block) % LAYOUT_LINE == 0, "blocks are lines");
 _Static_assert(sizeof(struct barrier_object) == LAYOUT_LINE, "places begin on a line");
 _Static_assert(sizeof(struct once_object) == LAYOUT_LINE, "slots begin on a line");
 _Static_assert(offsetof(struct barrier_object, kind) == offsetof(struct object_header, kind) &&

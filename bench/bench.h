@@ -47,6 +47,7 @@ struct subcommand {
 extern const struct subcommand barrier_subcommand;
 extern const struct subcommand cell_subcommand;
 extern const struct subcommand condvar_subcommand;
+extern const struct subcommand locks_subcommand;
 extern const struct subcommand mutex_subcommand;
 extern const struct subcommand once_subcommand;
 extern const struct subcommand rwlock_subcommand;

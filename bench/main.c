@@ -20,8 +20,9 @@
 #define CASES 32
 
 static const struct subcommand *const subcommands[] = {
-	&mutex_subcommand,   &rwlock_subcommand, &semaphore_subcommand, &barrier_subcommand,
-	&condvar_subcommand, &once_subcommand,   &watch_subcommand,     &cell_subcommand,
+	&mutex_subcommand,   &rwlock_subcommand,  &semaphore_subcommand,
+	&barrier_subcommand, &condvar_subcommand, &once_subcommand,
+	&watch_subcommand,   &cell_subcommand,    &locks_subcommand,
 };
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))

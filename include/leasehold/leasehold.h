@@ -18,6 +18,7 @@
 #include <leasehold/guard.h>
 #include <leasehold/inspect.h>
 #include <leasehold/lease.h>
+#include <leasehold/locks.h>
 #include <leasehold/mutex.h>
 #include <leasehold/once.h>
 #include <leasehold/rwlock.h>

@@ -12,7 +12,7 @@ complain() {
 }
 
 echo "-- files in docs/architecture.md"
-for file in arena/*.[ch] arena/sys/*.[ch] src/*.[ch]; do
+for file in arena/*.[ch] arena/sys/*.[ch] src/*.[ch] src/provider/*.[ch]; do
 	# A header is listed with its source: `arena/hold.c`, `.h`.
 	stem=${file%.[ch]}
 	grep -q "\`$stem\.[ch]\`" docs/architecture.md || complain "docs/architecture.md lacks $file"
@@ -29,7 +29,7 @@ functions=$(awk '
 	}
 	/atomic_(compare_)?exchange|atomic_fetch_|__atomic_|change\(arena|latch\(arena/ {
 		print name
-	}' arena/*.c src/*.c | sort -u)
+	}' arena/*.c src/*.c src/provider/*.c | sort -u)
 [ "$(wc -w <<<"$functions")" -gt 30 ] || complain "too few functions found: $functions"
 for function in $functions; do
 	grep -qw "$function" docs/protocol.md docs/protocol/*.md ||

@@ -29,7 +29,7 @@ jq -e '[.rows[] | select(.target)] | length > 0 and all(.[]; .target.verdict |
 	IN("met", "met (interval)", "unclear", "missed"))' "$work/json" || fail "the targets"
 
 echo "-- the other sub-commands"
-for subcommand in rwlock semaphore barrier condvar once watch cell; do
+for subcommand in rwlock semaphore barrier condvar once watch cell locks; do
 	"$bench" "$subcommand" --quick --seconds 2 --json >"$work/json" || fail "$subcommand"
 	jq -e --arg name "$subcommand" '.benchmark == $name and (.failed | not) and
 		all(.rows[]; .ratio.rounds > 0 and .ratio.median > 0)' "$work/json" ||

@@ -100,7 +100,8 @@ pid_t crash_fork(struct crash_scene *scene)
 
 void crash_open(struct crash_scene *scene)
 {
-	const struct lh_arena_options options = { .size = 4096,
+	const size_t space = scene->operation->space;
+	const struct lh_arena_options options = { .size = space ? space : 4096,
 						  .max_leases = CRASH_LEASES,
 						  .max_holds = CRASH_HOLDS };
 	const struct lh_mutex_options mutex = { .data_size = CRASH_DATA, .name = "scene" };

@@ -113,6 +113,7 @@ struct crash_operation {
 	bool not_quick; /* left out in the tier quick */
 	bool no_arena;  /* the victim is to create it: nothing is opened before */
 	bool thread;    /* the victim is a thread, which ends after its mark */
+	size_t space;   /* bytes of the user's in the arena; 0: 4096 */
 	// The backstop works as in life: for waiters behind a stopped one. They run beside the victim, so
 	// a point is where it is after so many instructions, whichever way it went.
 	bool impatient;

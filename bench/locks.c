@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// locks.c: lease-bench locks: a named lock of an arena against flock(2) on an open file, and what
+// the number of keys costs.
+#include "bench.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <leasehold/leasehold.h>
+
+#include "measure.h"
+#include "process.h"
+#include "report.h"
+#include "scratch.h"
+
+static void measure_pairs(struct run *run, const struct bench_case *self, double seconds);
+
+static const struct bench_case cases[] = {
+	{ "pair", "acquire and release of a key, uncontended", 1, measure_pairs },
+	{ 0 },
+};
+
+const struct subcommand locks_subcommand = {
+	.name = "locks",
+	.summary = "named locks against flock",
+	.cases = cases,
+};
+
+// TEN: of a table of ten keys; TEN_OF_MANY: of the same ten, in a table of KEYS; MANY: of all of
+// them, at random.
+enum { FLOCK, TEN, TEN_OF_MANY, MANY, COLUMNS };
+
+static const char *const names[COLUMNS] = { "flock", "10 keys", "10 of 100000 keys",
+					    "100000 keys" };
+
+enum { FEW = 10, KEYS = 100000, KEY_SIZE = 16 };
+
+// Where data and stack lie matters to so short a loop: see mutex.c.
+#define LAYOUTS 8
+#define LAYOUT_ROUNDS (MEASURE_ROUNDS / LAYOUTS)
+
+struct pairs {
+	const struct run *run;
+	const char *purpose;
+	double seconds;
+	struct random random;
+	size_t layout;
+	struct samples *samples;
+	char small[SCRATCH_NAME], large[SCRATCH_NAME];
+	lh_locks *few, *many;
+	char (*keys)[KEY_SIZE];
+	int file;
+};
+
+static void pair(struct pairs *pairs, lh_locks *locks, uint64_t number)
+{
+	lh_handle *handle;
+
+	if (lh_acquire(locks, pairs->keys[number], LH_FOREVER, NULL, &handle) ||
+	    lh_handle_release(handle))
+		process_die("%s", lh_error_detail());
+}
+
+static void loop(struct pairs *pairs, size_t column, uint64_t calls)
+{
+	switch (column) {
+	case FLOCK:
+		for (uint64_t i = 0; i < calls; i++) {
+			if (flock(pairs->file, LOCK_EX) || flock(pairs->file, LOCK_UN))
+				process_die("flock failed");
+		}
+		break;
+	case TEN:
+	case TEN_OF_MANY:
+		for (uint64_t i = 0; i < calls; i++)
+			pair(pairs, column == TEN ? pairs->few : pairs->many, i % FEW);
+		break;
+	default:
+		for (uint64_t i = 0; i < calls; i++)
+			pair(pairs, pairs->many, random_below(&pairs->random, KEYS));
+	}
+}
+
+static void set_up(struct pairs *pairs)
+{
+	char url[SCRATCH_NAME + 40], path[] = "/tmp/lease-bench-XXXXXX";
+
+	pairs->keys = malloc(sizeof(*pairs->keys) * KEYS);
+	pairs->file = mkstemp(path);
+	if (!pairs->keys || pairs->file < 0 || unlink(path))
+		process_die("no memory, or no file in /tmp");
+	for (unsigned i = 0; i < KEYS; i++)
+		snprintf(pairs->keys[i], KEY_SIZE, "key %u", i);
+	snprintf(url, sizeof(url), "shm://%s", pairs->small);
+	if (lh_locks_open(url, &pairs->few))
+		process_die("%s", lh_error_detail());
+	snprintf(url, sizeof(url), "shm://%s?size=64M", pairs->large);
+	if (lh_locks_open(url, &pairs->many))
+		process_die("%s", lh_error_detail());
+	for (unsigned i = 0; i < KEYS; i++)
+		pair(pairs, pairs->many, i);
+	for (unsigned i = 0; i < FEW; i++)
+		pair(pairs, pairs->few, i);
+}
+
+static void measure_layout(void *context)
+{
+	struct pairs *pairs = context;
+	void *shift = __builtin_alloca(1 + random_below(&pairs->random, 4096));
+	const uint64_t calls = pairs->run->quick ? 500 : 5000;
+
+	__asm__ volatile("" : : "r"(shift) : "memory");
+	set_up(pairs);
+	struct rounds rounds = rounds_begin(pairs->run, pairs->purpose, COLUMNS, pairs->seconds);
+	while (rounds_next(&rounds) && rounds.round < LAYOUT_ROUNDS) {
+		for (size_t i = 0; i < COLUMNS; i++) {
+			const size_t column = rounds.order[i];
+			const uint64_t start = measure_now();
+
+			loop(pairs, column, calls);
+			samples_set(pairs->samples, pairs->layout * LAYOUT_ROUNDS + rounds.round,
+				    column, (double)(measure_now() - start) / (double)calls);
+		}
+	}
+}
+
+static void measure_pairs(struct run *run, const struct bench_case *self, double seconds)
+{
+	static const struct {
+		size_t peer, reference;
+		double most;
+	} rows[] = {
+		{ TEN, FLOCK, 0.5 },
+		{ TEN_OF_MANY, TEN, 1.1 },
+		{ MANY, TEN, 1.1 },
+	};
+	struct pairs pairs = { .run = run,
+			       .purpose = self->name,
+			       .seconds = seconds / LAYOUTS,
+			       .random = random_stream(run->seed, self->name) };
+
+	pairs.samples = samples_create(COLUMNS);
+	for (pairs.layout = 0; pairs.layout < LAYOUTS; pairs.layout++) {
+		scratch_name(pairs.small);
+		scratch_name(pairs.large);
+		process_run(measure_layout, &pairs);
+		(void)random_next(&pairs.random);
+		scratch_unlink(pairs.small);
+		scratch_unlink(pairs.large);
+	}
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct comparison comparison = {
+			.case_name = self->name,
+			.what = "acquire and release",
+			.peer = names[rows[i].peer],
+			.reference = names[rows[i].reference],
+			.unit = "ns",
+			.group = LAYOUT_ROUNDS,
+			.target = { TARGET_RATIO_AT_MOST, rows[i].most },
+		};
+
+		report_compare(run->report, &comparison, pairs.samples, rows[i].peer,
+			       rows[i].reference);
+	}
+	samples_destroy(pairs.samples);
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef LEASEHOLD_LOCKS_H
+#define LEASEHOLD_LOCKS_H
+
+/*
+ * Named locks: a lock by key, and by URL where it is kept.
+ *
+ * Nothing is declared or placed beforehand: a key of any bytes is a lock as soon as somebody acquires
+ * it. What was acquired is a handle, good until it is released, lost with its holder's end, or
+ * expired; a handle may be used by any thread, by one at a time. The TTL of a handle is renewed by
+ * the library's own thread unless the caller sets one; so by default a lock is lost only by the
+ * process's end, or if it is stopped for longer than 30 s.
+ *
+ * Loss is told by lh_handle_valid, by a callback and by a descriptor; each handle has a token that
+ * is higher than any before it for the same key (grant.h: resources elsewhere want it). After a
+ * holder was lost, handles of that key say LH_GRANT_OWNER_DIED until one of them declares what the
+ * lock protects consistent.
+ *
+ * Providers, by the URL's scheme:
+ *
+ *   shm://name[?size=BYTES&leases=COUNT&mode=OCTAL]
+ *	   An arena (arena.h) on this host, made if there is none: of 4 MiB (size may end in K, M or G),
+ *	   1024 leases and mode 0600, unless said otherwise. name is an arena's: POSIX shared memory,
+ *	   or a path on tmpfs. Three quarters of its space are for keys, some 400 bytes for each that
+ *	   is in use; a key that nobody holds or waits for gives its room to others. Exclusive and
+ *	   shared locks, fencing tokens, TTLs; the end of the holder's process releases. Writers come
+ *	   before readers, but who was passed over for a millisecond is next. A handle is a lease of
+ *	   the process, and up to eight are kept for the next to acquire; waits of several handles
+ *	   for each other are not detected as a deadlock: take several keys by lh_acquire_all. Once
+ *	   the arena was unlinked nothing more is acquired, but for a tenth of a second.
+ *
+ * Example: one of many processes does the work.
+ *
+ *	#include <errno.h>
+ *	#include <leasehold/locks.h>
+ *
+ *	int once_at_a_time(const char *job, int (*work)(uint64_t token))
+ *	{
+ *		lh_locks *locks;
+ *		lh_handle *handle;
+ *		int result, error = lh_locks_open("shm://jobs", &locks);
+ *
+ *		if (error)
+ *			return error;
+ *		result = lh_acquire(locks, job, LH_NOW, NULL, &handle);
+ *		if (!result) {
+ *			result = work(lh_handle_token(handle));
+ *			if (!result)
+ *				lh_handle_consistent(handle);
+ *			error = lh_handle_release(handle);
+ *		}
+ *		lh_locks_close(locks);
+ *		return result ? result : error;
+ *	}
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <leasehold/api.h>
+#include <leasehold/cancel.h>
+#include <leasehold/grant.h>
+#include <leasehold/lease.h>
+#include <leasehold/time.h>
+
+LH_BEGIN_DECLS
+
+typedef struct lh_locks lh_locks;
+typedef struct lh_handle lh_handle;
+
+#define LH_KEY_MAX 1024u /* bytes of a key */
+
+enum lh_mode { LH_EXCLUSIVE, LH_SHARED };
+
+/* What a provider can do. */
+enum {
+	LH_CAP_SHARED = 1,         /* LH_SHARED */
+	LH_CAP_FENCING = 4,        /* tokens */
+	LH_CAP_TTL = 8,            /* a handle that is not renewed is lost */
+	LH_CAP_DEATH_RELEASES = 64 /* the end of the holder's process releases at once */
+};
+
+/* lh_acquire_options.flags, beside LH_LEASE_AUTO_RENEW and LH_LEASE_KILL_ON_EXPIRY */
+enum { LH_ACQUIRE_IN_ORDER = 16 }; /* lh_acquire_all: the caller's order, not the canonical one */
+
+struct lh_acquire_options {
+	enum lh_mode mode;
+	uint64_t ttl_ns;           /* from the grant on; 0: 30 s, renewed by the library */
+	unsigned flags;            /* LH_LEASE_AUTO_RENEW: an explicit TTL is renewed, too;
+			  * LH_LEASE_KILL_ON_EXPIRY: as lease.h says; LH_ACQUIRE_IN_ORDER */
+	uint64_t renew_every_ns;   /* where it is renewed; 0: a third of the TTL */
+	uint32_t max_renewals;     /* where it is renewed; 0: no limit */
+	uint32_t reserved_holders; /* 0 */
+	const char *label;         /* at most 31 bytes, copied, for the inspector; NULL: none */
+	lh_cancel *cancel;         /* ends the wait; NULL: none */
+	void (*on_loss)(void *context); /* called once when the handle is lost: lh_lease_on_loss */
+	void *context;
+	uint64_t reserved[4]; /* 0 */
+};
+
+LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_acquire_options) == 104,
+		 "lh_acquire_options is part of the ABI");
+
+/*
+ * Opens a set of named locks. It may be used by all threads, and by forked children, who acquire
+ * handles of their own; those of the parent are lost to them.
+ * Errors:
+ *   -EINVAL   no URL, or not understood
+ *   -ENOTSUP  no such provider
+ *   -ENOMEM   no memory
+ *   shm: those of lh_arena_open, and -ENOSPC: the arena has no room for a table of keys
+ * Crash: the arena and its table are there, whole, or not.
+ * Signal: unsafe.
+ */
+LH_API int lh_locks_open(const char *url, lh_locks **ret_locks);
+
+/*
+ * Closes it; NULL does nothing.
+ * Errors: -EBUSY: handles are out.
+ * Crash: as any end of the process.
+ * Signal: unsafe.
+ */
+LH_API int lh_locks_close(lh_locks *locks);
+
+/* LH_CAP_… of its provider; 0 for NULL. Signal: safe. */
+LH_API unsigned lh_locks_capabilities(const lh_locks *locks);
+
+/*
+ * Acquires the lock of a key: 0 means held. Waits until deadline (time.h), for others of this process
+ * as for those of any. The TTL begins with the grant. lh_acquire takes the bytes of a string
+ * without its NUL; the empty key is a key.
+ * Errors; nothing is held then:
+ *   -EBUSY      deadline is LH_NOW, and somebody else is in the way
+ *   -ETIMEDOUT  the deadline passed
+ *   -ECANCELED  options->cancel was fired, before this call or during it
+ *   -ESTALE     the lease of the wait was lost (the process was stopped for longer than the TTL), or
+ *               the arena was unlinked
+ *   -ENOLCK     no lease is left, or a lease has no more holds
+ *   -ENOSPC     the provider has no room for another key: each that it has is in use
+ *   -EMSGSIZE   the key is longer than LH_KEY_MAX
+ *   -ENOTSUP    what the options want is none of the provider's capabilities
+ *   -EOVERFLOW  the tokens of the key are used up
+ *   -EINVAL     NULL; reserved not 0; unknown mode or flag; renew_every_ns not below the TTL; an
+ *               explicit TTL with renewal fields but without LH_LEASE_AUTO_RENEW; label too long
+ *   -ENOMEM, -EAGAIN   no memory; the library's thread cannot be started
+ *   -EBADMSG    what the provider keeps is damaged
+ * Order: acquire; it pairs with the release before it, and what a lost holder wrote up to its end is
+ * visible as well.
+ * Crash: a caller that dies before the grant leaves nothing and strands nobody; after it, it is a
+ * lost holder.
+ * Signal: unsafe.
+ */
+LH_API LH_NODISCARD int lh_acquire(lh_locks *locks, const char *key, lh_deadline deadline,
+				   const struct lh_acquire_options *options,
+				   lh_handle **ret_handle);
+LH_API LH_NODISCARD int lh_acquire_key(lh_locks *locks, const void *key, size_t key_size,
+				       lh_deadline deadline,
+				       const struct lh_acquire_options *options,
+				       lh_handle **ret_handle);
+
+/*
+ * Acquires several keys under one handle, all or nothing, by one deadline: in the order of their
+ * bytes, so that two such calls never wait for each other, or with LH_ACQUIRE_IN_ORDER in the
+ * caller's. They are released in reverse, and lost together. shm: they are holds of one lease, so
+ * no more than the arena's max_holds.
+ * Errors, order, crash: as lh_acquire; -EINVAL also: no keys, or the same key twice. On any error
+ * none of them is held.
+ * Signal: unsafe.
+ */
+LH_API LH_NODISCARD int lh_acquire_all(lh_locks *locks, const char *const keys[], size_t count,
+				       lh_deadline deadline,
+				       const struct lh_acquire_options *options,
+				       lh_handle **ret_handle);
+
+/*
+ * Makes the handle good for at least ttl_ns from now; it never shortens, and never revives.
+ * Errors: -ESTALE: lost; -EINVAL: NULL, or a TTL of 0 or beyond 34 years of uptime.
+ * Crash: extended or not.
+ * Signal: unsafe.
+ */
+LH_API int lh_handle_extend(lh_handle *handle, uint64_t ttl_ns);
+
+/*
+ * Whether the handle is not lost, and the time that is left of its TTL; false and 0 once it is lost,
+ * from the moment of its expiry on, and for NULL. Both may be asked by any thread until the release.
+ * Signal: safe.
+ */
+LH_API bool lh_handle_valid(const lh_handle *handle);
+LH_API uint64_t lh_handle_remaining(const lh_handle *handle);
+
+/*
+ * The fencing token of the grant: of exclusive ones of a key strictly rising, also over crashes; a
+ * shared one has the last exclusive one's. Of several keys that of the last in the caller's list. 0
+ * without LH_CAP_FENCING, and for NULL.
+ * Signal: safe.
+ */
+LH_API uint64_t lh_handle_token(const lh_handle *handle);
+
+/*
+ * LH_GRANT_OWNER_DIED if, at the grant, a holder of the key (of several: of any) had been lost and
+ * nobody had declared it consistent since. A provider that has forgotten which key it was, as it had
+ * to make room, says it of others rather than of none. 0 for NULL.
+ * Signal: safe.
+ */
+LH_API unsigned lh_handle_flags(const lh_handle *handle);
+
+/*
+ * Declares what the keys of the handle protect consistent: later grants do not tell the loss any
+ * more. Does nothing if there is none to tell.
+ * Errors: -EPERM: a shared handle; -ESTALE: lost; -EINVAL: NULL; -EBADMSG.
+ * Order: what was written before is visible to all who are not told any more (release).
+ * Crash: the next grant tells the loss, for the caller died holding.
+ * Signal: unsafe.
+ */
+LH_API int lh_handle_consistent(lh_handle *handle);
+
+/*
+ * A descriptor that becomes readable once the handle is lost; it is the handle's: lh_lease_loss_fd.
+ * Returns the descriptor, or its errors; -EINVAL: NULL.
+ * Signal: unsafe.
+ */
+LH_API int lh_handle_loss_fd(lh_handle *handle);
+
+/*
+ * Releases and frees the handle; NULL does nothing. When it returns, on_loss is not running and never
+ * will.
+ * Errors:
+ *   -ESTALE   it had been lost; freed all the same, and whoever holds the lock now is left alone
+ *   -EDEADLK  called in its own on_loss callback; not freed
+ *   -EBADMSG  what the provider keeps is damaged; freed
+ * Order: release.
+ * Crash: held by the dead, or free with the waiters woken by whoever clears up behind the dead.
+ * Signal: unsafe.
+ */
+LH_API int lh_handle_release(lh_handle *handle);
+
+/*
+ * Acquires, runs body, releases. Returns lh_acquire's error; else -ESTALE if the lock was lost while
+ * body ran; else body's result.
+ * Signal: unsafe.
+ */
+LH_API int lh_with(lh_locks *locks, const char *key, lh_deadline deadline,
+		   const struct lh_acquire_options *options,
+		   int (*body)(lh_handle *handle, void *context), void *context);
+
+/*
+ * Writes one key that no other list of parts gives into buffer, with a NUL behind it ("1:a,2:bc,").
+ * Returns its size without the NUL; -EMSGSIZE: it does not fit; -EINVAL: NULL.
+ * Signal: unsafe.
+ */
+LH_API ssize_t lh_key_join(void *buffer, size_t capacity, const char *const parts[], size_t count);
+
+LH_END_DECLS
+
+#endif

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Named locks: what is the same whatever the engine.
+#include "src/provider.h"
+
+#include "arena/error.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct provider *const providers[] = { &provider_shm };
+
+#define PROVIDERS (sizeof(providers) / sizeof(providers[0]))
+
+// ---------------------------------------------------------------------------------------------
+// Opening
+
+int lh_locks_open(const char *url, lh_locks **ret_locks)
+{
+	const char *end = url ? strstr(url, "://") : NULL;
+
+	if (!url || !ret_locks)
+		return error_detail(-EINVAL, "url or ret_locks is NULL");
+	if (!end)
+		return error_detail(-EINVAL, "\"%.100s\" is no URL: it has no \"://\"", url);
+	for (size_t i = 0; i < PROVIDERS; i++) {
+		const struct provider *provider = providers[i];
+		struct lh_locks *locks;
+		int error;
+
+		if (strlen(provider->scheme) != (size_t)(end - url) ||
+		    memcmp(provider->scheme, url, (size_t)(end - url)) != 0)
+			continue;
+		error = provider->open(end + 3, &locks);
+		if (error)
+			return error;
+		locks->provider = provider;
+		atomic_init(&locks->handles, 0);
+		*ret_locks = locks;
+		return 0;
+	}
+	return error_detail(-ENOTSUP, "no provider of named locks is called \"%.*s\"",
+			    (int)(end - url < 40 ? end - url : 40), url);
+}
+
+int lh_locks_close(lh_locks *locks)
+{
+	uint64_t handles;
+
+	if (!locks)
+		return 0;
+	handles = atomic_load(&locks->handles);
+	if (handles)
+		return error_detail(-EBUSY, "%llu handles are out", (unsigned long long)handles);
+	return locks->provider->close(locks);
+}
+
+unsigned lh_locks_capabilities(const lh_locks *locks)
+{
+	return locks ? locks->provider->capabilities : 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Acquiring
+
+static int check_options(const lh_locks *locks, const struct lh_acquire_options *options,
+			 unsigned known)
+{
+	for (size_t i = 0; i < 4; i++) {
+		if (options->reserved[i] || options->reserved_holders)
+			return error_detail(-EINVAL, "acquire options: reserved is not 0");
+	}
+	if (options->flags & ~known)
+		return error_detail(-EINVAL, "acquire options: unknown flags 0x%x",
+				    options->flags & ~known);
+	if (options->mode != LH_EXCLUSIVE && options->mode != LH_SHARED)
+		return error_detail(-EINVAL, "acquire options: unknown mode %u",
+				    (unsigned)options->mode);
+	if (options->mode == LH_SHARED && !(lh_locks_capabilities(locks) & LH_CAP_SHARED))
+		return error_detail(-ENOTSUP, "%s has no shared locks", locks->provider->scheme);
+	if ((options->ttl_ns || (options->flags & LH_LEASE_KILL_ON_EXPIRY)) &&
+	    !(lh_locks_capabilities(locks) & LH_CAP_TTL))
+		return error_detail(-ENOTSUP, "%s has no TTL", locks->provider->scheme);
+	if (options->ttl_ns && !(options->flags & LH_LEASE_AUTO_RENEW) &&
+	    (options->renew_every_ns || options->max_renewals))
+		return error_detail(-EINVAL,
+				    "acquire options: an explicit TTL is renewed only with "
+				    "LH_LEASE_AUTO_RENEW");
+	if (options->renew_every_ns >= (options->ttl_ns ? options->ttl_ns : LH_SEC(30)))
+		return error_detail(-EINVAL,
+				    "acquire options: renew_every_ns is not below the TTL");
+	return 0;
+}
+
+// Notes what the failure was about, if nobody below has said more.
+static void explain(const struct provider_key *key)
+{
+	char name[48];
+	size_t length = 0;
+
+	if (lh_error_detail()[0])
+		return;
+	for (; length < key->size && length + 1 < sizeof(name); length++) {
+		const char byte = ((const char *)key->bytes)[length];
+
+		name[length] = byte >= ' ' && byte <= '~' ? byte : '?';
+	}
+	name[length] = '\0';
+	error_note("key \"%s\"%s", name, length < key->size ? "…" : "");
+}
+
+static int acquire(lh_locks *locks, const struct provider_request *request, lh_handle **ret_handle)
+{
+	struct lh_handle *handle;
+	int error;
+
+	error_note_nothing();
+	error = locks->provider->acquire(locks, request, &handle);
+	if (error) {
+		explain(&request->keys[0]);
+		return error;
+	}
+	handle->locks = locks;
+	atomic_fetch_add_explicit(&locks->handles, 1, memory_order_relaxed);
+	*ret_handle = handle;
+	return 0;
+}
+
+static const struct lh_acquire_options defaults;
+
+int lh_acquire_key(lh_locks *locks, const void *key, size_t key_size, lh_deadline deadline,
+		   const struct lh_acquire_options *options, lh_handle **ret_handle)
+{
+	const struct provider_key wanted = { key, key_size, 0 };
+	const struct provider_request request = { .keys = &wanted,
+						  .count = 1,
+						  .deadline = deadline,
+						  .options = options ? options : &defaults };
+	int error;
+
+	if (!locks || !ret_handle || (!key && key_size))
+		return error_detail(-EINVAL, "locks, key or ret_handle is NULL");
+	if (key_size > LH_KEY_MAX)
+		return error_detail(-EMSGSIZE, "a key of %zu bytes: at most %u", key_size,
+				    LH_KEY_MAX);
+	error = check_options(locks, request.options,
+			      LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY);
+	return error ? error : acquire(locks, &request, ret_handle);
+}
+
+int lh_acquire(lh_locks *locks, const char *key, lh_deadline deadline,
+	       const struct lh_acquire_options *options, lh_handle **ret_handle)
+{
+	if (!key)
+		return error_detail(-EINVAL, "key is NULL");
+	return lh_acquire_key(locks, key, strlen(key), deadline, options, ret_handle);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Several keys
+
+static int by_bytes(const void *left, const void *right)
+{
+	const struct provider_key *one = left, *other = right;
+	const int order = memcmp(one->bytes, other->bytes,
+				 one->size < other->size ? one->size : other->size);
+
+	return order ? order : (one->size > other->size) - (one->size < other->size);
+}
+
+static int by_place(const void *left, const void *right)
+{
+	const struct provider_key *one = left, *other = right;
+
+	return (one->place > other->place) - (one->place < other->place);
+}
+
+// All processes that use the canonical order take any two keys in the same one.
+static int arrange(const char *const keys[], size_t count, bool in_order,
+		   struct provider_key *wanted)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!keys[i])
+			return error_detail(-EINVAL, "key %zu is NULL", i);
+		wanted[i] = (struct provider_key){ keys[i], strlen(keys[i]), i };
+		if (wanted[i].size > LH_KEY_MAX)
+			return error_detail(-EMSGSIZE, "a key of %zu bytes: at most %u",
+					    wanted[i].size, LH_KEY_MAX);
+	}
+	qsort(wanted, count, sizeof(*wanted), by_bytes);
+	for (size_t i = 1; i < count; i++) {
+		if (by_bytes(&wanted[i - 1], &wanted[i]) == 0)
+			return error_detail(-EINVAL, "twice the same key: \"%.100s\"",
+					    (const char *)wanted[i].bytes);
+	}
+	if (in_order)
+		qsort(wanted, count, sizeof(*wanted), by_place);
+	return 0;
+}
+
+int lh_acquire_all(lh_locks *locks, const char *const keys[], size_t count, lh_deadline deadline,
+		   const struct lh_acquire_options *options, lh_handle **ret_handle)
+{
+	struct provider_request request = { .count = count,
+					    .deadline = deadline,
+					    .options = options ? options : &defaults };
+	struct provider_key *wanted;
+	int error;
+
+	if (!locks || !ret_handle || !keys || !count)
+		return error_detail(-EINVAL, "locks, keys or ret_handle is NULL, or no keys");
+	error = check_options(locks, request.options,
+			      LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY | LH_ACQUIRE_IN_ORDER);
+	if (error)
+		return error;
+	wanted = calloc(count, sizeof(*wanted));
+	if (!wanted)
+		return error_detail(-ENOMEM, "no memory");
+	request.keys = wanted;
+	error = arrange(keys, count, request.options->flags & LH_ACQUIRE_IN_ORDER, wanted);
+	if (!error)
+		error = acquire(locks, &request, ret_handle);
+	free(wanted);
+	return error;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Handles
+
+int lh_handle_extend(lh_handle *handle, uint64_t ttl_ns)
+{
+	if (!handle || !ttl_ns)
+		return error_detail(-EINVAL, "handle is NULL, or the TTL 0");
+	return handle->locks->provider->extend(handle, ttl_ns);
+}
+
+uint64_t lh_handle_remaining(const lh_handle *handle)
+{
+	return handle ? handle->locks->provider->remaining(handle) : 0;
+}
+
+bool lh_handle_valid(const lh_handle *handle)
+{
+	return lh_handle_remaining(handle) != 0;
+}
+
+uint64_t lh_handle_token(const lh_handle *handle)
+{
+	return handle ? handle->locks->provider->token(handle) : 0;
+}
+
+unsigned lh_handle_flags(const lh_handle *handle)
+{
+	return handle ? handle->locks->provider->flags(handle) : 0;
+}
+
+int lh_handle_consistent(lh_handle *handle)
+{
+	return handle ? handle->locks->provider->consistent(handle) : -EINVAL;
+}
+
+int lh_handle_loss_fd(lh_handle *handle)
+{
+	return handle ? handle->locks->provider->loss_fd(handle) : -EINVAL;
+}
+
+int lh_handle_release(lh_handle *handle)
+{
+	struct lh_locks *locks;
+	int error;
+
+	if (!handle)
+		return 0;
+	locks = handle->locks;
+	error = locks->provider->release(handle);
+	if (error != -EDEADLK)
+		atomic_fetch_sub_explicit(&locks->handles, 1, memory_order_release);
+	return error;
+}
+
+int lh_with(lh_locks *locks, const char *key, lh_deadline deadline,
+	    const struct lh_acquire_options *options, int (*body)(lh_handle *handle, void *context),
+	    void *context)
+{
+	lh_handle *handle = NULL;
+	int result, error;
+	bool lost;
+
+	if (!body)
+		return error_detail(-EINVAL, "body is NULL");
+	error = lh_acquire(locks, key, deadline, options, &handle);
+	if (error)
+		return error;
+	result = body(handle, context);
+	lost = !lh_handle_valid(handle); // an expiry that nobody has noticed yet
+	error = lh_handle_release(handle);
+	return lost ? -ESTALE : error ? error : result;
+}
+
+// ---------------------------------------------------------------------------------------------
+
+ssize_t lh_key_join(void *buffer, size_t capacity, const char *const parts[], size_t count)
+{
+	char *to = buffer;
+	size_t size = 0;
+
+	if ((!buffer && capacity) || (!parts && count))
+		return error_detail(-EINVAL, "buffer or parts is NULL");
+	// Netstrings (Bernstein, 1997): "3:abc,". Where a part ends follows from what precedes it.
+	for (size_t i = 0; i < count; i++) {
+		char length[24];
+		size_t digits, bytes;
+
+		if (!parts[i])
+			return error_detail(-EINVAL, "part %zu is NULL", i);
+		bytes = strlen(parts[i]);
+		digits = (size_t)snprintf(length, sizeof(length), "%zu:", bytes);
+		if (bytes >= capacity || capacity - size <= digits + bytes + 1)
+			return error_detail(-EMSGSIZE, "the key does not fit into %zu bytes",
+					    capacity);
+		memcpy(to + size, length, digits);
+		memcpy(to + size + digits, parts[i], bytes);
+		size += digits + bytes;
+		to[size++] = ',';
+	}
+	if (size >= capacity)
+		return error_detail(-EMSGSIZE, "the key does not fit into %zu bytes", capacity);
+	to[size] = '\0';
+	return (ssize_t)size;
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// provider.h: what an engine of named locks must be able to do. src/locks.c is what is the same for
+// all; each provider is a const table, listed there.
+#ifndef SRC_PROVIDER_H
+#define SRC_PROVIDER_H
+
+#include <leasehold/locks.h>
+
+#include <stdatomic.h>
+
+// Begins a provider's own struct of an opened URL.
+struct lh_locks {
+	const struct provider *provider;
+	_Atomic uint64_t handles; // that are out
+};
+
+// Begins a provider's own struct of what one call acquired.
+struct lh_handle {
+	struct lh_locks *locks;
+};
+
+struct provider_key {
+	const void *bytes; // any; may be NULL if size is 0
+	size_t size;       // at most LH_KEY_MAX
+	size_t place;      // in the caller's list
+};
+
+struct provider_request {
+	const struct provider_key *keys; // in the order in which they are to be acquired
+	size_t count;                    // at least 1
+	lh_deadline deadline;
+	const struct lh_acquire_options
+		*options; // checked; modes and flags are within the capabilities
+};
+
+struct provider {
+	const char *scheme; // before "://"
+	unsigned capabilities;
+	// `rest` is what follows "://". *ret_locks: its `provider` and `handles` are written by the
+	// caller.
+	int (*open)(const char *rest, struct lh_locks **ret_locks);
+	// No handle is out. 0: freed.
+	int (*close)(struct lh_locks *locks);
+	// All or nothing. *ret_handle: its `locks` is written by the caller.
+	int (*acquire)(struct lh_locks *locks, const struct provider_request *request,
+		       struct lh_handle **ret_handle);
+	int (*extend)(struct lh_handle *handle, uint64_t ttl_ns);
+	uint64_t (*remaining)(const struct lh_handle *handle);
+	uint64_t (*token)(const struct lh_handle *handle);
+	unsigned (*flags)(const struct lh_handle *handle);
+	int (*consistent)(struct lh_handle *handle);
+	int (*loss_fd)(struct lh_handle *handle);
+	// 0 or -ESTALE: freed. Else it is not.
+	int (*release)(struct lh_handle *handle);
+};
+
+extern const struct provider provider_shm; // src/provider/shm.c
+
+#endif

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/provider/keys.h"
+
+#include "arena/error.h"
+
+#include <leasehold/locks.h>
+
+#define ENTRIES_NAME "named locks"
+#define TABLE_NAME "named locks: table"
+#define KEYS_LEAST 16u
+#define ENTRIES_PER_BLOCK 16u
+
+_Static_assert(LH_KEY_MAX <= KEY_BLOCK_WORDS * sizeof(uint64_t), "a key fits into a block");
+
+// ---------------------------------------------------------------------------------------------
+// Placing
+
+// Three quarters of the user's space, so that there is room for a user's own things.
+static uint32_t entries_for(const struct lh_arena *arena)
+{
+	const uint64_t space = (arena->user_end - arena->user_offset) / 4 * 3;
+	const uint64_t each = sizeof(struct key_entry) + sizeof(struct key_bucket) +
+			      sizeof(struct key_block) / ENTRIES_PER_BLOCK;
+	const uint64_t count = space / each;
+
+	return count > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)count;
+}
+
+static void prepare_entries(void *bytes, const struct placement *placement)
+{
+	struct key_entry *entries = bytes;
+
+	for (uint32_t i = 0; i < placement->count; i++) {
+		primitive_prepare_header(&entries[i].lock.header, placement);
+		entries[i].lock.header.index = i;
+	}
+}
+
+static int place(struct lh_arena *arena, const struct placement *wanted,
+		 void (*prepare)(void *bytes, const struct placement *placement),
+		 uint64_t *ret_offset)
+{
+	const int error = placement_at(arena, wanted, prepare, ret_offset, NULL);
+
+	if (error == -ENOSPC || error == -EEXIST)
+		return error_detail(error, "no room in the arena for a table of named locks");
+	return error;
+}
+
+int keys_open(struct lh_arena *arena, struct keys *ret_keys)
+{
+	struct keys keys = { .arena = arena, .entry_count = entries_for(arena) };
+	const uint64_t buckets = primitive_lines(keys.entry_count * sizeof(struct key_bucket));
+	struct placement entries = { .offset = LH_ANYWHERE,
+				     .size = keys.entry_count * sizeof(struct key_entry),
+				     .data_size = sizeof(struct key_entry) -
+						  sizeof(struct rwlock_object),
+				     .kind = LH_KIND_RWLOCK,
+				     .count = keys.entry_count,
+				     .name = ENTRIES_NAME };
+	struct placement table = { .offset = LH_ANYWHERE,
+				   .kind = LH_KIND_REGION,
+				   .name = TABLE_NAME };
+	uint64_t offset;
+	int error;
+
+	if (keys.entry_count < KEYS_LEAST)
+		return error_detail(-ENOSPC, "the arena is too small for named locks");
+	keys.block_count = (keys.entry_count + ENTRIES_PER_BLOCK - 1) / ENTRIES_PER_BLOCK;
+	table.size = sizeof(struct key_table) + buckets +
+		     keys.block_count * sizeof(struct key_block);
+	error = place(arena, &entries, prepare_entries, &offset);
+	if (error)
+		return error;
+	keys.entries = (struct key_entry *)(arena->base + offset);
+	error = place(arena, &table, NULL, &offset);
+	if (error)
+		return error;
+	keys.table = (struct key_table *)(arena->base + offset);
+	keys.buckets = (struct key_bucket *)(keys.table + 1);
+	keys.blocks = (struct key_block *)((uint8_t *)keys.buckets + buckets);
+	*ret_keys = keys;
+	return 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Keys
+
+// FNV-1a, and its bits mixed by the finaliser of MurmurHash3. All processes have to agree on it.
+static uint64_t hash_of(const uint8_t *bytes, size_t size)
+{
+	uint64_t hash = 14695981039346656037u ^ size;
+
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ bytes[i]) * 1099511628211u;
+	hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdu;
+	hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53u;
+	return hash ^ hash >> 33;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Beginning one
+
+static uint64_t user_bit(const struct lh_lease *lease)
+{
+	return UINT64_C(1) << lease->index % 64;
+}
+
+// The record by which the lease refers to the entry. NULL: it has max_holds.
+static struct hold_record *record_entry(const struct keys *keys, struct lh_lease *lease,
+					struct key_entry *entry)
+{
+	const uint64_t word = rwlock_record(keys_granule(keys, entry), LH_HOLD_INTENT, 1);
+
+	// Before the record: who looks for records looks for bits first.
+	if (!(atomic_load_explicit(&entry->users, memory_order_relaxed) & user_bit(lease)))
+		atomic_fetch_or(&entry->users, user_bit(lease));
+	return hold_insert(lease, word);
+}
+
+// An entry taken for a new tenancy, which is not linked yet.
+struct draft {
+	struct key_entry *entry;
+	struct hold_record *record;
+	uint64_t tenancy; // USED, no tries
+};
+
+// FREE → USED, under a record. -EAGAIN: another was faster.
+static int take_entry(const struct keys *keys, struct lh_lease *lease, struct key_entry *entry,
+		      struct draft *ret_draft)
+{
+	uint64_t state = atomic_load(&entry->state);
+	struct hold_record *record;
+
+	if (key_phase(state) != KEY_FREE)
+		return -EAGAIN;
+	record = record_entry(keys, lease, entry);
+	if (!record)
+		return error_detail(-ENOLCK, "the lease has %u holds", keys->arena->max_holds);
+	*ret_draft = (struct draft){ entry, record,
+				     key_state(KEY_USED, (state + 1) & KEY_TENANCY_MASK) };
+	// A crash before: a record of the dead; after: an entry of nobody's, that is not linked.
+	if (atomic_compare_exchange_strong(&entry->state, &state, ret_draft->tenancy))
+		return 0;
+	hold_clear(record);
+	return -EAGAIN;
+}
+
+// Looks at each entry once, and at those that tell of damage only if there is no other.
+static int draft_entry(const struct keys *keys, struct lh_lease *lease, struct draft *ret_draft)
+{
+	for (int pass = 0; pass < 2; pass++) {
+		for (uint32_t i = 0; i < keys->entry_count; i++) {
+			const uint64_t hand = atomic_fetch_add(&keys->table->hand, 1);
+			struct key_entry *entry = &keys->entries[hand % keys->entry_count];
+			int error;
+
+			if (!keys_retire(keys, entry, pass))
+				continue;
+			error = take_entry(keys, lease, entry, ret_draft);
+			if (error != -EAGAIN)
+				return error;
+		}
+	}
+	return error_detail(-ENOSPC, "all %u keys of the arena are in use", keys->entry_count);
+}
+
+// Not linked: nobody else refers to it.
+static void give_up(const struct draft *draft)
+{
+	uint64_t state = atomic_load(&draft->entry->state);
+
+	// USED or RETIRING → FREE. A crash before: an entry of nobody's.
+	while (!atomic_compare_exchange_weak(&draft->entry->state, &state,
+					     key_state(KEY_FREE, draft->tenancy)))
+		;
+	hold_clear(draft->record);
+}
+
+// The entry whose block it is; NULL: the block is free.
+static struct key_entry *block_user(const struct keys *keys, uint64_t owner)
+{
+	const uint32_t number = (uint32_t)owner;
+	struct key_entry *entry;
+	uint64_t state;
+
+	if (!number || number > keys->entry_count)
+		return NULL;
+	entry = &keys->entries[number - 1];
+	state = atomic_load(&entry->state);
+	return key_phase(state) != KEY_FREE && (state & KEY_TENANCY_MASK) == owner >> 32 ? entry
+											 : NULL;
+}
+
+// A block for the draft's key: *ret_block is its number + 1.
+static int take_block(const struct keys *keys, const struct draft *draft, uint32_t *ret_block)
+{
+	const uint32_t index = keys_index(keys, draft->entry);
+	const uint64_t own = (draft->tenancy & KEY_TENANCY_MASK) << 32 | (index + 1);
+
+	for (int pass = 0; pass < 3; pass++) {
+		for (uint32_t i = 0; i < keys->block_count; i++) {
+			const uint32_t at = (index / ENTRIES_PER_BLOCK + i) % keys->block_count;
+			uint64_t owner = atomic_load(&keys->blocks[at].owner);
+			struct key_entry *user = block_user(keys, owner);
+
+			if (user && (!pass || !keys_retire(keys, user, pass == 2)))
+				continue;
+			// A tenancy that is over, or none → ours. A crash after it: ours is over.
+			if (atomic_compare_exchange_strong(&keys->blocks[at].owner, &owner, own)) {
+				*ret_block = at + 1;
+				return 0;
+			}
+		}
+	}
+	return error_detail(-ENOSPC, "all %u long keys of the arena are in use", keys->block_count);
+}
+
+// The entry is the draft's alone, but for those who look for records and stragglers of old
+// tenancies.
+static int write_entry(const struct keys *keys, const struct lh_lease *lease,
+		       const struct draft *draft, const struct key_wanted *wanted)
+{
+	struct key_entry *entry = draft->entry;
+	const size_t words = key_words(wanted->size);
+	shared_u64 *bytes = entry->bytes;
+	uint32_t block = 0;
+	int error = 0;
+
+	if (words > KEY_INLINE_WORDS)
+		error = take_block(keys, draft, &block);
+	if (error)
+		return error;
+	if (block)
+		bytes = keys->blocks[block - 1].bytes;
+	for (size_t i = 0; i < words; i++)
+		atomic_store_explicit(&bytes[i], key_word(wanted, i), memory_order_relaxed);
+	atomic_store_explicit(&entry->block, block, memory_order_relaxed);
+	atomic_store_explicit(&entry->size, (uint32_t)wanted->size, memory_order_relaxed);
+	atomic_store_explicit(&entry->hash, wanted->hash, memory_order_relaxed);
+	atomic_store_explicit(&entry->users, user_bit(lease), memory_order_relaxed);
+	for (size_t i = 0; i < RWLOCK_MAP_WORDS; i++)
+		atomic_store_explicit(&entry->lock.readers[i], 0, memory_order_relaxed);
+	atomic_store_explicit(rwlock_has_readers(&entry->lock), 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->lock.header.heir, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->lock.bias_off_until, 0, memory_order_relaxed);
+	return 0;
+}
+
+// Puts the draft in front of its bucket, whose head was `head` when a walk that did not find the
+// key began. False: the head has changed.
+static bool link_entry(const struct keys *keys, const struct draft *draft, uint64_t hash,
+		       uint64_t head)
+{
+	struct key_entry *entry = draft->entry;
+	struct key_bucket *bucket = keys_bucket(keys, hash);
+	const uint64_t floor = atomic_load(&bucket->floor);
+	const uint64_t word = atomic_load(&entry->lock.header.word);
+	const uint64_t token = word_token(word) > word_token(floor) ? word_token(word)
+								    : word_token(floor);
+
+	// Fenced: most named locks are written, and a writer need not take the bias away first.
+	atomic_store_explicit(&entry->lock.header.word,
+			      token << WORD_TOKEN_SHIFT | (floor & WORD_DIED) | RWLOCK_FENCED,
+			      memory_order_relaxed);
+	atomic_store_explicit(
+		&entry->next,
+		key_link(atomic_load_explicit(&entry->next, memory_order_relaxed) & ~KEY_LINK_MARK,
+			 head),
+		memory_order_relaxed);
+	// A crash before: an entry of nobody's, not linked; after: a key's that nobody refers to.
+	return atomic_compare_exchange_strong(&bucket->head, &head,
+					      key_link(head, keys_index(keys, entry) + 1ul));
+}
+
+// The key had no entry. -EAGAIN: by now it has.
+static int make(const struct keys *keys, struct lh_lease *lease, const struct key_wanted *wanted,
+		struct hold_record **ret_record)
+{
+	struct draft draft;
+	struct key_found found;
+	int error = draft_entry(keys, lease, &draft);
+
+	if (error)
+		return error;
+	error = write_entry(keys, lease, &draft, wanted);
+	while (!error) {
+		error = keys_walk(keys, wanted->hash, wanted, &found);
+		if (!error && found.entry)
+			error = -EAGAIN;
+		if (!error && link_entry(keys, &draft, wanted->hash, found.head)) {
+			*ret_record = draft.record;
+			return 0;
+		}
+	}
+	give_up(&draft);
+	return error;
+}
+
+// ---------------------------------------------------------------------------------------------
+
+// The entry had the key. Under a record it keeps it. -EAGAIN: it has not any more.
+static int confirm(const struct keys *keys, struct lh_lease *lease, const struct key_found *found,
+		   struct hold_record **ret_record)
+{
+	struct key_entry *entry = found->entry;
+	struct hold_record *record = record_entry(keys, lease, entry);
+	uint64_t state;
+
+	if (!record)
+		return error_detail(-ENOLCK, "the lease has %u holds", keys->arena->max_holds);
+	atomic_thread_fence(memory_order_seq_cst); // pairs with that in retire_used
+	state = atomic_load(&entry->state);
+	// RETIRING → USED: whoever looks for records may have passed ours by.
+	while (!((state ^ found->state) & KEY_TENANCY_MASK) && key_phase(state) == KEY_RETIRING) {
+		if (atomic_compare_exchange_weak(&entry->state, &state,
+						 key_state(KEY_USED, state + KEY_TRY_ONE)))
+			state = key_state(KEY_USED, state);
+	}
+	if (!((state ^ found->state) & KEY_TENANCY_MASK) && key_phase(state) == KEY_USED) {
+		*ret_record = record;
+		return 0;
+	}
+	hold_clear(record);
+	return -EAGAIN;
+}
+
+int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key, size_t size,
+	       struct hold_record **ret_record)
+{
+	const struct key_wanted wanted = { key, size, hash_of(key, size) };
+	struct key_found found;
+	int error;
+
+	do {
+		error = keys_walk(keys, wanted.hash, &wanted, &found);
+		if (!error)
+			error = found.entry ? confirm(keys, lease, &found, ret_record)
+					    : make(keys, lease, &wanted, ret_record);
+	} while (error == -EAGAIN);
+	return error;
+}

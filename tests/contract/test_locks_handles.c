@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Named locks: handles and what becomes of them, keys, and errors. Runs on any provider
+// (tests/contract/locks.h).
+#include "tests/contract/locks.h"
+
+#include <signal.h>
+
+#include "tests/support/tier.h"
+
+static const struct lh_acquire_options shared = { .mode = LH_SHARED };
+static const struct lh_acquire_options brief = { .ttl_ns = LH_MS(20) };
+
+// ---- loss ----------------------------------------------------------------------------------------
+
+// G3, G4: "release after loss and after another's acquisition harmless; extend after loss -ESTALE
+// and not revived".
+static void a_lost_handle_stays_lost_and_disturbs_nobody(void **state)
+{
+	for (int taken = 0; taken < 2; taken++) {
+		lh_handle *lost = hold("key", &brief), *next = NULL;
+
+		(void)state;
+		assert_true(lh_handle_remaining(lost) <= LH_MS(21));
+		if (taken) // by who waits until the TTL has passed
+			next = hold("key", NULL);
+		else
+			await_end(lost);
+		assert_false(lh_handle_valid(lost));
+		assert_int_equal(lh_handle_remaining(lost), 0);
+		assert_int_equal(lh_handle_extend(lost, LH_SEC(10)), -ESTALE);
+		assert_false(lh_handle_valid(lost));
+		assert_int_equal(lh_handle_consistent(lost), -ESTALE);
+		if (!taken)
+			next = hold("key", NULL);
+		assert_int_equal(lh_handle_flags(next), LH_GRANT_OWNER_DIED);
+		assert_true(lh_handle_token(next) > lh_handle_token(lost));
+		assert_int_equal(lh_handle_release(lost), -ESTALE);
+		assert_true(lh_handle_valid(next));
+		assert_int_equal(attempt("key", &shared), -EBUSY);
+		assert_int_equal(lh_handle_consistent(next), 0);
+		let_go(next);
+	}
+	close_all();
+}
+
+static void a_handle_is_extended_and_never_shortened(void **state)
+{
+	const struct lh_acquire_options options = { .ttl_ns = LH_SEC(100) };
+	lh_handle *handle = hold("key", &options), *renewed = hold("other", NULL);
+
+	(void)state;
+	assert_int_equal(lh_handle_extend(handle, LH_SEC(1)), 0);
+	assert_true(lh_handle_remaining(handle) > LH_SEC(50));
+	assert_int_equal(lh_handle_extend(handle, LH_SEC(1000)), 0);
+	assert_true(lh_handle_remaining(handle) > LH_SEC(900));
+	assert_int_equal(lh_handle_extend(handle, 0), -EINVAL);
+	assert_int_equal(lh_handle_extend(NULL, 1), -EINVAL);
+	assert_int_equal(lh_handle_extend(renewed, LH_SEC(1000)), 0);
+	assert_true(lh_handle_remaining(renewed) > LH_SEC(900));
+	let_go(handle);
+	let_go(renewed);
+	close_all();
+}
+
+static void renewal_keeps_a_handle_for_longer_than_its_ttl(void **state)
+{
+	const uint64_t ttl_ns = tier_pick(LH_MS(300), LH_MS(500), LH_SEC(1));
+	const struct lh_acquire_options options = { .ttl_ns = ttl_ns,
+						    .flags = LH_LEASE_AUTO_RENEW };
+	lh_handle *handle = hold("key", &options);
+	const uint64_t until = lh_now() + 3 * ttl_ns + LH_MS(50);
+
+	(void)state;
+	while (lh_now() < until) {
+		assert_true(lh_handle_valid(handle));
+		usleep(1000);
+	}
+	assert_int_equal(attempt("key", NULL), -EBUSY);
+	let_go(handle);
+	assert_int_equal(attempt("key", NULL), 0);
+	close_all();
+}
+
+static void as_many_renewals_as_were_allowed(void **state)
+{
+	const struct lh_acquire_options options = { .ttl_ns = LH_MS(60),
+						    .flags = LH_LEASE_AUTO_RENEW,
+						    .renew_every_ns = LH_MS(20),
+						    .max_renewals = 2 };
+	const uint64_t before = lh_now();
+	lh_handle *handle = hold("key", &options);
+
+	(void)state;
+	await_end(handle);
+	assert_true(lh_now() >= before + LH_MS(60));
+	assert_int_equal(lh_handle_release(handle), -ESTALE);
+	close_all();
+}
+
+static void count(void *context)
+{
+	atomic_fetch_add((_Atomic int *)context, 1);
+}
+
+static void loss_is_told_once_and_also_to_who_asks_late(void **state)
+{
+	_Atomic int calls = 0, never = 0;
+	struct lh_acquire_options options = { .ttl_ns = LH_MS(20),
+					      .on_loss = count,
+					      .context = &calls };
+	lh_handle *handle = hold("key", &options);
+	struct pollfd descriptor = { .events = POLLIN };
+
+	(void)state;
+	while (atomic_load(&calls) == 0)
+		sched_yield();
+	assert_false(lh_handle_valid(handle));
+	descriptor.fd = lh_handle_loss_fd(handle); // asked for after the loss
+	assert_true(descriptor.fd >= 0);
+	assert_int_equal(poll(&descriptor, 1, -1), 1);
+	assert_int_equal(lh_handle_release(handle), -ESTALE);
+	assert_int_equal(atomic_load(&calls), 1);
+	// Not of a handle that is released in time; whoever has its lease next.
+	options = (struct lh_acquire_options){ .on_loss = count, .context = &never };
+	handle = hold("other", &options);
+	descriptor.fd = lh_handle_loss_fd(handle);
+	assert_int_equal(poll(&descriptor, 1, 0), 0);
+	let_go(handle);
+	handle = hold("other", &brief);
+	await_end(handle);
+	assert_int_equal(lh_handle_release(handle), -ESTALE);
+	assert_int_equal(atomic_load(&never), 0);
+	close_all();
+}
+
+// ---- lh_with -------------------------------------------------------------------------------------
+
+static int body(lh_handle *handle, void *context)
+{
+	assert_int_equal(attempt("key", NULL), -EBUSY);
+	if (context)
+		await_end(handle);
+	return 7;
+}
+
+static void with_a_lock_held_the_body_runs(void **state)
+{
+	lh_handle *handle;
+	int lost = 1;
+
+	(void)state;
+	assert_int_equal(lh_with(locks_scene.locks, "key", LH_NOW, NULL, body, NULL), 7);
+	assert_int_equal(lh_with(locks_scene.locks, "key", LH_NOW, &brief, body, &lost), -ESTALE);
+	assert_int_equal(attempt("key", NULL), 0);
+	handle = hold("key", NULL);
+	assert_int_equal(lh_with(locks_scene.locks, "key", LH_NOW, NULL, body, NULL), -EBUSY);
+	assert_int_equal(lh_with(locks_scene.locks, "key", LH_NOW, NULL, NULL, NULL), -EINVAL);
+	let_go(handle);
+	close_all();
+}
+
+// ---- keys ----------------------------------------------------------------------------------------
+
+static void keys_that_differ_are_different_locks(void **state)
+{
+	static char long_one[1000], long_other[1000], longest[LH_KEY_MAX + 1];
+	static const struct {
+		const void *bytes;
+		size_t size;
+	} keys[] = {
+		{ "", 0 },
+		{ "\0", 1 },
+		{ "\0\0", 2 },
+		{ "a", 1 },
+		{ "A", 1 },
+		{ "a\0", 2 },
+		{ "a\0b", 3 },
+		{ "../a", 4 },
+		{ "a/", 2 },
+		{ "%61", 3 },
+		{ "\xff\xfe", 2 },
+		{ long_one, 1000 },
+		{ long_other, 1000 },
+		{ longest, LH_KEY_MAX },
+		{ long_one, 88 },
+		{ long_one, 89 },
+		{ long_one, 8 },
+	};
+	enum { COUNT = sizeof(keys) / sizeof(keys[0]) };
+	lh_handle *handles[COUNT], *other;
+
+	(void)state;
+	memset(long_one, 'x', sizeof(long_one));
+	memset(long_other, 'x', sizeof(long_other));
+	long_other[999] = 'y';
+	for (int i = 0; i < COUNT; i++)
+		assert_int_equal(lh_acquire_key(locks_scene.locks, keys[i].bytes, keys[i].size,
+						LH_NOW, NULL, &handles[i]),
+				 0);
+	for (int i = 0; i < COUNT; i++)
+		assert_int_equal(lh_acquire_key(locks_scene.locks, keys[i].bytes, keys[i].size,
+						LH_NOW, NULL, &other),
+				 -EBUSY);
+	for (int i = 0; i < COUNT; i++)
+		let_go(handles[i]);
+	assert_int_equal(
+		lh_acquire_key(locks_scene.locks, longest, LH_KEY_MAX + 1, LH_NOW, NULL, &other),
+		-EMSGSIZE);
+	assert_int_equal(lh_acquire_key(locks_scene.locks, NULL, 1, LH_NOW, NULL, &other), -EINVAL);
+	assert_int_equal(lh_acquire_key(locks_scene.locks, NULL, 0, LH_NOW, NULL, &other), 0);
+	let_go(other);
+	close_all();
+}
+
+static void joined_keys_differ_where_their_parts_do(void **state)
+{
+	static const char *const lists[][3] = { { "a", "bc" },  { "ab", "c" },  { "abc", "" },
+						{ "", "abc" },  { "a,", "bc" }, { "a", ",bc" },
+						{ "1:a,", "" }, { "1:a", "," } };
+	enum { COUNT = sizeof(lists) / sizeof(lists[0]) };
+	char joined[COUNT][64], small[9];
+
+	(void)state;
+	for (int i = 0; i < COUNT; i++) {
+		const ssize_t size = lh_key_join(joined[i], sizeof(joined[i]), lists[i], 2);
+
+		assert_int_equal(size, strlen(joined[i]));
+		for (int j = 0; j < i; j++)
+			assert_string_not_equal(joined[i], joined[j]);
+	}
+	// Exactly "1:a,2:bc," and its NUL.
+	assert_int_equal(lh_key_join(small, sizeof(small), lists[0], 2), -EMSGSIZE);
+	assert_int_equal(lh_key_join(joined[0], 10, lists[0], 2), 9);
+	assert_int_equal(lh_key_join(joined[0], 64, lists[0], 1), 4);
+	assert_int_equal(lh_key_join(joined[0], 64, lists[0], 0), 0);
+	assert_int_equal(lh_key_join(NULL, 64, lists[0], 2), -EINVAL);
+	close_all();
+}
+
+// ---- errors --------------------------------------------------------------------------------------
+
+static void options_that_make_no_sense_are_refused(void **state)
+{
+	const struct lh_acquire_options wrong[] = {
+		{ .reserved = { 0, 0, 1 } },
+		{ .reserved_holders = 1 },
+		{ .flags = 1u << 20 },
+		{ .flags = LH_ACQUIRE_IN_ORDER }, // of one key
+		{ .mode = (enum lh_mode)7 },
+		{ .ttl_ns = LH_SEC(1), .renew_every_ns = 1 },
+		{ .ttl_ns = LH_SEC(1), .max_renewals = 1 },
+		{ .ttl_ns = LH_SEC(1), .flags = LH_LEASE_AUTO_RENEW, .renew_every_ns = LH_SEC(1) },
+		{ .renew_every_ns = LH_SEC(30) },
+		{ .ttl_ns = UINT64_MAX },
+		{ .label = "a label of more than thirty-one bytes" },
+	};
+	lh_handle *handle;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		assert_int_equal(lh_acquire(locks_scene.locks, "key", LH_NOW, &wrong[i], &handle),
+				 -EINVAL);
+		assert_true(lh_error_detail()[0] != '\0');
+	}
+	assert_int_equal(lh_acquire(NULL, "key", LH_NOW, NULL, &handle), -EINVAL);
+	assert_int_equal(lh_acquire(locks_scene.locks, NULL, LH_NOW, NULL, &handle), -EINVAL);
+	assert_int_equal(lh_acquire(locks_scene.locks, "key", LH_NOW, NULL, NULL), -EINVAL);
+	assert_int_equal(attempt("key", NULL), 0);
+	close_all();
+}
+
+static void a_url_that_is_wrong_is_refused_with_the_reason(void **state)
+{
+	static const struct {
+		const char *url;
+		int error;
+		const char *word;
+	} wrong[] = {
+		{ "", -EINVAL, "URL" },
+		{ "jobs", -EINVAL, "jobs" },
+		{ "shm:/jobs", -EINVAL, "shm:/jobs" },
+		{ "nothing://jobs", -ENOTSUP, "nothing" },
+		{ "sh://jobs", -ENOTSUP, "sh" },
+		{ "shm://", -EINVAL, "name" },
+		{ "shm://jobs?size", -EINVAL, "size" },
+		{ "shm://jobs?size=", -EINVAL, "size=" },
+		{ "shm://jobs?size=-1", -EINVAL, "-1" },
+		{ "shm://jobs?size=12x", -EINVAL, "12x" },
+		{ "shm://jobs?mode=0999", -EINVAL, "0999" },
+		{ "shm://jobs?color=red", -EINVAL, "color" },
+		{ "shm://jobs?size=1M&", -EINVAL, "" },
+		{ "shm:///nowhere/at/all", -ENOENT, "/nowhere/at" },
+	};
+	lh_locks *locks = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		assert_int_equal(lh_locks_open(wrong[i].url, &locks), wrong[i].error);
+		assert_non_null(strstr(lh_error_detail(), wrong[i].word));
+		assert_null(locks);
+	}
+	assert_int_equal(lh_locks_open(NULL, &locks), -EINVAL);
+	assert_int_equal(lh_locks_open("shm://jobs", NULL), -EINVAL);
+}
+
+static void what_is_in_use_is_not_closed(void **state)
+{
+	lh_handle *handle = hold("key", NULL);
+
+	(void)state;
+	assert_true(lh_locks_capabilities(locks_scene.locks) & LH_CAP_SHARED);
+	assert_int_equal(lh_locks_capabilities(NULL), 0);
+	assert_int_equal(lh_locks_close(locks_scene.locks), -EBUSY);
+	let_go(handle);
+	assert_int_equal(lh_locks_close(locks_scene.locks), 0);
+	assert_int_equal(lh_locks_close(NULL), 0);
+	assert_int_equal(lh_handle_release(NULL), 0);
+	assert_false(lh_handle_valid(NULL));
+	assert_int_equal(lh_handle_token(NULL) + lh_handle_flags(NULL) + lh_handle_remaining(NULL),
+			 0);
+}
+
+// ---- fork ----------------------------------------------------------------------------------------
+
+static void use_inherited(const struct line *line, void *context)
+{
+	lh_handle *handle = context;
+
+	(void)line;
+	need(!lh_handle_valid(handle));
+	need_equal(lh_handle_extend(handle, LH_SEC(1)), -ESTALE);
+	need_equal(lh_handle_release(handle), -ESTALE);
+	need_equal(attempt("key", NULL), -EBUSY); // the parent's
+	need_equal(attempt("other", NULL), 0);
+	let_go(hold("other", NULL));
+	need_equal(lh_locks_close(locks_scene.locks), 0);
+}
+
+static void a_forked_child_has_none_of_its_parents_handles(void **state)
+{
+	lh_handle *handle = hold("key", NULL);
+	struct peer peer;
+
+	(void)state;
+	let_go(hold("other", NULL)); // its lease is kept, and inherited
+	peer = peer_start(use_inherited, handle);
+	peer_join(&peer);
+	assert_true(lh_handle_valid(handle));
+	assert_int_equal(attempt("key", NULL), -EBUSY);
+	let_go(handle);
+	close_all();
+}
+
+// ---- the holder's process -------------------------------------------------------------------------
+
+// Holds the key; once told to, says what it thinks of its handle.
+static void hold_and_look(const struct line *line, void *context)
+{
+	const struct lh_acquire_options *options = context;
+	lh_handle *handle;
+	int error;
+
+	need_equal(lh_locks_open(locks_scene.url, &locks_scene.locks), 0);
+	error = lh_acquire(locks_scene.locks, "key", LH_FOREVER, options, &handle);
+	line_say(line, error);
+	if (error)
+		return;
+	line_hear(line);
+	line_say(line, lh_handle_valid(handle));
+	line_say(line, lh_handle_extend(handle, LH_SEC(10)));
+	line_say(line, lh_handle_release(handle));
+	close_all();
+}
+
+// G3, G4: its own thread renews nothing while it is stopped, and revives nothing afterwards.
+static void a_holder_stopped_past_its_ttl_has_lost_the_key(void **state)
+{
+	struct lh_acquire_options options = { .ttl_ns = LH_MS(50), .flags = LH_LEASE_AUTO_RENEW };
+	struct peer peer = peer_start(hold_and_look, &options);
+	lh_handle *handle;
+
+	(void)state;
+	assert_int_equal(line_hear(&peer.line), 0);
+	assert_int_equal(kill(peer.pid, SIGSTOP), 0);
+	handle = hold("key", NULL);
+	assert_int_equal(lh_handle_flags(handle), LH_GRANT_OWNER_DIED);
+	assert_int_equal(kill(peer.pid, SIGCONT), 0);
+	line_say(&peer.line, 1);
+	assert_int_equal(line_hear(&peer.line), false);
+	assert_int_equal(line_hear(&peer.line), -ESTALE);
+	assert_int_equal(line_hear(&peer.line), -ESTALE);
+	peer_join(&peer);
+	assert_true(lh_handle_valid(handle));
+	assert_int_equal(attempt("key", &shared), -EBUSY);
+	let_go(handle);
+	close_all();
+}
+
+// "consents to be SIGKILLed and seen dead before anyone is granted what it held"
+static void a_holder_that_consented_is_dead_before_the_next_is_granted(void **state)
+{
+	struct lh_acquire_options options = {
+		.ttl_ns = LH_MS(50), .flags = LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY
+	};
+	struct peer peer = peer_start(hold_and_look, &options);
+	const int64_t error = line_hear(&peer.line);
+	int status;
+
+	(void)state;
+	if (error == -ENOTSUP) {
+		printf("SKIP: pidfd_send_signal(2) is refused here\n");
+		peer_join(&peer);
+		close_all();
+		skip();
+	}
+	assert_int_equal(error, 0);
+	assert_int_equal(kill(peer.pid, SIGSTOP), 0);
+	let_go(hold("key", NULL));
+	status = peer_wait(&peer);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	close_all();
+}
+
+static void hold_and_exec(const struct line *line, void *context)
+{
+	(void)context;
+	need_equal(lh_locks_open(locks_scene.url, &locks_scene.locks), 0);
+	hold("key", NULL);
+	line_say(line, 1);
+	execl("/bin/sleep", "sleep", "1000", NULL);
+}
+
+// G2
+static void exec_releases(void **state)
+{
+	struct peer peer = peer_start(hold_and_exec, NULL);
+	lh_handle *handle;
+
+	(void)state;
+	assert_int_equal(line_hear(&peer.line), 1);
+	handle = hold("key", NULL);
+	assert_int_equal(lh_handle_flags(handle), LH_GRANT_OWNER_DIED);
+	let_go(handle);
+	peer_kill(&peer);
+	close_all();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		LOCKS_TEST(a_lost_handle_stays_lost_and_disturbs_nobody),
+		LOCKS_TEST(a_handle_is_extended_and_never_shortened),
+		LOCKS_TEST(renewal_keeps_a_handle_for_longer_than_its_ttl),
+		LOCKS_TEST(as_many_renewals_as_were_allowed),
+		LOCKS_TEST(loss_is_told_once_and_also_to_who_asks_late),
+		LOCKS_TEST(with_a_lock_held_the_body_runs),
+		LOCKS_TEST(keys_that_differ_are_different_locks),
+		LOCKS_TEST(joined_keys_differ_where_their_parts_do),
+		LOCKS_TEST(options_that_make_no_sense_are_refused),
+		LOCKS_TEST_CLOSED(a_url_that_is_wrong_is_refused_with_the_reason),
+		LOCKS_TEST(what_is_in_use_is_not_closed),
+		LOCKS_TEST(a_forked_child_has_none_of_its_parents_handles),
+		LOCKS_TEST(a_holder_stopped_past_its_ttl_has_lost_the_key),
+		LOCKS_TEST(a_holder_that_consented_is_dead_before_the_next_is_granted),
+		LOCKS_TEST(exec_releases),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
