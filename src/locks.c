@@ -65,24 +65,39 @@ unsigned lh_locks_capabilities(const lh_locks *locks)
 // ---------------------------------------------------------------------------------------------
 // Acquiring
 
+// The capabilities that the options need.
+static unsigned wanted_of(const struct lh_acquire_options *options)
+{
+	unsigned wanted = 0;
+
+	if (options->mode == LH_SHARED)
+		wanted |= LH_CAP_SHARED;
+	if (options->mode == LH_INTENT_SHARED || options->mode == LH_INTENT_EXCLUSIVE)
+		wanted |= LH_CAP_INTENT;
+	if (options->max_holders)
+		wanted |= LH_CAP_SEMAPHORE;
+	if (options->ttl_ns || (options->flags & LH_LEASE_KILL_ON_EXPIRY))
+		wanted |= LH_CAP_TTL;
+	return wanted;
+}
+
 static int check_options(const lh_locks *locks, const struct lh_acquire_options *options,
 			 unsigned known)
 {
 	for (size_t i = 0; i < 4; i++) {
-		if (options->reserved[i] || options->reserved_holders)
+		if (options->reserved[i])
 			return error_detail(-EINVAL, "acquire options: reserved is not 0");
 	}
 	if (options->flags & ~known)
 		return error_detail(-EINVAL, "acquire options: unknown flags 0x%x",
 				    options->flags & ~known);
-	if (options->mode != LH_EXCLUSIVE && options->mode != LH_SHARED)
+	if ((unsigned)options->mode > LH_INTENT_EXCLUSIVE)
 		return error_detail(-EINVAL, "acquire options: unknown mode %u",
 				    (unsigned)options->mode);
-	if (options->mode == LH_SHARED && !(lh_locks_capabilities(locks) & LH_CAP_SHARED))
-		return error_detail(-ENOTSUP, "%s has no shared locks", locks->provider->scheme);
-	if ((options->ttl_ns || (options->flags & LH_LEASE_KILL_ON_EXPIRY)) &&
-	    !(lh_locks_capabilities(locks) & LH_CAP_TTL))
-		return error_detail(-ENOTSUP, "%s has no TTL", locks->provider->scheme);
+	if (wanted_of(options) & ~lh_locks_capabilities(locks))
+		return error_detail(
+			-ENOTSUP, "%s:// has no such locks (capabilities 0x%x, wanted 0x%x)",
+			locks->provider->scheme, lh_locks_capabilities(locks), wanted_of(options));
 	if (options->ttl_ns && !(options->flags & LH_LEASE_AUTO_RENEW) &&
 	    (options->renew_every_ns || options->max_renewals))
 		return error_detail(-EINVAL,

@@ -72,14 +72,20 @@ typedef struct lh_handle lh_handle;
 
 #define LH_KEY_MAX 1024u /* bytes of a key */
 
-enum lh_mode { LH_EXCLUSIVE, LH_SHARED };
+/* The intention modes are for providers with LH_CAP_INTENT; none has it yet. */
+enum lh_mode { LH_EXCLUSIVE, LH_SHARED, LH_INTENT_SHARED, LH_INTENT_EXCLUSIVE };
 
-/* What a provider can do. */
+/* What a provider can do. What it cannot it refuses with -ENOTSUP. */
 enum {
-	LH_CAP_SHARED = 1,         /* LH_SHARED */
-	LH_CAP_FENCING = 4,        /* tokens */
-	LH_CAP_TTL = 8,            /* a handle that is not renewed is lost */
-	LH_CAP_DEATH_RELEASES = 64 /* the end of the holder's process releases at once */
+	LH_CAP_SHARED = 1,          /* LH_SHARED */
+	LH_CAP_SEMAPHORE = 2,       /* max_holders */
+	LH_CAP_FENCING = 4,         /* tokens */
+	LH_CAP_TTL = 8,             /* a handle that is not renewed is lost */
+	LH_CAP_INTENT = 16,         /* LH_INTENT_SHARED, LH_INTENT_EXCLUSIVE */
+	LH_CAP_DEADLOCK = 32,       /* -EDEADLK to one of those that wait for each other */
+	LH_CAP_DEATH_RELEASES = 64, /* the end of the holder's process releases at once */
+	LH_CAP_SURVIVES_HOST =
+		128 /* the end of the holder's host releases, and loses nothing else */
 };
 
 /* lh_acquire_options.flags, beside LH_LEASE_AUTO_RENEW and LH_LEASE_KILL_ON_EXPIRY */
@@ -87,14 +93,15 @@ enum { LH_ACQUIRE_IN_ORDER = 16 }; /* lh_acquire_all: the caller's order, not th
 
 struct lh_acquire_options {
 	enum lh_mode mode;
-	uint64_t ttl_ns;           /* from the grant on; 0: 30 s, renewed by the library */
-	unsigned flags;            /* LH_LEASE_AUTO_RENEW: an explicit TTL is renewed, too;
+	uint64_t ttl_ns;         /* from the grant on; 0: 30 s, renewed by the library */
+	unsigned flags;          /* LH_LEASE_AUTO_RENEW: an explicit TTL is renewed, too;
 			  * LH_LEASE_KILL_ON_EXPIRY: as lease.h says; LH_ACQUIRE_IN_ORDER */
-	uint64_t renew_every_ns;   /* where it is renewed; 0: a third of the TTL */
-	uint32_t max_renewals;     /* where it is renewed; 0: no limit */
-	uint32_t reserved_holders; /* 0 */
-	const char *label;         /* at most 31 bytes, copied, for the inspector; NULL: none */
-	lh_cancel *cancel;         /* ends the wait; NULL: none */
+	uint64_t renew_every_ns; /* where it is renewed; 0: a third of the TTL */
+	uint32_t max_renewals;   /* where it is renewed; 0: no limit */
+	uint32_t max_holders;    /* > 0: a semaphore of so many permits; for providers with
+				    * LH_CAP_SEMAPHORE, and none has it yet */
+	const char *label;       /* at most 31 bytes, copied, for the inspector; NULL: none */
+	lh_cancel *cancel;       /* ends the wait; NULL: none */
 	void (*on_loss)(void *context); /* called once when the handle is lost: lh_lease_on_loss */
 	void *context;
 	uint64_t reserved[4]; /* 0 */

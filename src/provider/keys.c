@@ -241,9 +241,10 @@ static int write_entry(const struct keys *keys, const struct lh_lease *lease,
 	atomic_store_explicit(&entry->users, user_bit(lease), memory_order_relaxed);
 	for (size_t i = 0; i < RWLOCK_MAP_WORDS; i++)
 		atomic_store_explicit(&entry->lock.readers[i], 0, memory_order_relaxed);
-	atomic_store_explicit(rwlock_has_readers(&entry->lock), 0, memory_order_relaxed);
+	atomic_store_explicit(rwlock_reader_words(&entry->lock), 0, memory_order_relaxed);
 	atomic_store_explicit(&entry->lock.header.heir, 0, memory_order_relaxed);
 	atomic_store_explicit(&entry->lock.bias_off_until, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->lock.bias_off_ns, 0, memory_order_relaxed);
 	return 0;
 }
 

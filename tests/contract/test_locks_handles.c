@@ -244,7 +244,6 @@ static void options_that_make_no_sense_are_refused(void **state)
 {
 	const struct lh_acquire_options wrong[] = {
 		{ .reserved = { 0, 0, 1 } },
-		{ .reserved_holders = 1 },
 		{ .flags = 1u << 20 },
 		{ .flags = LH_ACQUIRE_IN_ORDER }, // of one key
 		{ .mode = (enum lh_mode)7 },
@@ -267,6 +266,37 @@ static void options_that_make_no_sense_are_refused(void **state)
 	assert_int_equal(lh_acquire(locks_scene.locks, NULL, LH_NOW, NULL, &handle), -EINVAL);
 	assert_int_equal(lh_acquire(locks_scene.locks, "key", LH_NOW, NULL, NULL), -EINVAL);
 	assert_int_equal(attempt("key", NULL), 0);
+	close_all();
+}
+
+// "no silent weakening"
+static void what_the_provider_cannot_do_is_refused(void **state)
+{
+	static const struct {
+		unsigned capability;
+		struct lh_acquire_options options;
+	} wants[] = {
+		{ LH_CAP_SHARED, { .mode = LH_SHARED } },
+		{ LH_CAP_SEMAPHORE, { .max_holders = 1 } },
+		{ LH_CAP_TTL, { .ttl_ns = LH_SEC(60) } },
+		{ LH_CAP_INTENT, { .mode = LH_INTENT_SHARED } },
+		{ LH_CAP_INTENT, { .mode = LH_INTENT_EXCLUSIVE } },
+	};
+	const unsigned capabilities = lh_locks_capabilities(locks_scene.locks);
+	lh_handle *handle;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wants) / sizeof(wants[0]); i++) {
+		const bool can = (capabilities & wants[i].capability) != 0;
+
+		assert_int_equal(
+			lh_acquire(locks_scene.locks, "key", LH_NOW, &wants[i].options, &handle),
+			can ? 0 : -ENOTSUP);
+		if (can)
+			assert_int_equal(lh_handle_release(handle), 0);
+		else
+			assert_true(lh_error_detail()[0] != '\0');
+	}
 	close_all();
 }
 
@@ -458,6 +488,7 @@ int main(void)
 		LOCKS_TEST(keys_that_differ_are_different_locks),
 		LOCKS_TEST(joined_keys_differ_where_their_parts_do),
 		LOCKS_TEST(options_that_make_no_sense_are_refused),
+		LOCKS_TEST(what_the_provider_cannot_do_is_refused),
 		LOCKS_TEST_CLOSED(a_url_that_is_wrong_is_refused_with_the_reason),
 		LOCKS_TEST(what_is_in_use_is_not_closed),
 		LOCKS_TEST(a_forked_child_has_none_of_its_parents_handles),
