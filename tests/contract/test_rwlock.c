@@ -345,8 +345,10 @@ static void a_writer_that_waits_for_a_writer_comes_before_new_readers(void **sta
 	// but who would not wait for it either does not pass it.
 	atomic_store(&object->header.reserved_ns, lh_now());
 	assert_int_equal(lh_rwlock_unlock(&rwlock, first), 0);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 2; i++) {
 		assert_int_equal(lh_rwlock_read_lock(&rwlock, reader, LH_NOW, NULL), -EBUSY);
+		atomic_fetch_and(&object->header.word, ~RWLOCK_FENCED); // as a reader may
+	}
 	// But not for ever.
 	assert_int_equal(lh_rwlock_read_lock(&rwlock, reader, LH_FOREVER, NULL), 0);
 	assert_int_equal(kill(worker_pid(second), SIGCONT), 0);

@@ -41,8 +41,8 @@
  * must-fail: -DNO_STATE -DREADERS=2 -DWRITERS=4 -DTTL=2 -DPROCS=2   own state not at all
  * must-fail: -DMODE_FIRST -DREADERS=2 -DWRITERS=4 -DOPS=2 -DPROCS=2   the mode before the writer
  * must-fail: -DEARLY -DREADERS=2 -DWRITERS=12 -DDEATHS=1 -DMORTAL=4   fenced before the membarrier
- * must-fail: -DNO_SLEEP_BARRIER -DREADERS=2 -DWRITERS=4 -DPROCS=2   no membarrier before the sleep
- * must-fail: -DNO_SECOND_LOOK -DREADERS=2 -DWRITERS=4 -DPROCS=2   nor a look at the record after it
+ * must-fail: -DNO_SLEEP_BARRIER -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   no membarrier before the sleep
+ * must-fail: -DNO_SECOND_LOOK -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   nor a look at the record after it
  * must-fail: -DPLAIN -DNO_DEPART_FENCE -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   no membarrier at all
  * must-fail: -DNO_RESCAN -DREADERS=2 -DWRITERS=4 -DPROCS=2   counter read after the record
  * must-fail: -DNO_MARK -DREADERS=2 -DWRITERS=4 -DPROCS=2   sleeps on the word without the mark
