@@ -10,6 +10,10 @@
 #include <leasehold/lease.h>
 #include <leasehold/time.h>
 
+// Fibonacci hashing: the high bits of multiples of 2^32 / golden ratio lie far from each other (Knuth,
+// TAOCP 3, 6.4). It is odd, so the low bits of neighbouring multiples all differ.
+#define FIBONACCI 2654435769u
+
 struct lh_lease {
 	// Read by hot paths.
 	const _Atomic uint64_t
@@ -21,6 +25,8 @@ struct lh_lease {
 	uint32_t index;     // of the slot
 	uint32_t line_mask; // hold_line
 	uint64_t name;      // index + 1: how words name it as their owner
+	uint64_t id;        // how words name it that outlive it
+	uint32_t scatter;   // index * FIBONACCI: where its searches begin
 	// The rest.
 	uint64_t fork_generation; // 0 once its thread has ended
 	struct lease_slot *slot;
