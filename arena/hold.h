@@ -38,11 +38,10 @@ static inline uint32_t hold_word_granule(uint64_t word)
 	return (uint32_t)word;
 }
 
-// The line that a granule's search starts at, as a byte offset in a table of (mask + 64) bytes: high
-// bits of a multiplicative hash (Knuth, TAOCP 3, 6.4).
+// The line that a granule's search starts at, as a byte offset in a table of (mask + 64) bytes.
 static inline uint32_t hold_line(uint32_t granule, uint32_t line_mask)
 {
-	return ((granule * 2654435769u) >> 18) & line_mask;
+	return ((granule * FIBONACCI) >> 18) & line_mask;
 }
 
 // The first record there: where hot paths look, and nowhere else.

@@ -106,7 +106,7 @@ uint64_t lh_lease_remaining(const lh_lease *lease)
 
 uint64_t lh_lease_id(const lh_lease *lease)
 {
-	return lease ? lease_id(lease->incarnation, lease->index) : 0;
+	return lease ? lease->id : 0;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -232,13 +232,14 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	}
 	lease->slot = slot;
 	lease->name = lease->index + 1;
+	lease->id = lease_id(lease->incarnation, lease->index);
+	lease->scatter = lease->index * FIBONACCI;
 	lease->holds = arena_hold_table(arena, lease->index);
 	lease->line_mask = (arena->hold_lines - 1) * LAYOUT_LINE;
 	lease->readers_bit = UINT64_C(1) << lease->index % 64;
 	lease->readers_offset = lease->index % RWLOCK_MAP_BITS / 64 * sizeof(uint64_t);
 	wipe_records(lease);
-	atomic_store_explicit(&slot->id, lease_id(lease->incarnation, lease->index),
-			      memory_order_relaxed);
+	atomic_store_explicit(&slot->id, lease->id, memory_order_relaxed);
 	atomic_store_explicit(&slot->edge,
 			      atomic_load_explicit(&slot->edge, memory_order_relaxed) &
 				      EDGE_SEQUENCE_MASK,

@@ -10,6 +10,10 @@
 #include <leasehold/lease.h>
 #include <leasehold/time.h>
 
+// Fibonacci hashing: the high bits of multiples of 2^32 / golden ratio lie far from each other (Knuth,
+// TAOCP 3, 6.4). It is odd, so the low bits of neighbouring multiples all differ.
+#define FIBONACCI 2654435769u
+
 struct lh_lease {
 	// Read by hot paths, those of programs that include leasehold/inline.h too: src/inline.c.
 	const _Atomic uint64_t
@@ -23,6 +27,8 @@ struct lh_lease {
 	uint64_t name;           // index + 1: how words name it as their owner
 	uint64_t readers_bit;    // of reader-writer locks' maps: its bit,
 	uint32_t readers_offset; // in the word there, in bytes
+	uint32_t scatter;        // index * FIBONACCI: where searches for permits begin
+	uint64_t id;             // how words name it that outlive it
 	// The rest.
 	uint64_t fork_generation; // 0 once its thread has ended
 	struct lease_slot *slot;

@@ -199,7 +199,7 @@ static bool tag_is_over(const struct lh_arena *arena, uint64_t tag)
 // A slot that may be written, tagged if `tag`; -1: none.
 static int find_slot(const struct attempt *attempt, bool tag)
 {
-	const uint64_t own = lease_id(attempt->lease->incarnation, attempt->lease->index);
+	const uint64_t own = attempt->lease->id;
 
 	for (uint32_t i = 0; i < ONCE_SLOTS; i++) {
 		shared_u64 *place = &attempt->object->tags[i];

@@ -11,11 +11,17 @@
 #define likely(condition) __builtin_expect(!!(condition), 1)
 
 // ---------------------------------------------------------------------------------------------
-// The handle; its own word, [3], is how many permits were created
+// The handle; its own word, [3]: semaphore_mask << 32 | how many permits were created
 
 static uint32_t permits_of(const lh_semaphore *semaphore)
 {
 	return (uint32_t)semaphore->private_[3];
+}
+
+// semaphore_place among all of them.
+static uint32_t place_of(const lh_semaphore *semaphore, const lh_lease *lease)
+{
+	return lease->scatter & (uint32_t)(semaphore->private_[3] >> 32);
 }
 
 static struct semaphore *body_of(const lh_semaphore *semaphore)
@@ -67,7 +73,7 @@ int lh_semaphore_at(lh_arena *arena, uint64_t offset, const struct lh_semaphore_
 	error = primitive_at(arena, &wanted, prepare, semaphore.private_);
 	if (error)
 		return error;
-	semaphore.private_[3] = options->permits;
+	semaphore.private_[3] = (uint64_t)semaphore_mask(options->permits) << 32 | options->permits;
 	*ret_semaphore = semaphore;
 	return 0;
 }
@@ -81,13 +87,6 @@ static int check_call(const lh_semaphore *semaphore, const lh_lease *lease)
 {
 	return semaphore ? primitive_check_call(semaphore->private_, LH_KIND_SEMAPHORE, lease)
 			 : -EINVAL;
-}
-
-// src/mutex.c has the same.
-static inline bool is_simple(const lh_semaphore *semaphore, const lh_lease *lease)
-{
-	return process_thread_is(atomic_load_explicit(lease->guard, memory_order_relaxed)) &&
-	       (uintptr_t)lease->arena == semaphore->private_[0];
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -118,7 +117,6 @@ static int acquire_recorded(const lh_semaphore *semaphore, lh_lease *lease, uint
 						   .permits = permits_of(semaphore),
 						   .wanted = permits,
 						   .lease = lease,
-						   .id = semaphore_id(lease),
 						   .record = record,
 						   .own_record = semaphore->private_[2],
 						   .deadline = deadline };
@@ -156,30 +154,42 @@ static __attribute__((noinline)) int acquire_slow(const lh_semaphore *semaphore,
 	return acquire_recorded(semaphore, lease, permits, deadline, record, held);
 }
 
+// The slow parts have the parameters of the call itself where those are, so that the short way needs
+// no stack.
+
+// The limit has moved since the lease took its one permit below the old one.
+static __attribute__((noinline)) int acquire_again(const lh_semaphore *semaphore, lh_lease *lease,
+						   uint32_t permits, lh_deadline deadline,
+						   struct hold_record *record)
+{
+	(void)semaphore_give_back_some(body_of(semaphore), permits_of(semaphore), lease, 1);
+	semaphore_wake(body_of(semaphore));
+	hold_clear(record);
+	return acquire_slow(semaphore, lease, permits, deadline);
+}
+
 // Another lease has its own place: the first free word after it, taken. 0; or the long way.
 static __attribute__((noinline)) int acquire_elsewhere(const lh_semaphore *semaphore,
-						       lh_lease *lease, lh_deadline deadline,
+						       lh_lease *lease, uint32_t permits,
+						       lh_deadline deadline,
 						       struct hold_record *record)
 {
 	struct semaphore *body = body_of(semaphore);
 	const uint32_t limit = permits_of(semaphore);
-	const uint32_t place = semaphore_place(lease->index, limit);
-	const uint64_t id = semaphore_id(lease);
+	const uint32_t place = place_of(semaphore, lease);
 
 	for (uint32_t i = 1; i < limit; i++) {
 		const uint32_t index = place + i < limit ? place + i : place + i - limit;
 
 		if (atomic_load_explicit(&body->owners[index], memory_order_relaxed) ||
-		    !semaphore_take(body, index, id))
+		    !semaphore_take(body, index, lease->id))
 			continue;
 		if (atomic_load(&body->limit) == limit)
 			return 0;
-		semaphore_give_back(body, index, id);
-		semaphore_wake(body);
-		break;
+		return acquire_again(semaphore, lease, permits, deadline, record);
 	}
 	hold_clear(record);
-	return acquire_slow(semaphore, lease, 1, deadline);
+	return acquire_slow(semaphore, lease, permits, deadline);
 }
 
 int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits,
@@ -187,27 +197,23 @@ int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 {
 	struct semaphore *body;
 	struct hold_record *record;
-	uint32_t limit, place;
 
-	if (!likely(permits == 1 && semaphore && lease && is_simple(semaphore, lease)))
+	if (!likely(semaphore && lease && primitive_is_simple(semaphore->private_, lease) &&
+		    permits == 1))
 		return acquire_slow(semaphore, lease, permits, deadline);
 	body = body_of(semaphore);
 	record = hold_first(lease, primitive_granule(semaphore->private_));
-	limit = permits_of(semaphore);
-	if (!likely(atomic_load_explicit(&body->limit, memory_order_relaxed) == limit &&
+	if (!likely(atomic_load_explicit(&body->limit, memory_order_relaxed) ==
+			    permits_of(semaphore) &&
 		    !atomic_load_explicit(&body->gate, memory_order_relaxed) &&
 		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
-		return acquire_slow(semaphore, lease, 1, deadline);
+		return acquire_slow(semaphore, lease, permits, deadline);
 	hold_write(record, semaphore->private_[2]);
-	place = semaphore_place(lease->index, limit);
-	if (!likely(semaphore_take(body, place, semaphore_id(lease))))
-		return acquire_elsewhere(semaphore, lease, deadline, record);
-	if (likely(atomic_load(&body->limit) == limit))
-		return 0;
-	semaphore_give_back(body, place, semaphore_id(lease));
-	semaphore_wake(body);
-	hold_clear(record);
-	return acquire_slow(semaphore, lease, 1, deadline);
+	if (!likely(semaphore_take(body, place_of(semaphore, lease), lease->id)))
+		return acquire_elsewhere(semaphore, lease, permits, deadline, record);
+	if (!likely(atomic_load(&body->limit) == permits_of(semaphore)))
+		return acquire_again(semaphore, lease, permits, deadline, record);
+	return 0;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -221,23 +227,18 @@ void semaphore_wake(struct semaphore *semaphore)
 	futex_wake(&semaphore->signal, FUTEX_ALL);
 }
 
-// Why a lease does not hold what it says: lost, or never.
-static int not_held(const struct lh_lease *lease)
+int semaphore_give_back_some(struct semaphore *semaphore, uint32_t permits,
+			     const struct lh_lease *lease, uint32_t count)
 {
-	return lease_is_live(lease) ? -EPERM : -ESTALE;
-}
-
-int semaphore_give_back_some(struct semaphore *semaphore, uint32_t permits, uint32_t slot,
-			     uint64_t id, uint32_t count)
-{
-	const uint32_t place = semaphore_place(slot, permits);
+	const uint32_t place = semaphore_place(lease, permits);
 
 	for (uint32_t i = 0; i < permits && count; i++) {
 		const uint32_t index = (place + i) % permits;
 
-		if (atomic_load_explicit(&semaphore->owners[index], memory_order_relaxed) != id)
+		if (atomic_load_explicit(&semaphore->owners[index], memory_order_relaxed) !=
+		    lease->id)
 			continue;
-		if (!semaphore_give_back(semaphore, index, id))
+		if (!semaphore_give_back(semaphore, index, lease->id))
 			return -ESTALE;
 		count--;
 	}
@@ -257,16 +258,15 @@ static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore,
 	if (!lease_is_live(lease))
 		return -ESTALE;
 	body = body_of(semaphore);
-	held = semaphore_count(body, permits_of(semaphore), semaphore_id(lease));
+	held = semaphore_count(body, permits_of(semaphore), lease->id);
 	if (permits > held)
-		return not_held(lease);
+		return primitive_not_held(lease);
 	if (!permits)
 		return 0;
 	record = hold_find(lease, LH_KIND_SEMAPHORE, primitive_granule(semaphore->private_));
 	if (!record)
 		return -EBADMSG;
-	error = semaphore_give_back_some(body, permits_of(semaphore), lease->index,
-					 semaphore_id(lease), permits);
+	error = semaphore_give_back_some(body, permits_of(semaphore), lease, permits);
 	semaphore_wake(body);
 	if (error)
 		return error;
@@ -278,19 +278,7 @@ static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore,
 	return 0;
 }
 
-// The lease's one permit, which is not in its own place; `permits`: it has none.
-static __attribute__((noinline)) uint32_t find_own(const struct semaphore *semaphore,
-						   uint32_t permits, uint32_t place, uint64_t id)
-{
-	for (uint32_t i = 1; i < permits; i++) {
-		const uint32_t index = place + i < permits ? place + i : place + i - permits;
-
-		if (atomic_load_explicit(&semaphore->owners[index], memory_order_relaxed) == id)
-			return index;
-	}
-	return permits;
-}
-
+// The rest of a plain release: the record goes only when whoever waits has been woken.
 static __attribute__((noinline)) int finish_plain(struct semaphore *semaphore,
 						  struct hold_record *record)
 {
@@ -299,13 +287,45 @@ static __attribute__((noinline)) int finish_plain(struct semaphore *semaphore,
 	return 0;
 }
 
+// Its owner is not lost while it runs: nobody else writes the word.
+static inline int give_back_plain(struct semaphore *semaphore, struct hold_record *record,
+				  uint32_t index)
+{
+	atomic_store_explicit(&semaphore->owners[index], 0, memory_order_release);
+	fence_light(); // pairs with fence_heavy in semaphore_wait.c
+	if (!likely(!word_owner(
+		    atomic_load_explicit(&semaphore->header.word, memory_order_relaxed))))
+		return finish_plain(semaphore, record);
+	hold_clear(record);
+	return 0;
+}
+
+// The lease's one permit is not in its own place.
+static __attribute__((noinline)) int release_elsewhere(const lh_semaphore *semaphore,
+						       lh_lease *lease, uint32_t permits,
+						       struct hold_record *record)
+{
+	struct semaphore *body = body_of(semaphore);
+	const uint32_t created = permits_of(semaphore);
+	const uint32_t place = place_of(semaphore, lease);
+
+	for (uint32_t i = 1; i < created; i++) {
+		const uint32_t index = place + i < created ? place + i : place + i - created;
+
+		if (atomic_load_explicit(&body->owners[index], memory_order_relaxed) == lease->id)
+			return give_back_plain(body, record, index);
+	}
+	return release_slow(semaphore, lease, permits);
+}
+
 int lh_semaphore_release(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits)
 {
 	struct semaphore *body;
 	struct hold_record *record;
 	uint32_t index;
 
-	if (!likely(permits == 1 && semaphore && lease && is_simple(semaphore, lease)))
+	if (!likely(semaphore && lease && primitive_is_simple(semaphore->private_, lease) &&
+		    permits == 1))
 		return release_slow(semaphore, lease, permits);
 	body = body_of(semaphore);
 	record = hold_first(lease, primitive_granule(semaphore->private_));
@@ -313,19 +333,10 @@ int lh_semaphore_release(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 	if (!likely(atomic_load_explicit(&record->object, memory_order_relaxed) ==
 		    semaphore->private_[2]))
 		return release_slow(semaphore, lease, permits);
-	index = semaphore_place(lease->index, permits_of(semaphore));
-	if (!likely(atomic_load_explicit(&body->owners[index], memory_order_relaxed) ==
-		    semaphore_id(lease)))
-		index = find_own(body, permits_of(semaphore), index, semaphore_id(lease));
-	if (!likely(index < permits_of(semaphore)))
-		return release_slow(semaphore, lease, permits);
-	// Its owner is not lost while it runs: nobody else writes the word.
-	atomic_store_explicit(&body->owners[index], 0, memory_order_release);
-	fence_light(); // pairs with fence_heavy in semaphore_wait.c
-	if (!likely(!word_owner(atomic_load_explicit(&body->header.word, memory_order_relaxed))))
-		return finish_plain(body, record);
-	hold_clear(record);
-	return 0;
+	index = place_of(semaphore, lease);
+	if (!likely(atomic_load_explicit(&body->owners[index], memory_order_relaxed) == lease->id))
+		return release_elsewhere(semaphore, lease, permits, record);
+	return give_back_plain(body, record, index);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -343,7 +354,7 @@ int lh_semaphore_slots(const lh_semaphore *semaphore, const lh_lease *lease, uin
 		return -EINVAL;
 	for (uint32_t i = 0; i < permits_of(semaphore); i++) {
 		if (atomic_load_explicit(&body_of(semaphore)->owners[i], memory_order_acquire) !=
-		    semaphore_id(lease))
+		    lease->id)
 			continue;
 		if ((size_t)count < capacity)
 			slots[count] = i;

@@ -24,7 +24,6 @@ struct semaphore_attempt {
 	uint32_t permits; // there are
 	uint32_t wanted;  // 1..permits
 	struct lh_lease *lease;
-	uint64_t id; // the lease's
 	struct hold_record *record;
 	uint64_t own_record; // what a record of the semaphore says, without its count
 	lh_deadline deadline;
@@ -45,11 +44,17 @@ bool semaphore_within(const struct semaphore *semaphore, uint32_t permits, uint3
 // kind.h says what it does.
 bool semaphore_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
 
-// Where a lease's search begins: different leases begin at distant words (Fibonacci hashing; Knuth,
-// TAOCP 3, 6.4).
-static inline uint32_t semaphore_place(uint32_t slot, uint32_t limit)
+// Where searches begin among so many words: at those that this mask leaves, the first half of them at
+// least. A mask, as the place is on the way to the lock's one read-modify-write.
+static inline uint32_t semaphore_mask(uint32_t permits)
 {
-	return (uint32_t)(((uint64_t)(slot * 2654435769u) * limit) >> 32);
+	return permits ? UINT32_MAX >> 1 >> __builtin_clz(permits) : 0;
+}
+
+// Where a lease's search begins: different leases begin at different words.
+static inline uint32_t semaphore_place(const struct lh_lease *lease, uint32_t permits)
+{
+	return lease->scatter & semaphore_mask(permits);
 }
 
 static inline uint32_t semaphore_slot_of(uint64_t owner)
@@ -89,13 +94,8 @@ static inline uint32_t semaphore_count(const struct semaphore *semaphore, uint32
 	return count;
 }
 
-static inline uint64_t semaphore_id(const struct lh_lease *lease)
-{
-	return lease_id(lease->incarnation, lease->index);
-}
-
 // Gives `count` of the lease's own permits back. 0; -ESTALE: it was lost meanwhile.
-int semaphore_give_back_some(struct semaphore *semaphore, uint32_t permits, uint32_t slot,
-			     uint64_t id, uint32_t count);
+int semaphore_give_back_some(struct semaphore *semaphore, uint32_t permits,
+			     const struct lh_lease *lease, uint32_t count);
 
 #endif

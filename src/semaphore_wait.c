@@ -40,15 +40,6 @@ struct collector {
 	uint64_t taken[(LAYOUT_MAX_PERMITS + BITS) / BITS]; // which words, in this call
 };
 
-static inline void pause_cpu(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
 static bool test_and_set(uint64_t *bits, uint32_t index)
 {
 	const uint64_t bit = UINT64_C(1) << index % BITS;
@@ -78,7 +69,7 @@ static void give_all_back(struct collector *collector)
 	for (uint32_t i = 0; i < attempt->permits && collector->got; i++) {
 		if (!(collector->taken[i / BITS] & UINT64_C(1) << i % BITS))
 			continue;
-		semaphore_give_back(attempt->semaphore, i, attempt->id);
+		semaphore_give_back(attempt->semaphore, i, attempt->lease->id);
 		collector->got--;
 	}
 	memset(collector->taken, 0, (attempt->permits / BITS + 1) * sizeof(uint64_t));
@@ -87,13 +78,13 @@ static void give_all_back(struct collector *collector)
 static void take_what_is_free(struct collector *collector, uint32_t limit)
 {
 	const struct semaphore_attempt *attempt = collector->attempt;
-	const uint32_t place = semaphore_place(attempt->lease->index, limit);
+	const uint32_t place = semaphore_place(attempt->lease, limit);
 
 	for (uint32_t i = 0; i < limit && collector->got < attempt->wanted; i++) {
 		const uint32_t index = place + i < limit ? place + i : place + i - limit;
 
 		if (owner_at(attempt, index) ||
-		    !semaphore_take(attempt->semaphore, index, attempt->id))
+		    !semaphore_take(attempt->semaphore, index, attempt->lease->id))
 			continue;
 		test_and_set(collector->taken, index);
 		collector->got++;
@@ -200,7 +191,7 @@ static int judge_all(struct collector *collector, uint32_t limit)
 
 		any_free |= !owner && i < limit;
 		held += owner != 0;
-		if (owner && owner != attempt->id)
+		if (owner && owner != attempt->lease->id)
 			error = judge(collector, i, owner);
 		if (error == -EBADMSG)
 			return error;
@@ -242,13 +233,13 @@ static void close_gate(struct collector *collector)
 		return;
 	}
 	if (word_owner(atomic_load(&attempt->semaphore->header.word)) == attempt->lease->name)
-		collector->gate_closed = atomic_compare_exchange_strong(&attempt->semaphore->gate,
-									&before, attempt->id);
+		collector->gate_closed = atomic_compare_exchange_strong(
+			&attempt->semaphore->gate, &before, attempt->lease->id);
 }
 
 static void open_gate(const struct semaphore_attempt *attempt)
 {
-	uint64_t closed_by = attempt->id;
+	uint64_t closed_by = attempt->lease->id;
 
 	atomic_compare_exchange_strong(&attempt->semaphore->gate, &closed_by, 0);
 }
@@ -392,7 +383,7 @@ static int try_single(const struct semaphore_attempt *attempt)
 {
 	struct semaphore *semaphore = attempt->semaphore;
 	const uint32_t limit = atomic_load(&semaphore->limit);
-	const uint32_t place = semaphore_place(attempt->lease->index, limit);
+	const uint32_t place = semaphore_place(attempt->lease, limit);
 	int error;
 
 	if (limit > attempt->permits)
@@ -400,13 +391,14 @@ static int try_single(const struct semaphore_attempt *attempt)
 	for (uint32_t i = 0; i < limit; i++) {
 		const uint32_t index = place + i < limit ? place + i : place + i - limit;
 
-		if (owner_at(attempt, index) || !semaphore_take(semaphore, index, attempt->id))
+		if (owner_at(attempt, index) ||
+		    !semaphore_take(semaphore, index, attempt->lease->id))
 			continue;
 		error = -EAGAIN;
 		if (semaphore_within(semaphore, attempt->permits, limit))
 			error = lease_is_live(attempt->lease) ? 0 : -ESTALE;
 		if (error) {
-			semaphore_give_back(semaphore, index, attempt->id);
+			semaphore_give_back(semaphore, index, attempt->lease->id);
 			semaphore_wake(semaphore);
 		}
 		return error;
@@ -427,11 +419,11 @@ static int spin_for_single(const struct semaphore_attempt *attempt)
 	if (is_now(attempt) || process_cpus() < 2)
 		return error;
 	for (int spins = 0; error == -EAGAIN && spins < SPINS && is_open(attempt); spins++) {
-		const uint32_t index = (semaphore_place(attempt->lease->index, attempt->permits) +
+		const uint32_t index = (semaphore_place(attempt->lease, attempt->permits) +
 					(uint32_t)spins) %
 				       attempt->permits;
 
-		pause_cpu();
+		primitive_pause();
 		if (!atomic_load_explicit(&attempt->semaphore->owners[index], memory_order_relaxed))
 			error = try_single(attempt);
 	}
