@@ -534,6 +534,19 @@ static bool can_run(void)
 	return false;
 }
 
+// Whether `only` asks for the operation: by its name or, if none has that name, by a part of it.
+static bool is_asked_for(const struct crash_operation *operations, size_t count, size_t operation,
+			 const char *only)
+{
+	if (!only || strcmp(operations[operation].name, only) == 0)
+		return true;
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(operations[i].name, only) == 0)
+			return false;
+	}
+	return strstr(operations[operation].name, only);
+}
+
 int crash_run(const struct crash_operation *operations, size_t count)
 {
 	const char *given = getenv("LEASEHOLD_SEED");
@@ -560,7 +573,7 @@ int crash_run(const struct crash_operation *operations, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		if (operations[i].not_quick && tier_pick(1, 0, 0) && !sweeps_all())
 			continue;
-		if (!only || strstr(operations[i].name, only))
+		if (is_asked_for(operations, count, i, only))
 			failed += try_operation(&operations[i], &seed);
 	}
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;

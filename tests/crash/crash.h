@@ -146,6 +146,9 @@ void crash_start_holder(struct crash_scene *scene, void (*prepare)(struct crash_
 void crash_kill_holder(struct crash_scene *scene);
 // Both, and the holder is gone.
 void crash_dead_holder(struct crash_scene *scene, void (*prepare)(struct crash_scene *scene));
+// Waits for the end of one that has died with a lease. Whoever acquires a lease next takes another owner
+// entry: taking the dead one's would clear up behind it.
+void crash_bury(struct crash_scene *scene, pid_t pid);
 // A process that only has a lease, and dies.
 void crash_dead_idler(struct crash_scene *scene);
 void crash_director_locks(struct crash_scene *scene);
@@ -232,6 +235,11 @@ void crash_kill(struct crash_scene *scene);
 void crash_collect_waiters(struct crash_scene *scene);
 // The mutex is to be had at once, with damage told exactly if the victim held it, and higher token.
 void crash_check_mutex(struct crash_scene *scene);
+// A user who needs every slot there is, and one who needs the space: they clear what is left. `mine`
+// leases the director has already.
+void crash_use_all_slots(struct crash_scene *scene, size_t mine);
+// No slot of the watch or cell with this handle is kept for a writer that has ended. Each has come round.
+void crash_check_values(struct crash_scene *scene, const uint64_t *handle);
 // Nobody and nothing is left: every slot is to be had, the audit is clean, no lease, hold, leased
 // region or waiter remains. Ends the director's own lease.
 void crash_check_empty(struct crash_scene *scene);

@@ -116,6 +116,12 @@ void crash_dead_holder(struct crash_scene *scene, void (*prepare)(struct crash_s
 	scene->holder = 0;
 }
 
+void crash_bury(struct crash_scene *scene, pid_t pid)
+{
+	waitpid(pid, NULL, 0);
+	atomic_fetch_add(&scene->arena->owner_hint, 1);
+}
+
 void crash_dead_idler(struct crash_scene *scene)
 {
 	const pid_t pid = crash_fork(scene);

@@ -5,6 +5,7 @@
 
 #include "arena/hold.h"
 #include "arena/placement.h"
+#include "src/slots.h"
 #include "src/word.h"
 
 #include <errno.h>
@@ -178,12 +179,10 @@ static void report(void *context, int severity, uint64_t offset, const char *tex
 		   text);
 }
 
-// A user who needs every slot there is, and one who needs the space: they clear what is left. `mine`
-// leases the director has already.
-static void use_all_slots(struct crash_scene *scene, size_t mine)
+void crash_use_all_slots(struct crash_scene *scene, size_t mine)
 {
 	const size_t count = CRASH_LEASES - mine;
-	lh_lease *leases[CRASH_LEASES];
+	lh_lease *leases[CRASH_LEASES] = { NULL };
 	uint64_t offset;
 	int result;
 
@@ -204,6 +203,15 @@ static void use_all_slots(struct crash_scene *scene, size_t mine)
 		result = lh_lease_release(leases[i]);
 		CRASH_CHECK(scene, result == 0, "release of lease %zu: %d", i, result);
 	}
+}
+
+void crash_check_values(struct crash_scene *scene, const uint64_t *handle)
+{
+	const struct slots slots = slots_of(handle);
+
+	for (uint32_t i = 0; i < slots.count; i++)
+		CRASH_CHECK(scene, !(atomic_load(&slots_slot(&slots, i)->sequence) & 1),
+			    "G6: slot %u of the values is still tagged", i);
 }
 
 static void check_tables(struct crash_scene *scene)
@@ -252,7 +260,7 @@ void crash_check_empty(struct crash_scene *scene)
 		CRASH_CHECK(scene, result == 0, "release: %d", result);
 		scene->lease = NULL;
 	}
-	use_all_slots(scene, 0);
+	crash_use_all_slots(scene, 0);
 	lh_arena_check(scene->arena, report, scene);
 	if (!scene->placements)
 		scene->placements = 1;
@@ -264,7 +272,7 @@ void crash_verify(struct crash_scene *scene)
 	crash_collect_waiters(scene);
 	if (scene->variant & CRASH_SLOTS_FIRST) {
 		crash_reap_children(scene);
-		use_all_slots(scene, 1);
+		crash_use_all_slots(scene, 1);
 	}
 	crash_check_mutex(scene);
 	crash_check_empty(scene);

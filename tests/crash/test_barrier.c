@@ -31,12 +31,13 @@ enum { MOST_PARTIES = 3 };
 
 struct party {
 	pid_t pid;
-	_Atomic uint32_t joined, done;
+	_Atomic uint32_t joined, go, done;
 	int result;
 	lh_grant grant;
 };
 
-static struct party *parties; // shared; [0] is the sleeper
+static struct party *parties; // shared; the first of them sleep
+static uint32_t sleepers;
 static lh_barrier barrier;
 static uint32_t count;
 static bool shrinks;
@@ -56,6 +57,7 @@ static void place(struct crash_scene *scene, uint32_t wanted, unsigned on_death)
 
 	crash_stage(scene);
 	memset(parties, 0, MOST_PARTIES * sizeof(*parties));
+	sleepers = 0;
 	count = wanted;
 	shrinks = on_death == LH_BARRIER_SHRINK;
 	crash_must(scene, lh_barrier_at(scene->arena, LH_ANYWHERE, &options, &barrier), "barrier");
@@ -96,6 +98,8 @@ static void start_party(struct crash_scene *scene, uint32_t number)
 	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "party's lease");
 	crash_must(scene, lh_barrier_join(&barrier, lease), "party's join");
 	atomic_store(&party->joined, 1);
+	while (!atomic_load(&party->go))
+		sched_yield();
 	party->result = lh_barrier_wait(&barrier, lease, LH_FOREVER, &party->grant);
 	crash_must(scene, lh_lease_release(lease), "party's release");
 	atomic_store(&party->done, 1);
@@ -108,12 +112,34 @@ static void await_joined(uint32_t number)
 		sched_yield();
 }
 
+static void join_party(struct crash_scene *scene, uint32_t number)
+{
+	start_party(scene, number);
+	await_joined(number);
+}
+
+static void put_to_sleep(struct crash_scene *scene, uint32_t number)
+{
+	atomic_store(&parties[number].go, 1);
+	crash_await_asleep(scene, parties[number].pid);
+	sleepers++;
+}
+
 // In the director, when the victim is at its mark: another party sleeps.
 static bool one_sleeper(struct crash_scene *scene)
 {
-	start_party(scene, 0);
-	await_joined(0);
-	crash_await_asleep(scene, parties[0].pid);
+	join_party(scene, 0);
+	put_to_sleep(scene, 0);
+	return true;
+}
+
+// Two do: the victim's life is watched by the second alone, whose life the first watches.
+static bool two_sleepers(struct crash_scene *scene)
+{
+	join_party(scene, 0);
+	join_party(scene, 1);
+	put_to_sleep(scene, 1);
+	put_to_sleep(scene, 0);
 	return true;
 }
 
@@ -210,18 +236,20 @@ static void director_arrives(struct crash_scene *scene, int expected)
 		lh_barrier_leave(&barrier, scene->lease);
 }
 
-static void check_sleeper(struct crash_scene *scene, int expected)
+static void check_sleepers(struct crash_scene *scene, int expected)
 {
-	const struct party *sleeper = &parties[0];
-
 	patience_due(&scene->shared->patience);
-	waitpid(sleeper->pid, NULL, 0);
-	CRASH_CHECK(scene, atomic_load(&sleeper->done), "the sleeper died");
-	CRASH_CHECK(scene, sleeper->result == expected, "the sleeper got %d instead of %d",
-		    sleeper->result, expected);
-	CRASH_CHECK(scene, sleeper->result || sleeper->grant.token == 1, "its phase was %llu",
-		    (unsigned long long)sleeper->grant.token);
-	CRASH_CHECK(scene, !outlook.complete || sleeper->grant.flags == 0, "two leaders");
+	for (uint32_t i = 0; i < sleepers; i++) {
+		const struct party *sleeper = &parties[i];
+
+		waitpid(sleeper->pid, NULL, 0);
+		CRASH_CHECK(scene, atomic_load(&sleeper->done), "sleeper %u died", i);
+		CRASH_CHECK(scene, sleeper->result == expected, "sleeper %u got %d instead of %d",
+			    i, sleeper->result, expected);
+		CRASH_CHECK(scene, sleeper->result || sleeper->grant.token == 1,
+			    "its phase was %llu", (unsigned long long)sleeper->grant.token);
+		CRASH_CHECK(scene, !outlook.complete || sleeper->grant.flags == 0, "two leaders");
+	}
 	CRASH_CHECK(scene, !atomic_load(&scene->shared->patience.lost_wakes),
 		    "G2, G8: %u times nobody woke a sleeper (the word is %#llx)",
 		    atomic_load(&scene->shared->patience.lost_wakes),
@@ -239,8 +267,8 @@ static void check_whole(struct crash_scene *scene)
 	result = lh_barrier_join(&barrier, scene->lease);
 	CRASH_CHECK(scene, result == 0, "join: %d", result);
 	for (uint32_t i = 1; i < count; i++) {
-		start_party(scene, i);
-		await_joined(i);
+		join_party(scene, i);
+		atomic_store(&parties[i].go, 1);
 	}
 	result = lh_barrier_wait(&barrier, scene->lease, lh_deadline_after(CRASH_DEADLINE_NS),
 				 &grant);
@@ -266,7 +294,7 @@ static void conclude(struct crash_scene *scene)
 		waitpid(scene->victim, NULL, __WALL); // until then its place is taken
 		director_arrives(scene, 0);
 	}
-	check_sleeper(scene, expected);
+	check_sleepers(scene, expected);
 }
 
 static void verify(struct crash_scene *scene)
@@ -322,9 +350,9 @@ static void stop_and_expire(struct crash_scene *scene)
 	}
 	if (outlook.complete) // the wake may not have been made: its loss makes up for it
 		reap_slot(scene->arena, scene->shared->slot);
-	check_sleeper(scene, !outlook.complete && (outlook.broken || (!shrinks && outlook.lost))
-				     ? -EOWNERDEAD
-				     : 0);
+	check_sleepers(scene, !outlook.complete && (outlook.broken || (!shrinks && outlook.lost))
+				      ? -EOWNERDEAD
+				      : 0);
 	reap_slot(scene->arena, scene->shared->slot);
 	snapshot(before);
 	kill(scene->victim, SIGCONT);
@@ -369,7 +397,7 @@ static void let_go(struct crash_scene *scene)
 		sched_yield();
 	outlook = look(scene);
 	CRASH_CHECK(scene, outlook.complete, "the phase is not complete");
-	check_sleeper(scene, 0);
+	check_sleepers(scene, 0);
 	crash_kill(scene);
 }
 
@@ -383,9 +411,11 @@ static void dead_party(struct crash_scene *scene)
 	if (pid == 0) {
 		crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "lease");
 		crash_must(scene, lh_barrier_join(&barrier, lease), "join");
+		scene->shared->slot = lease->index;
 		raise(SIGKILL);
 	}
-	waitpid(pid, NULL, 0);
+	crash_bury(scene, pid);
+	scene->dead_slot = scene->shared->slot + 1;
 }
 
 static void stage_broken(struct crash_scene *scene)
@@ -394,6 +424,12 @@ static void stage_broken(struct crash_scene *scene)
 	dead_party(scene);
 	CRASH_CHECK(scene, lh_barrier_wait(&barrier, scene->lease, LH_FOREVER, NULL) == -EOWNERDEAD,
 		    "it is not broken");
+}
+
+static int reap_it(struct crash_scene *scene)
+{
+	reap_slot(scene->arena, scene->dead_slot - 1);
+	return 0;
 }
 
 static void stage_dead_break(struct crash_scene *scene)
@@ -415,12 +451,47 @@ static void verify_alone(struct crash_scene *scene)
 	crash_check_empty(scene);
 }
 
+// Whatever became of the one that met it: the dead party is told of, or done without, while the place
+// that was not joined yet is waited for.
+static void verify_death(struct crash_scene *scene)
+{
+	int expected = shrinks ? 0 : -EOWNERDEAD, result;
+
+	crash_reap_children(scene);
+	result = lh_barrier_wait(&barrier, scene->lease, LH_NOW, NULL);
+	for (uint32_t i = 0; i < count; i++) {
+		const uint64_t seen = atomic_load(&object()->places[i]);
+
+		if (shrinks && !place_owner(seen) && !(seen & PLACE_SHRUNK))
+			expected = -EBUSY;
+	}
+	CRASH_CHECK(scene, result == expected, "G2: the next wait said %d instead of %d", result,
+		    expected);
+	if (result == 0)
+		lh_barrier_leave(&barrier, scene->lease);
+	verify_alone(scene);
+}
+
+// Nobody waits at the barrier and finds the lost one there: who gets its lease slot must not have its
+// place as well.
+static void verify_slots_first(struct crash_scene *scene)
+{
+	crash_reap_children(scene);
+	crash_use_all_slots(scene, 1);
+	for (uint32_t i = 0; i < count; i++)
+		CRASH_CHECK(scene, place_owner(atomic_load(&object()->places[i])) == 0,
+			    "G6: place %u is still the lost one's", i);
+	verify_alone(scene);
+}
+
 // ---- all -----------------------------------------------------------------------------------------
 
 #define KILLED(shown, staged, prepared, called)                                                    \
 	.name = (shown), .shows = "G2 G6 G8", .every = true, .stage = (staged),                    \
-	.prepare = (prepared), .act = (called), .begin = one_sleeper, .strike = kill_victim,       \
-	.verify = verify
+	.prepare = (prepared), .act = (called), .strike = kill_victim, .verify = verify
+#define ALONE(shown, prepared, called)                                                             \
+	.name = (shown), .shows = "G2 G6", .every = true, .stage = stage_shrink,                   \
+	.prepare = (prepared), .act = (called), .verify = verify_slots_first
 #define STOPPED(shown, staged, called)                                                             \
 	.name = (shown), .shows = "G3 G4 G6", .every = true, .stage = (staged),                    \
 	.prepare = joined_with_ttl, .act = (called), .begin = one_sleeper, .after = after_stop,    \
@@ -428,9 +499,9 @@ static void verify_alone(struct crash_scene *scene)
 
 static const struct crash_operation operations[] = {
 	{ KILLED("wait as the last of two, break", stage_break, joined, wait_long),
-	  .thin = { 60, 10, 2 } },
+	  .begin = one_sleeper, .thin = { 60, 10, 2 } },
 	{ KILLED("wait as the last of two, shrink", stage_shrink, joined, wait_long),
-	  .thin = { 60, 10, 2 } },
+	  .begin = one_sleeper, .thin = { 60, 10, 2 } },
 	{ .name = "wait as the last of two, and stay",
 	  .shows = "G8",
 	  .repeat = { 2, 5, 20 },
@@ -442,17 +513,27 @@ static const struct crash_operation operations[] = {
 	  .strike = let_go,
 	  .verify = verify_alone },
 	{ KILLED("a wait that withdraws, break", stage_break_three, joined, wait_now),
-	  .thin = { 60, 10, 2 } },
+	  .begin = one_sleeper, .thin = { 60, 10, 2 } },
 	{ KILLED("a wait that withdraws, shrink", stage_shrink_three, joined, wait_now),
-	  .thin = { 60, 10, 2 } },
+	  .begin = one_sleeper, .thin = { 60, 10, 2 } },
 	{ KILLED("wait up to its sleep, break", stage_break_three, joined, wait_long),
-	  .sleeps = true, .thin = { 200, 40, 8 } },
+	  .begin = one_sleeper, .sleeps = true, .thin = { 200, 40, 8 } },
 	{ KILLED("wait up to its sleep, shrink", stage_shrink_three, joined, wait_long),
-	  .sleeps = true, .thin = { 200, 40, 8 } },
-	{ KILLED("join, break", stage_break, crash_with_lease, join), .thin = { 60, 10, 2 } },
-	{ KILLED("join, shrink", stage_shrink, crash_with_lease, join), .thin = { 60, 10, 2 } },
-	{ KILLED("leave, break", stage_break, joined, leave), .thin = { 30, 5, 1 } },
-	{ KILLED("leave, shrink", stage_shrink, joined, leave), .thin = { 30, 5, 1 } },
+	  .begin = one_sleeper, .sleeps = true, .thin = { 200, 40, 8 } },
+	{ KILLED("wait as the last of three, break", stage_break_three, joined, wait_long),
+	  .begin = two_sleepers, .thin = { 60, 10, 2 } },
+	{ KILLED("wait as the last of three, shrink", stage_shrink_three, joined, wait_long),
+	  .begin = two_sleepers, .thin = { 60, 10, 2 } },
+	{ KILLED("join, break", stage_break, crash_with_lease, join), .begin = one_sleeper,
+	  .thin = { 60, 10, 2 } },
+	{ KILLED("join, shrink", stage_shrink, crash_with_lease, join), .begin = one_sleeper,
+	  .thin = { 60, 10, 2 } },
+	{ KILLED("leave, break", stage_break, joined, leave), .begin = one_sleeper,
+	  .thin = { 30, 5, 1 } },
+	{ KILLED("leave, shrink", stage_shrink, joined, leave), .begin = one_sleeper,
+	  .thin = { 30, 5, 1 } },
+	{ ALONE("join, nobody waits", crash_with_lease, join), .thin = { 40, 8, 2 } },
+	{ ALONE("leave, nobody waits", joined, leave), .thin = { 30, 5, 1 } },
 	{ .name = "reset",
 	  .shows = "G6",
 	  .every = true,
@@ -468,7 +549,7 @@ static const struct crash_operation operations[] = {
 	  .stage = stage_dead_break,
 	  .prepare = crash_with_lease,
 	  .act = wait_now,
-	  .verify = verify_alone },
+	  .verify = verify_death },
 	{ .name = "a wait that meets a dead party, shrink",
 	  .shows = "G2 G6",
 	  .every = true,
@@ -476,7 +557,23 @@ static const struct crash_operation operations[] = {
 	  .stage = stage_dead_shrink,
 	  .prepare = crash_with_lease,
 	  .act = wait_now,
-	  .verify = verify_alone },
+	  .verify = verify_death },
+	{ .name = "reap a dead party, break",
+	  .shows = "G2 G6",
+	  .every = true,
+	  .thin = { 40, 8, 2 },
+	  .stage = stage_dead_break,
+	  .prepare = crash_with_lease,
+	  .act = reap_it,
+	  .verify = verify_death },
+	{ .name = "reap a dead party, shrink",
+	  .shows = "G2 G6",
+	  .every = true,
+	  .thin = { 40, 8, 2 },
+	  .stage = stage_dead_shrink,
+	  .prepare = crash_with_lease,
+	  .act = reap_it,
+	  .verify = verify_death },
 	{ STOPPED("stopped in wait, break", stage_break, wait_long), .thin = { 60, 10, 2 } },
 	{ STOPPED("stopped in wait, shrink", stage_shrink, wait_long), .thin = { 60, 10, 2 } },
 	{ STOPPED("stopped in leave, break", stage_break, leave), .thin = { 30, 5, 1 } },

@@ -75,7 +75,7 @@ static void stage_dead_drafter(struct crash_scene *scene)
 			   "tag");
 		raise(SIGKILL);
 	}
-	waitpid(pid, NULL, 0);
+	crash_bury(scene, pid);
 	token++;
 }
 
@@ -250,6 +250,7 @@ static void verify_death(struct crash_scene *scene)
 	crash_reap_children(scene);
 	check_value(scene, "after the death");
 	write_some(scene, 100);
+	crash_check_values(scene, cell.private_);
 	crash_check_empty(scene);
 	check_value(scene, "afterwards");
 }
@@ -356,7 +357,39 @@ static void verify_stop(struct crash_scene *scene)
 {
 	check_value(scene, "in the end");
 	write_some(scene, 40);
+	crash_check_values(scene, cell.private_);
 	crash_check_empty(scene);
+}
+
+// ---- a reader that is overtaken while it stands still -----------------------------------------------
+
+static struct value read_value;
+static uint64_t read_version;
+
+static int act_read(struct crash_scene *scene)
+{
+	(void)scene;
+	return lh_cell_read(&cell, &read_value, &read_version);
+}
+
+static void tell_what_it_read(struct crash_scene *scene)
+{
+	scene->shared->results[0] = (int)value_number(&read_value);
+	scene->shared->results[1] = (int)read_version;
+}
+
+// Each slot is written to meanwhile, also the one that it reads.
+static void overtake(struct crash_scene *scene)
+{
+	const int *results = scene->shared->results;
+
+	write_some(scene, 100);
+	stepper_detach(&scene->stepper, 0);
+	waitpid(scene->victim, NULL, __WALL);
+	CRASH_CHECK(scene, atomic_load(&scene->shared->finished) && scene->shared->result == 0,
+		    "the overtaken one's read said %d", scene->shared->result);
+	CRASH_CHECK(scene, results[0] == (results[1] == 1 ? 1 : 98 + results[1]),
+		    "G7: the overtaken one read value %d as version %d", results[0], results[1]);
 }
 
 #define KILLED(shown, ready, called)                                                               \
@@ -391,6 +424,15 @@ static const struct crash_operation operations[] = {
 	  .prepare = crash_with_lease,
 	  .act = act_begin,
 	  .verify = verify_waiters_death },
+	{ .name = "read, overtaken",
+	  .shows = "G7",
+	  .every = true,
+	  .thin = { 4, 1, 1 },
+	  .stage = stage,
+	  .act = act_read,
+	  .after = tell_what_it_read,
+	  .strike = overtake,
+	  .verify = verify_stop },
 	{ SURVIVED("commit, nobody dies, another waits", act_commit) },
 	{ SURVIVED("abort, nobody dies, another waits", act_abort) },
 	{ STOPPED("stopped in begin", crash_with_ttl, act_begin), .not_quick = true,

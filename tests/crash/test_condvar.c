@@ -292,6 +292,21 @@ static void signals_go_on(struct crash_scene *scene)
 	check_the_rest(scene);
 }
 
+// ---- nobody dies: a wake is due that no death and no further signal makes ------------------------
+
+static bool one_more_waits(struct crash_scene *scene)
+{
+	add_waiter(scene);
+	return true;
+}
+
+static void let_go_on(struct crash_scene *scene)
+{
+	crash_let_go_on(scene);
+	collect(scene);
+	kill(scene->victim, SIGKILL);
+}
+
 // ---- stopped, and expired ------------------------------------------------------------------------
 
 static void holding_with_ttl(struct crash_scene *scene)
@@ -414,6 +429,10 @@ static const struct crash_operation operations[] = {
 	  .act = broadcast,
 	  .begin = two_wait,
 	  .verify = signals_go_on },
+	{ CRASH_SURVIVED("signal, nobody dies, one waits", stage, crash_with_lease, signal_once),
+	  .begin = one_more_waits, .strike = let_go_on, .verify = check_the_rest },
+	{ CRASH_SURVIVED("broadcast, nobody dies, two wait", stage, crash_with_lease, broadcast),
+	  .begin = two_wait, .strike = let_go_on, .verify = check_the_rest },
 	{ .name = "stopped when signalled, two wait behind it",
 	  .shows = "G3 G4 G8",
 	  .every = true,

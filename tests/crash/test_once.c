@@ -114,7 +114,7 @@ static void stage_hung(struct crash_scene *scene)
 static void end_holder(struct crash_scene *scene)
 {
 	kill(scene->holder, SIGKILL);
-	waitpid(scene->holder, NULL, 0);
+	crash_bury(scene, scene->holder);
 	scene->holder = 0;
 }
 

@@ -101,7 +101,7 @@ static void stage_dead(struct crash_scene *scene, bool wrote)
 		scene->shared->lease = lh_lease_id(lease);
 		raise(SIGKILL);
 	}
-	waitpid(pid, NULL, 0);
+	crash_bury(scene, pid);
 	scene->dead_slot = scene->shared->slot + 1;
 	scene->dead_lease = scene->shared->lease;
 	scene->shared->lease = 0;
@@ -324,6 +324,15 @@ static void collect(struct crash_scene *scene)
 	}
 }
 
+// Nobody dies: what the victim wakes is not woken by its end, which comes later.
+static void let_go_on(struct crash_scene *scene)
+{
+	crash_let_go_on(scene);
+	observe(scene);
+	collect(scene);
+	kill(scene->victim, SIGKILL);
+}
+
 static void check_lock(struct crash_scene *scene)
 {
 	lh_grant grant = { .token = 0 };
@@ -532,6 +541,10 @@ static const struct crash_operation operations[] = {
 	  .verify = verify, .thin = { 240, 45, 4 } },
 	{ KILLED("write after a dead reader", stage_dead_reader, crash_with_lease, act_write),
 	  .verify = verify, .thin = { 240, 45, 4 } },
+	{ CRASH_SURVIVED("end of reading, nobody dies, two wait", stage_biased, reads, act_unlock),
+	  .begin = begin_both, .strike = let_go_on, .verify = verify },
+	{ CRASH_SURVIVED("end of writing, nobody dies, two wait", stage_biased, writes, act_unlock),
+	  .begin = begin_both, .strike = let_go_on, .verify = verify },
 	{ STOPPED("stopped in read", stage_biased, crash_with_ttl, act_read),
 	  .thin = { 120, 18, 2 } },
 	{ STOPPED("stopped in read, fenced", stage_fenced, crash_with_ttl, act_read),

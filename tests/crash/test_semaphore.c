@@ -212,10 +212,31 @@ static void take_all_and_release(struct crash_scene *scene)
 
 // The director gives back only when the waiters cannot go on otherwise: those who wait for less than all
 // need nothing of it.
+static int held_by_victim(const struct crash_scene *scene)
+{
+	const struct semaphore *words = (struct semaphore *)(uintptr_t)semaphore.private_[1];
+	int count = 0;
+
+	for (int i = 0; i < PERMITS; i++)
+		count += atomic_load(&words->owners[i]) == scene->shared->lease;
+	return count;
+}
+
+// Nobody waits, who would find the lost one at the semaphore: it has no permit when its slot is another's.
+static void use_its_slot(struct crash_scene *scene)
+{
+	crash_reap_children(scene);
+	crash_use_all_slots(scene, 1);
+	CRASH_CHECK(scene, held_by_victim(scene) == 0, "G6: a lease that is no more has %d permits",
+		    held_by_victim(scene));
+}
+
 static void verify(struct crash_scene *scene)
 {
 	int64_t available;
 
+	if (!waiter_count && (scene->variant & CRASH_SLOTS_FIRST))
+		use_its_slot(scene);
 	patience_due(&scene->shared->patience);
 	if (scene->operation->act !=
 	    acquire_all) // else one waits behind the victim for two, which are free
@@ -257,16 +278,6 @@ static void try_everything(struct crash_scene *scene)
 	shared->results[1] = lh_semaphore_release(&semaphore, scene->mine, 1);
 	shared->results[2] = lh_semaphore_slots(&semaphore, scene->mine, NULL, 0);
 	shared->results[3] = lh_lease_release(scene->mine);
-}
-
-static int held_by_victim(const struct crash_scene *scene)
-{
-	const struct semaphore *words = (struct semaphore *)(uintptr_t)semaphore.private_[1];
-	int count = 0;
-
-	for (int i = 0; i < PERMITS; i++)
-		count += atomic_load(&words->owners[i]) == scene->shared->lease;
-	return count;
 }
 
 // It is stopped, its lease runs out, the director takes all there is, and it goes on: told by each call,

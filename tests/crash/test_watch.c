@@ -75,7 +75,7 @@ static void stage_dead_sender(struct crash_scene *scene)
 			   "tag");
 		raise(SIGKILL);
 	}
-	waitpid(pid, NULL, 0);
+	crash_bury(scene, pid);
 }
 
 static void sending(struct crash_scene *scene)
@@ -215,6 +215,7 @@ static void check_end(struct crash_scene *scene)
 	int error = lh_watch_close(&watch, scene->lease);
 
 	CRASH_CHECK(scene, error == 0, "close by the successor: %d", error);
+	crash_check_values(scene, watch.private_);
 	crash_check_empty(scene);
 	check_value(scene, "afterwards");
 }
@@ -240,6 +241,37 @@ static void verify_receivers_death(struct crash_scene *scene)
 	crash_reap_children(scene);
 	send_some(scene, 100);
 	check_end(scene);
+}
+
+// ---- a reader that is overtaken while it stands still -----------------------------------------------
+
+static struct value read_value;
+static uint64_t read_version;
+
+static int act_read(struct crash_scene *scene)
+{
+	(void)scene;
+	return lh_watch_read(&receiver, &read_value, sizeof(read_value), NULL, &read_version);
+}
+
+static void tell_what_it_read(struct crash_scene *scene)
+{
+	scene->shared->results[0] = (int)value_number(&read_value);
+	scene->shared->results[1] = (int)read_version;
+}
+
+// Each slot is written to meanwhile, also the one that it reads.
+static void overtake(struct crash_scene *scene)
+{
+	const int *results = scene->shared->results;
+
+	send_some(scene, 100);
+	stepper_detach(&scene->stepper, 0);
+	waitpid(scene->victim, NULL, __WALL);
+	CRASH_CHECK(scene, atomic_load(&scene->shared->finished) && scene->shared->result == 0,
+		    "the overtaken one's read said %d", scene->shared->result);
+	CRASH_CHECK(scene, results[0] == (results[1] == 1 ? 1 : 98 + results[1]),
+		    "G7: the overtaken one read value %d as version %d", results[0], results[1]);
 }
 
 // ---- nobody dies: what it wakes is not woken by its death ----------------------------------------
@@ -397,6 +429,16 @@ static const struct crash_operation operations[] = {
 	  .act = act_changed,
 	  .begin = nobody_sleeps,
 	  .verify = verify_receivers_death },
+	{ .name = "read, overtaken",
+	  .shows = "G7",
+	  .every = true,
+	  .thin = { 4, 1, 1 },
+	  .stage = stage,
+	  .prepare = subscribe,
+	  .act = act_read,
+	  .after = tell_what_it_read,
+	  .strike = overtake,
+	  .verify = check_end },
 	{ SURVIVED("send, nobody dies", act_send) },
 	{ SURVIVED("close, nobody dies", act_close) },
 	{ .name = "stopped in send, nobody succeeds",

@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Condition variable: wait, signal, and handing on the signal of a waiter that dies at any step; a
- * signaller may die between marking and waking.
+ * Condition variable: wait, signal, and handing on the signal of a waiter that dies or expires at any
+ * step; a signaller may die between marking and waking.
  *
  * Abstracted: each waiter waits once, so no sequence is needed in its word; no slot is used again
- * (lease.pml); no expiry (an expired waiter is a dead one whose watchers wake by the clock); the mutex is
- * taken and freed in one step, by its holder's death as well (mutex.pml); one group of slots; six
- * to be watched are enough for all.
+ * (lease.pml); the mutex is taken and freed in one step, by its holder's loss as well (mutex.pml); one
+ * group of slots; six to be watched are enough for all. Whose lease has expired goes on or hangs; those
+ * who watch it wake by the clock.
  * Kernel: as in mutex.pml.
  *
  * Labels (docs/protocol/condvar.md): appear 1; arrive 2, ticket 3; let go; look 4; sleep 5; stop 6 and
- * tell 7; retake 8; leave 9; signal(): choose 2, mark 3, wake 4, again 5; hand on.
+ * tell 7; retake 8; leave 9, lost: without the mutex; signal(): choose 2, mark 3, wake 4, again 5; hand on.
  *
  * Shown (Monitor, when nothing moves any more): of a signal that was sent whole, either a living waiter
  * has it and has returned or is on its way, or nobody who slept when it was sent sleeps still: G8.
  * There is no backstop, but with BACKSTOP, where all who sleep look once more when nothing moves.
  *
  * config: -DWAITERS=2 -DSIGNALS=1 -DDEATHS=1 -DGIVEUPS=1
+ * config: -DWAITERS=2 -DSIGNALS=1 -DDEATHS=0 -DEXPIRIES=1
  * config: -DWAITERS=2 -DSIGNALS=1 -DDEATHS=1 -DOWN -DANYTIME   each with a mutex of its own
  * config: -DWAITERS=2 -DSIGNALS=2 -DDEATHS=0 -DHALF=1 -DSTANDING   all wait already
  * config: -DWAITERS=2 -DSIGNALS=2 -DDEATHS=1 -DHALF=1 -DSTANDING -DBACKSTOP   signaller and waiter die
+ * ci: -DWAITERS=2 -DSIGNALS=1 -DDEATHS=0 -DEXPIRIES=1 -DGIVEUPS=1
  * ci: -DWAITERS=3 -DSIGNALS=2 -DDEATHS=1 -DSTUCK=4 -DSTANDING   the second gets no mutex
  * quick: -DWAITERS=2 -DSIGNALS=1 -DDEATHS=1
  *
@@ -33,10 +35,15 @@
  * must-fail: -DNO_AWAKE -DWAITERS=3 -DSIGNALS=2 -DDEATHS=1 -DSTUCK=4 -DSTANDING   watches the nearest only
  * must-fail: -DTICKET_FIRST -DWAITERS=2 -DSIGNALS=1 -DDEATHS=1 -DOWN   a ticket before it appears
  * must-fail: -DBLIND -DWAITERS=2 -DSIGNALS=2 -DDEATHS=0 -DGIVEUPS=1 -DANYTIME   forgets a group though somebody arrived
+ * must-fail: -DNO_EXPIRY -DWAITERS=2 -DSIGNALS=1 -DDEATHS=0 -DEXPIRIES=1 -DSTANDING   sleeps past the expiry of the one before
+ * must-fail: -DKEEPS_MARK -DWAITERS=2 -DSIGNALS=1 -DDEATHS=0 -DEXPIRIES=1 -DSTANDING   lost, it leaves with its signal
  * must-fail: -DNO_TIME_OUT_LOOK -DWAITERS=2 -DSIGNALS=1 -DDEATHS=0 -DGIVEUPS=1 -DSTANDING   its mark is ignored
  */
 #ifndef GIVEUPS
 #define GIVEUPS 0
+#endif
+#ifndef EXPIRIES
+#define EXPIRIES 0
 #endif
 #ifndef HALF
 #define HALF 0				/* signallers that may die between mark and wake */
@@ -70,7 +77,9 @@ bit group;
 byte m;					/* the mutex: its holder */
 bit dead[WAITERS + 1], kill[WAITERS + 1], woken[WAITERS + 1], left_it[WAITERS + 1];
 short q[WAITERS + 1];
-byte deaths, giveups, half;
+bit over[WAITERS + 1];			/* its lease has expired; with kill: it hangs */
+byte deaths, expiries, giveups, half;
+#define GONE(i) (dead[i] || over[i])
 /* ghosts */
 bit waiting[WAITERS + 1];		/* let go, and asleep or about to */
 byte got[WAITERS + 1];			/* whose signal marks it */
@@ -120,7 +129,7 @@ inline signal(id, may_die)
 			:: c[j] & WANTED ->
 				seen = 1;
 				if
-				:: (c[j] & (QUEUED | MARK)) == QUEUED && !dead[j] &&
+				:: (c[j] & (QUEUED | MARK)) == QUEUED && !GONE(j) &&
 				   (best == 0 || KEY(j) < key) -> best = j; key = KEY(j); bc = c[j]
 				:: else
 				fi
@@ -166,7 +175,7 @@ inline signal(id, may_die)
 	od
 }
 
-/* Waiter i has died: its signal goes on. */
+/* Waiter i is lost: its signal goes on. */
 inline hand_on(i)
 {
 	do
@@ -179,7 +188,7 @@ inline hand_on(i)
 #endif
 		atomic {
 			if
-			:: c[i] == x -> c[i] = 0; x = 0; break
+			:: c[i] == x -> c[i] = 0; got[i] = 0; x = 0; break
 			:: else -> x = 0
 			fi
 		}
@@ -244,7 +253,7 @@ look:		if
 		do
 		:: atomic { i <= WAITERS ->
 			if
-			:: i != me && (c[i] & WANTED) && dead[i] -> goto clear
+			:: i != me && (c[i] & WANTED) && GONE(i) -> goto clear
 			:: else
 			fi;
 			d[i] = dep[i];
@@ -291,7 +300,7 @@ look:		if
 		/* The kernel compares and queues all: who is woken on the way looks at all again. */
 		atomic {
 			if
-			:: c[me] != (WANTED | QUEUED) -> goto back
+			:: c[me] != (WANTED | QUEUED) || over[me] -> goto back
 			:: else -> q[me] = COND(me)
 			fi;
 			do
@@ -303,8 +312,8 @@ look:		if
 				fi;
 #ifndef NO_WATCH
 				if
-				:: w[i] && dead[i] -> goto back
-				:: w[i] && !dead[i] -> q[me] = q[me] | LIVE(i)
+				:: w[i] && GONE(i) -> goto back
+				:: w[i] && !GONE(i) -> q[me] = q[me] | LIVE(i)
 				:: else
 				fi;
 #endif
@@ -329,13 +338,16 @@ back:		atomic {
 			:: else -> i = 0; break
 			od;
 			if
-			:: quit -> goto stop
+			:: quit || over[me] -> goto stop
 			:: else -> goto look
 			fi
 		}
 clear:		hand_on(i);
 		atomic {
-			i = 1;
+			if
+			:: i == me -> i = 0; goto without
+			:: else -> i = 1
+			fi;
 			do
 			:: i <= WAITERS -> w[i] = 0; d[i] = 0; at[i] = 0; sleeps[i] = 0; i++
 			:: else -> i = 0; break
@@ -356,10 +368,15 @@ stop:
 		tell();
 #endif
 #endif
-end_stuck:	!((STUCK >> me) & 1);
-#ifndef OWN
-		atomic { m == 0 -> m = me }
+end_stuck:	!((STUCK >> me) & 1) || over[me];
+		if
+		:: atomic { over[me] -> goto lost }
+#ifdef OWN
+		:: atomic { !over[me] }
+#else
+		:: atomic { m == 0 && !over[me] -> m = me }
 #endif
+		fi;
 		atomic {
 #ifdef NO_TIME_OUT_LOOK
 			if
@@ -371,8 +388,16 @@ end_stuck:	!((STUCK >> me) & 1);
 			if
 			:: m == me -> m = 0
 			:: else
-			fi
+			fi;
+			goto gone
 		}
+lost:		/* without the mutex */
+#ifdef KEEPS_MARK
+		atomic { c[me] = 0; got[me] = 0 }
+#else
+		atomic { i = me; goto clear };
+#endif
+without:	atomic { quit = 0; left_it[me] = 1 }
 gone:		skip
 	} unless {
 		d_step {
@@ -390,8 +415,10 @@ gone:		skip
 			i = 0; x = 0; v = 0; j = 0; best = 0; key = 0; bc = 0; near = 0;
 			seen = 0; all = 0; mine = 0; quit = 0
 		}
-		dead[me] = 1;
-		wake_one(LIVE(me))
+		if
+		:: over[me]			/* it hangs */
+		:: else -> dead[me] = 1; wake_one(LIVE(me))
+		fi
 	}
 }
 
@@ -414,21 +441,50 @@ end_none:	atomic {
 gone:	skip
 }
 
-#if DEATHS
+#if DEATHS + EXPIRIES
+/* Its expiry passes: it wakes itself, or hangs, and all who sleep until then wake. */
+inline expire(i)
+{
+	over[i] = 1; expiries++;
+	if
+	:: kill[i] = 1
+	:: q[i] -> woken[i] = 1
+	:: !q[i]
+	fi;
+#ifndef NO_EXPIRY
+	wake_all(LIVE(i))
+#endif
+}
+
+#define STAYS(i) (!kill[i] && !over[i] && !left_it[i])
+
 proctype Killer()
 {
 	do
 	:: atomic {
 		deaths < DEATHS && !(left_it[1] SECOND(&& left_it[2]) THIRD(&& left_it[3])) -> deaths++;
 		if
-		:: !kill[1] && !left_it[1] -> kill[1] = 1
+		:: STAYS(1) -> kill[1] = 1
 #if WAITERS > 1
-		:: !kill[2] && !left_it[2] -> kill[2] = 1
+		:: STAYS(2) -> kill[2] = 1
 #endif
 #if WAITERS > 2
-		:: !kill[3] && !left_it[3] -> kill[3] = 1
+		:: STAYS(3) -> kill[3] = 1
 #endif
 		:: else
+		fi
+	   }
+	:: atomic {
+		expiries < EXPIRIES ->
+		if
+		:: STAYS(1) -> expire(1)
+#if WAITERS > 1
+		:: STAYS(2) -> expire(2)
+#endif
+#if WAITERS > 2
+		:: STAYS(3) -> expire(3)
+#endif
+		:: else -> expiries++
 		fi
 	   }
 	:: break
@@ -437,7 +493,7 @@ proctype Killer()
 #endif
 
 /* Of signal s: somebody alive has it and is on its way. */
-#define HAS(i, s) (got[i] == s && !dead[i] && !q[i])
+#define HAS(i, s) (got[i] == s && !kill[i] && !q[i])
 #define TAKEN(s) (used[s] || HAS(1, s) SECOND(|| HAS(2, s)) THIRD(|| HAS(3, s)))
 #define ASLEEP(i, mask) (q[i] && !dead[i] && ((mask) >> ((i) - 1)) & 1)
 #define ANYBODY(mask) (ASLEEP(1, mask) SECOND(|| ASLEEP(2, mask)) THIRD(|| ASLEEP(3, mask)))
@@ -473,7 +529,7 @@ init {
 #if SIGNALS > 1
 		run Signaller(2);
 #endif
-#if DEATHS
+#if DEATHS + EXPIRIES
 		run Killer();
 #endif
 		run Monitor()

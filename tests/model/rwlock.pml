@@ -9,7 +9,10 @@
  * x86-TSO: the plain stores to hold records can be late (sb[]), one for each lease; a membarrier, a
  * fence, an atomic operation or system call of its lease, or nothing at all, lets one out.
  *
- * Labels (docs/protocol/rwlock.md): look 1 load the word; publish 2; enter 3 look again; granted 4 own
+ * The fast unlock of a writer is free 11 of a word without MARK. With FIRST_READS no lease has read
+ * before: the map of readers and its summary are empty.
+ *
+ * Labels (docs/protocol/rwlock.md): look 1 load the word; map; publish 2; enter 3 look again; granted 4 own
  * state last; backout 5; depart() 6; claim 7; revoke 8 membarrier, then the mode; scan 9 each reader;
  * write 10; free 11; blocked 12; reap() 13.
  *
@@ -24,6 +27,7 @@
  * config: -DREADERS=6 -DUPGRADES=6 -DDEATHS=1 -DPROCS=2
  * config: -DPLAIN -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DDEATHS=1 -DOPS=2 -DPROCS=2   no membarriers
  * config: -DREADERS=2 -DWRITERS=4 -DTTL=6 -DDEATHS=1 -DOPS=2 -DPROCS=2
+ * config: -DREADERS=6 -DWRITERS=8 -DFIRST_READS -DONE_BIT   two readers that share a bit of the map, a writer
  * ci: -DREADERS=6 -DWRITERS=8 -DDEATHS=1
  * ci: -DREADERS=2 -DWRITERS=12 -DDEATHS=1
  * ci: -DREADERS=2 -DWRITERS=12 -DTTL=2 -DBIAS=1
@@ -44,6 +48,11 @@
  * must-fail: -DNO_SLEEP_BARRIER -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   no membarrier before the sleep
  * must-fail: -DNO_SECOND_LOOK -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   nor a look at the record after it
  * must-fail: -DPLAIN -DNO_DEPART_FENCE -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   no membarrier at all
+ * must-fail: -DNO_AWAITED -DREADERS=2 -DWRITERS=4 -DPROCS=2   sleeps on a reader without saying so
+ * must-fail: -DBLIND_FLAG -DREADERS=2 -DWRITERS=4 -DPROCS=2   says so whatever the counter has become
+ * must-fail: -DFLAG_FIRST -DREADERS=2 -DWRITERS=4 -DPROCS=2   looks whether somebody sleeps, then counts
+ * must-fail: -DLATE_MAP -DFIRST_READS -DREADERS=2 -DWRITERS=4 -DPROCS=2   reads, then enters the map
+ * must-fail: -DLATE_ANY -DFIRST_READS -DONE_BIT -DREADERS=6 -DWRITERS=8   the map's bit before its summary
  * must-fail: -DNO_RESCAN -DREADERS=2 -DWRITERS=4 -DPROCS=2   counter read after the record
  * must-fail: -DNO_MARK -DREADERS=2 -DWRITERS=4 -DPROCS=2   sleeps on the word without the mark
  * must-fail: -DNO_OWNER_LIFE -DREADERS=2 -DWRITERS=4 -DDEATHS=1 -DPROCS=2   not armed on the writer
@@ -81,6 +90,11 @@
 #ifndef MORTAL
 #define MORTAL 14		/* may be killed */
 #endif
+#ifdef ONE_BIT
+#define BIT(p) 0		/* two slots that have one bit of the map */
+#else
+#define BIT(p) p
+#endif
 #define HAS(mask, p) (((mask) >> (p)) & 1)
 
 #define OWNER(v) ((v) & 7)
@@ -105,6 +119,9 @@ short w;
 byte rec[PROCS + 1];		/* what others see of each lease's hold record; 0: not reading or writing */
 byte sb[PROCS + 1];		/* a late store to it, + 1 */
 byte dep[PROCS + 1];
+byte awaited;			/* AWAITED of each lease's departures, as bits: one word with dep[] */
+byte map;			/* readers; */
+bit any;			/* and that there is a bit in it */
 bit dead[PROCS + 1], kill[PROCS + 1];
 bit passed[PROCS + 1];		/* its expiry has passed; */
 bit expired[PROCS + 1];		/* and somebody has latched that */
@@ -218,11 +235,20 @@ inline depart(wakes)
 	if
 	:: OWNER(r) && (wakes) ->
 #ifdef NO_BUMP
-		atomic { drain(me); r = 0 };
+		atomic { drain(me); r = HAS(awaited, me); awaited = awaited & ~(1 << me) };
 #else
-		atomic { drain(me); dep[me]++; r = 0 };
+#ifdef FLAG_FIRST
+		r = HAS(awaited, me);
+		atomic { drain(me); dep[me]++; awaited = awaited & ~(1 << me) };
+#else
+		atomic { drain(me); dep[me]++; r = HAS(awaited, me);
+			awaited = awaited & ~(1 << me) };
 #endif
-		wake_all(DEPARTURES(me))
+#endif
+		if
+		:: r -> r = 0; wake_all(DEPARTURES(me))
+		:: else
+		fi
 	:: else -> r = 0
 	fi
 }
@@ -263,6 +289,19 @@ look:		atomic { r = w; o = OWNER(r); if :: o -> goto blocked :: else fi }
 #ifdef MODE_FIRST
 		b = ((w & FENCED) == 0);
 #endif
+#if defined(FIRST_READS) && !defined(LATE_MAP)
+		if
+		:: !HAS(map, BIT(me)) ->
+#ifdef LATE_ANY
+			atomic { drain(me); map = map | (1 << BIT(me)) };
+			atomic { drain(me); any = 1 }
+#else
+			atomic { drain(me); any = 1 };
+			atomic { drain(me); map = map | (1 << BIT(me)) }
+#endif
+		:: else
+		fi;
+#endif
 publish:	store(SHARED);
 #ifdef MODE_FIRST
 		atomic { r = w; if :: b && !OWNER(r) -> goto granted :: else fi };
@@ -286,6 +325,9 @@ granted:	atomic {
 				reading[me] = 1
 			fi
 		}
+#ifdef LATE_MAP
+		atomic { drain(me); any = 1; map = map | (1 << BIT(me)) };
+#endif
 #if BIAS
 		if
 		:: atomic { biases < BIAS && (r & FENCED) && w == r ->
@@ -330,11 +372,11 @@ revoke:		if
 			atomic { if :: OWNER(w) == me && TOKEN(w) == TOKEN(r) -> w = w | FENCED :: else fi }
 		:: else
 		fi;
-		p = 1;
+		p = (any -> 1 : PROCS + 1);
 scan:		do
 		:: p > PROCS -> p = 0; break
-		:: p == me -> p++
-		:: p <= PROCS && p != me ->
+		:: atomic { p <= PROCS && (p == me || !HAS(map, BIT(p))) -> p++ }
+		:: p <= PROCS && p != me && HAS(map, BIT(p)) ->
 #ifdef NO_RESCAN
 again:			if
 			:: atomic { rec[p] != SHARED -> p++; d = 0; goto scan }
@@ -353,6 +395,17 @@ again:			d = dep[p];
 			:: atomic { LOST(p) -> p++; d = 0; goto scan }
 			:: else
 			fi;
+#ifndef NO_AWAITED
+#ifdef BLIND_FLAG
+			atomic { drain(me); awaited = awaited | (1 << p); d = dep[p] };
+#else
+			atomic {
+				if
+				:: dep[p] == d -> drain(me); awaited = awaited | (1 << p)
+				:: else -> goto again
+				fi };
+#endif
+#endif
 #ifndef PLAIN
 #ifndef NO_SLEEP_BARRIER
 			membarrier();
@@ -364,10 +417,17 @@ again:			d = dep[p];
 			fi;
 #endif
 #endif
+#ifndef NO_AWAITED
+			if
+			:: atomic { dep[p] == d && HAS(awaited, p) -> q[me] = DEPARTURES(p) }
+			:: atomic { else -> goto again }
+			fi;
+#else
 			if
 			:: atomic { dep[p] == d -> q[me] = DEPARTURES(p) }
 			:: atomic { else -> goto again }
 			fi;
+#endif
 #ifndef NO_READER_LIFE
 			if
 			:: atomic { !dead[p] -> q[me] = q[me] | LIVE(p) }
@@ -561,6 +621,9 @@ init {
 		w = 1 << 6;
 #endif
 		token = 1;
+#ifndef FIRST_READS
+		any = 1; map = 255;
+#endif
 		run Lease(1); run Lease(2); THIRD(run Lease(3));
 		run Buffers();
 #if DEATHS
