@@ -40,7 +40,7 @@
  * must-fail: -DNO_FENCE -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   fenced, no fence
  * must-fail: -DNO_WAKE -DREADERS=2 -DWRITERS=4 -DPROCS=2   unlock does not wake the writer
  * must-fail: -DNO_BACKOUT_WAKE -DREADERS=2 -DWRITERS=4 -DPROCS=2   nor who backs out
- * must-fail: -DNO_BUMP -DREADERS=2 -DWRITERS=4 -DPROCS=2   wakes, but the counter stands still
+ * must-fail: -DNO_BUMP -DPLAIN -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   wakes, but the counter stands still
  * must-fail: -DSTATE_FIRST -DREADERS=2 -DWRITERS=4 -DTTL=2 -DPROCS=2   own state before the word
  * must-fail: -DNO_STATE -DREADERS=2 -DWRITERS=4 -DTTL=2 -DPROCS=2   own state not at all
  * must-fail: -DMODE_FIRST -DREADERS=2 -DWRITERS=4 -DOPS=2 -DPROCS=2   the mode before the writer
@@ -49,11 +49,11 @@
  * must-fail: -DNO_SECOND_LOOK -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   nor a look at the record after it
  * must-fail: -DPLAIN -DNO_DEPART_FENCE -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   no membarrier at all
  * must-fail: -DNO_AWAITED -DREADERS=2 -DWRITERS=4 -DPROCS=2   sleeps on a reader without saying so
- * must-fail: -DBLIND_FLAG -DREADERS=2 -DWRITERS=4 -DPROCS=2   says so whatever the counter has become
- * must-fail: -DFLAG_FIRST -DREADERS=2 -DWRITERS=4 -DPROCS=2   looks whether somebody sleeps, then counts
+ * must-fail: -DBLIND_FLAG -DPLAIN -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   says so whatever the counter has become
+ * must-fail: -DFLAG_FIRST -DPLAIN -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   looks whether somebody sleeps, then counts
  * must-fail: -DLATE_MAP -DFIRST_READS -DREADERS=2 -DWRITERS=4 -DPROCS=2   reads, then enters the map
  * must-fail: -DLATE_ANY -DFIRST_READS -DONE_BIT -DREADERS=6 -DWRITERS=8   the map's bit before its summary
- * must-fail: -DNO_RESCAN -DREADERS=2 -DWRITERS=4 -DPROCS=2   counter read after the record
+ * must-fail: -DNO_RESCAN -DPLAIN -DSTART_FENCED -DREADERS=2 -DWRITERS=4 -DPROCS=2   counter read after the record
  * must-fail: -DNO_MARK -DREADERS=2 -DWRITERS=4 -DPROCS=2   sleeps on the word without the mark
  * must-fail: -DNO_OWNER_LIFE -DREADERS=2 -DWRITERS=4 -DDEATHS=1 -DPROCS=2   not armed on the writer
  * must-fail: -DNO_READER_LIFE -DREADERS=2 -DWRITERS=4 -DDEATHS=1 -DPROCS=2   nor on the reader
