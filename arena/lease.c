@@ -240,14 +240,8 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	lease->readers_offset = lease->index % RWLOCK_MAP_BITS / 64 * sizeof(uint64_t);
 	wipe_records(lease);
 	atomic_store_explicit(&slot->id, lease->id, memory_order_relaxed);
-	atomic_store_explicit(&slot->edge,
-			      atomic_load_explicit(&slot->edge, memory_order_relaxed) &
-				      EDGE_SEQUENCE_MASK,
-			      memory_order_relaxed);
-	atomic_store_explicit(&slot->condition,
-			      atomic_load_explicit(&slot->condition, memory_order_relaxed) &
-				      CONDITION_SEQUENCE_MASK,
-			      memory_order_relaxed);
+	atomic_fetch_and_explicit(&slot->edge, EDGE_SEQUENCE_MASK, memory_order_relaxed);
+	atomic_fetch_and_explicit(&slot->condition, CONDITION_SEQUENCE_MASK, memory_order_relaxed);
 	atomic_store_explicit(&slot->waiting_since, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->probe_lines, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->flags, options->flags, memory_order_relaxed);

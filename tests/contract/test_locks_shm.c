@@ -60,7 +60,7 @@ static void churn(const char *prefix, uint32_t count)
 static void as_many_keys_at_once_as_there_is_room_for(void **state)
 {
 	const struct lh_acquire_options shared = { .mode = LH_SHARED };
-	lh_handle *handles[512], *handle;
+	lh_handle *handles[512] = { NULL }, *handle;
 	uint32_t count;
 
 	(void)state;
