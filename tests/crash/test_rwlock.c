@@ -245,11 +245,23 @@ static bool begin_both(struct crash_scene *scene)
 	return true;
 }
 
+// Two writers are woken too, but go on only once the victim has been killed: whoever comes first gets the
+// lock, and the victim's way is to be the same each time. So the heir has been passed over, and it is
+// the first writer, not a reader who waited for long.
 static bool begin_woken(struct crash_scene *scene)
 {
+	uint64_t asleep_ns;
+
 	if (!crash_victim_asleep(scene))
 		return false;
-	begin_both(scene);
+	for (int i = 0; i < 2; i++) {
+		add_waiter(scene, true);
+		kill(scene->shared->waiters[i].pid, SIGSTOP);
+		waitpid(scene->shared->waiters[i].pid, NULL, WUNTRACED);
+	}
+	asleep_ns = lh_now();
+	while (lh_now() - asleep_ns < WORD_PASSED_OVER_NS)
+		;
 	crash_must(scene, lh_rwlock_unlock(&lock, scene->lease), "unlock");
 	return stepper_leave_call(&scene->stepper);
 }
@@ -277,6 +289,13 @@ static void kill_it(struct crash_scene *scene)
 	kill(scene->victim, SIGKILL);
 }
 
+static void kill_before_the_others(struct crash_scene *scene)
+{
+	kill_it(scene);
+	for (size_t i = 0; i < scene->waiter_count; i++)
+		kill(scene->shared->waiters[i].pid, SIGCONT);
+}
+
 static void kill_before_a_reader(struct crash_scene *scene)
 {
 	add_waiter(scene, false); // it is in already, or waits behind the victim
@@ -288,7 +307,7 @@ static void kill_before_a_reader(struct crash_scene *scene)
 // Those who were granted the lock after the victim, until one of them has repaired: told.
 static void collect(struct crash_scene *scene)
 {
-	uint64_t repaired = UINT64_MAX;
+	uint64_t repaired = UINT64_MAX, last = scene->token;
 
 	patience_due(&scene->shared->patience);
 	for (size_t i = 0; i < scene->waiter_count; i++) {
@@ -299,8 +318,12 @@ static void collect(struct crash_scene *scene)
 		CRASH_CHECK(scene, waiter->result == 0, "waiter %zu got %d", i, waiter->result);
 		CRASH_CHECK(scene, !waiter->intruded, "G1: waiter %zu was not alone", i);
 		crash_note_recovery(scene, waiter->granted_ns);
-		if (waiter->other && waiter->grant.token > scene->token)
-			repaired = waiter->grant.token;
+		if (!waiter->other || waiter->grant.token <= scene->token)
+			continue;
+		if (waiter->grant.token < repaired)
+			repaired = waiter->grant.token; // by the first writer
+		if (waiter->grant.token > last)
+			last = waiter->grant.token;
 	}
 	for (size_t i = 0; i < scene->waiter_count; i++) {
 		const struct crash_waiter *waiter = &scene->shared->waiters[i];
@@ -318,10 +341,8 @@ static void collect(struct crash_scene *scene)
 	CRASH_CHECK(scene, !atomic_load(&scene->shared->patience.lost_wakes),
 		    "G2, G8: nobody woke a sleeper (the word was %#llx)",
 		    (unsigned long long)scene->word);
-	if (repaired != UINT64_MAX) {
-		scene->damage = false;
-		scene->token = repaired;
-	}
+	scene->damage = scene->damage && repaired == UINT64_MAX;
+	scene->token = last;
 }
 
 // Nobody dies: what the victim wakes is not woken by its end, which comes later.
@@ -486,6 +507,11 @@ static void stop_and_succeed(struct crash_scene *scene)
 	.prepare = (prepared), .act = (called), .after = try_everything,                           \
 	.strike = stop_and_succeed, .verify = verify
 
+#define WOKEN(shown, called)                                                                       \
+	.name = (shown), .shows = "G1 G2 G5 G12", .every = true, .stage = stage_written,           \
+	.prepare = patient, .act = (called), .begin = begin_woken,                                 \
+	.strike = kill_before_the_others, .verify = verify, .thin = { 120, 18, 2 }
+
 static const struct crash_operation operations[] = {
 	{ KILLED("first read", stage_biased, crash_with_lease, act_read), .verify = verify,
 	  .thin = { 120, 18, 2 } },
@@ -531,10 +557,8 @@ static const struct crash_operation operations[] = {
 	  .thin = { 240, 45, 4 } },
 	{ KILLED("read, up to its sleep before a writer", stage_written, patient, act_read),
 	  .sleeps = true, .verify = unlock_and_verify, .thin = { 240, 45, 4 } },
-	{ KILLED("read, woken among others", stage_written, patient, act_read),
-	  .begin = begin_woken, .verify = verify, .thin = { 120, 18, 2 } },
-	{ KILLED("write, woken among others", stage_written, patient, act_write),
-	  .begin = begin_woken, .verify = verify, .thin = { 120, 18, 2 } },
+	{ WOKEN("read, woken among others", act_read) },
+	{ WOKEN("write, woken among others", act_write) },
 	{ KILLED("write after a dead writer", stage_dead_writer, crash_with_lease, act_write),
 	  .verify = verify, .thin = { 240, 45, 4 } },
 	{ KILLED("read after a dead writer", stage_dead_writer, crash_with_lease, act_read),
