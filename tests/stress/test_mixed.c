@@ -272,18 +272,14 @@ static void use_semaphore(struct worker *worker)
 static void use_barrier(struct worker *worker)
 {
 	const uint64_t began = lh_now();
-	struct history_entry *wait;
 	lh_grant grant;
 	int error = lh_barrier_wait(&worker->barrier, worker->lease, some_deadline(worker), &grant);
 
-	if (error == 0) {
-		const uint64_t now = lh_now();
-
-		wait = log_entry(worker, (struct history_entry){ .begin_ns = began,
-								 .value = grant.token,
-								 .object = BARRIER });
-		wait->end_ns = now;
-	}
+	if (error == 0)
+		log_entry(worker, (struct history_entry){ .begin_ns = began,
+							  .end_ns = lh_now(),
+							  .value = grant.token,
+							  .object = BARRIER });
 	need(error == 0 || error == -EUSERS || is_ordinary(worker, error));
 	if (worker->lease && storm_random(&worker->seed, 3) == 0) { // a place for somebody else
 		error = lh_barrier_leave(&worker->barrier, worker->lease);
@@ -304,17 +300,16 @@ static void use_once(struct worker *worker)
 	const uint64_t began = lh_now();
 	int error = lh_once_call(&worker->once, worker->lease, initialise, worker,
 				 some_deadline(worker));
-	struct history_entry *call;
 
 	if (error == 0) {
 		const uint64_t *value = lh_once_data(&worker->once);
 
 		need(value && *value && lh_once_done(&worker->once));
-		call = log_entry(worker, (struct history_entry){ .begin_ns = began,
-								 .value = 1,
-								 .amount = *value,
-								 .object = ONCE });
-		call->end_ns = lh_now();
+		log_entry(worker, (struct history_entry){ .begin_ns = began,
+							  .end_ns = lh_now(),
+							  .value = 1,
+							  .amount = *value,
+							  .object = ONCE });
 	}
 	need(error == 0 || error == -EAGAIN || is_ordinary(worker, error));
 }
@@ -343,14 +338,12 @@ static void need_whole(const struct value *value, size_t words)
 static void log_version(struct worker *worker, enum object object, bool writes, uint64_t began,
 			uint64_t version, uint64_t amount)
 {
-	const uint64_t now = lh_now();
-
 	log_entry(worker, (struct history_entry){ .begin_ns = began,
+						  .end_ns = lh_now(),
 						  .value = version,
 						  .amount = amount,
 						  .object = object,
-						  .writes = writes })
-		->end_ns = now;
+						  .writes = writes });
 }
 
 // The version of the newest value, which is looked through and logged; 0: none was sent.

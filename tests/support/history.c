@@ -35,7 +35,8 @@ struct history_entry *history_add(struct history *history, int worker, struct hi
 
 	if (count == HISTORY_ENTRIES)
 		return NULL;
-	entry.end_ns = entry.begin_ns;
+	if (!entry.end_ns)
+		entry.end_ns = entry.begin_ns;
 	*place = entry;
 	atomic_store(&history->workers[worker].count, count + 1); // whole before it counts
 	return place;

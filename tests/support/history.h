@@ -57,7 +57,9 @@ void history_destroy(struct history *history);
 // For another round.
 void history_clear(struct history *history);
 
-// A worker's next entry, a copy of `entry`, with its end at its beginning; NULL: its log is full.
+// A worker's next entry, a copy of `entry`; NULL: its log is full. What is known when it is added is to be
+// in it: its author may be killed right after. An end of 0, of a hold that lasts, is its beginning until
+// the author writes a later one.
 struct history_entry *history_add(struct history *history, int worker, struct history_entry entry);
 
 // Whether all of it can have happened; what cannot is printed (a few of it). The number of entries

@@ -43,6 +43,18 @@ static void add(struct history *history, int worker, bool writes, uint64_t from,
 	entry->end_ns = to;
 }
 
+// Its author is killed right after it has added it, so nobody sets its end.
+static void add_and_die(struct history *history, bool writes, uint64_t from, uint64_t to,
+			uint64_t value)
+{
+	assert_non_null(history_add(history, 0,
+				    (struct history_entry){ .begin_ns = from,
+							    .end_ns = to,
+							    .value = value,
+							    .object = OBJECT,
+							    .writes = writes }));
+}
+
 static bool is_sound(const struct history *history, size_t expected)
 {
 	size_t count;
@@ -50,6 +62,19 @@ static bool is_sound(const struct history *history, size_t expected)
 
 	assert_int_equal(count, expected);
 	return sound;
+}
+
+static void an_entry_is_whole_when_it_is_added(void **state)
+{
+	struct history *history = of_rule(*state, HISTORY_VERSIONS, 0);
+
+	add_and_die(history, true, 10, 20, 1);
+	assert_true(is_sound(history, 1));
+	history_clear(history);
+	of_rule(history, HISTORY_PHASES, 0);
+	add_and_die(history, false, 10, 30, 1);
+	add(history, 1, false, 20, 30, 1, 0);
+	assert_true(is_sound(history, 2));
 }
 
 static void holds_that_touch_do_not_overlap(void **state)
@@ -162,6 +187,7 @@ static void who_returns_before_all_have_arrived_is_found(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(an_entry_is_whole_when_it_is_added),
 		TEST(holds_that_touch_do_not_overlap),
 		TEST(two_at_once_in_a_mutex_are_found),
 		TEST(readers_overlap_and_a_writer_among_them_is_found),
