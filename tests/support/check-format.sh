@@ -4,7 +4,7 @@
 # names its licence.
 . "$(dirname "$0")/check.bash"
 status=0
-our_files '*.c' '*.h' '*.cpp' | xargs clang-format --dry-run -Werror || status=1
+our_files '*.c' '*.h' '*.cpp' '*.hpp' | xargs clang-format --dry-run -Werror || status=1
 
 while IFS= read -r file; do
 	lines=$(wc -l <"$file")
@@ -12,12 +12,12 @@ while IFS= read -r file; do
 		echo "$file: $lines lines; 600 at most"
 		status=1
 	fi
-done < <(our_files '*.c' '*.h' '*.cpp')
+done < <(our_files '*.c' '*.h' '*.cpp' '*.hpp')
 
 while IFS= read -r file; do
 	if [ "$file" != "$top/LICENSE" ] && ! head -n 5 "$file" | grep -q 'SPDX-License-Identifier:'; then
 		echo "$file: no SPDX-License-Identifier in its first five lines"
 		status=1
 	fi
-done < <(our_files '*.c' '*.h' '*.cpp' '*.sh' '*.bash' '*.pml' '*.in' CMakeLists.txt run demo setup)
+done < <(our_files '*.c' '*.h' '*.cpp' '*.hpp' '*.sh' '*.bash' '*.pml' '*.in' '*.awk' '*.cmake' CMakeLists.txt run demo setup package)
 exit $status
