@@ -98,6 +98,8 @@ static int check_options(const lh_locks *locks, const struct lh_acquire_options 
 		return error_detail(
 			-ENOTSUP, "%s:// has no such locks (capabilities 0x%x, wanted 0x%x)",
 			locks->provider->scheme, lh_locks_capabilities(locks), wanted_of(options));
+	if (options->max_holders && options->mode != LH_EXCLUSIVE)
+		return error_detail(-EINVAL, "acquire options: permits (max_holders) have no mode");
 	if (options->ttl_ns && !(options->flags & LH_LEASE_AUTO_RENEW) &&
 	    (options->renew_every_ns || options->max_renewals))
 		return error_detail(-EINVAL,
@@ -148,7 +150,7 @@ static const struct lh_acquire_options defaults;
 int lh_acquire_key(lh_locks *locks, const void *key, size_t key_size, lh_deadline deadline,
 		   const struct lh_acquire_options *options, lh_handle **ret_handle)
 {
-	const struct provider_key wanted = { key, key_size, 0 };
+	struct provider_key wanted = { key, key_size, 0, LH_EXCLUSIVE };
 	const struct provider_request request = { .keys = &wanted,
 						  .count = 1,
 						  .deadline = deadline,
@@ -162,7 +164,10 @@ int lh_acquire_key(lh_locks *locks, const void *key, size_t key_size, lh_deadlin
 				    LH_KEY_MAX);
 	error = check_options(locks, request.options,
 			      LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY);
-	return error ? error : acquire(locks, &request, ret_handle);
+	if (error)
+		return error;
+	wanted.mode = request.options->mode;
+	return acquire(locks, &request, ret_handle);
 }
 
 int lh_acquire(lh_locks *locks, const char *key, lh_deadline deadline,
@@ -193,13 +198,13 @@ static int by_place(const void *left, const void *right)
 }
 
 // All processes that use the canonical order take any two keys in the same one.
-static int arrange(const char *const keys[], size_t count, bool in_order,
+static int arrange(const char *const keys[], size_t count, const struct lh_acquire_options *options,
 		   struct provider_key *wanted)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (!keys[i])
 			return error_detail(-EINVAL, "key %zu is NULL", i);
-		wanted[i] = (struct provider_key){ keys[i], strlen(keys[i]), i };
+		wanted[i] = (struct provider_key){ keys[i], strlen(keys[i]), i, options->mode };
 		if (wanted[i].size > LH_KEY_MAX)
 			return error_detail(-EMSGSIZE, "a key of %zu bytes: at most %u",
 					    wanted[i].size, LH_KEY_MAX);
@@ -210,7 +215,7 @@ static int arrange(const char *const keys[], size_t count, bool in_order,
 			return error_detail(-EINVAL, "twice the same key: \"%.100s\"",
 					    (const char *)wanted[i].bytes);
 	}
-	if (in_order)
+	if (options->flags & LH_ACQUIRE_IN_ORDER)
 		qsort(wanted, count, sizeof(*wanted), by_place);
 	return 0;
 }
@@ -234,9 +239,95 @@ int lh_acquire_all(lh_locks *locks, const char *const keys[], size_t count, lh_d
 	if (!wanted)
 		return error_detail(-ENOMEM, "no memory");
 	request.keys = wanted;
-	error = arrange(keys, count, request.options->flags & LH_ACQUIRE_IN_ORDER, wanted);
+	error = arrange(keys, count, request.options, wanted);
 	if (!error)
 		error = acquire(locks, &request, ret_handle);
+	free(wanted);
+	return error;
+}
+
+// ---------------------------------------------------------------------------------------------
+// A path
+
+// The components up to each '/' are keys, and the whole. Counts them: 0: one is empty.
+static size_t count_components(const char *path)
+{
+	size_t count = 1;
+
+	for (const char *at = path; *at; at++) {
+		if (*at != '/')
+			continue;
+		if (at == path || at[-1] == '/')
+			return 0;
+		count++;
+	}
+	return *path && path[strlen(path) - 1] != '/' ? count : 0;
+}
+
+// What is wanted of all that is above what `mode` is wanted of.
+static enum lh_mode intent_of(enum lh_mode mode)
+{
+	return mode == LH_SHARED || mode == LH_INTENT_SHARED ? LH_INTENT_SHARED
+							     : LH_INTENT_EXCLUSIVE;
+}
+
+// Top down: two paths take what they have in common in the same order.
+static void arrange_path(const char *path, size_t count, enum lh_mode mode,
+			 struct provider_key *wanted)
+{
+	size_t size = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (i)
+			size++; // the '/'
+		size += strcspn(path + size, "/");
+		wanted[i] = (struct provider_key){ path, size, i,
+						   i + 1 < count ? intent_of(mode) : mode };
+	}
+}
+
+static int check_path(const lh_locks *locks, const char *path, size_t count,
+		      const struct lh_acquire_options *options)
+{
+	const int error = check_options(locks, options,
+					LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY);
+
+	if (error)
+		return error;
+	if (!count)
+		return error_detail(-EINVAL, "\"%.100s\" is no path: it has an empty component",
+				    path);
+	if (strlen(path) > LH_KEY_MAX)
+		return error_detail(-EMSGSIZE, "a path of %zu bytes: at most %u", strlen(path),
+				    LH_KEY_MAX);
+	if (options->max_holders)
+		return error_detail(-EINVAL, "a path has no permits (max_holders)");
+	if (count > 1 && !(lh_locks_capabilities(locks) & LH_CAP_INTENT))
+		return error_detail(-ENOTSUP, "%s:// has no intention locks",
+				    locks->provider->scheme);
+	return 0;
+}
+
+int lh_acquire_path(lh_locks *locks, const char *path, lh_deadline deadline,
+		    const struct lh_acquire_options *options, lh_handle **ret_handle)
+{
+	struct provider_request request = { .deadline = deadline,
+					    .options = options ? options : &defaults };
+	struct provider_key *wanted;
+	int error;
+
+	if (!locks || !ret_handle || !path)
+		return error_detail(-EINVAL, "locks, path or ret_handle is NULL");
+	request.count = count_components(path);
+	error = check_path(locks, path, request.count, request.options);
+	if (error)
+		return error;
+	wanted = calloc(request.count, sizeof(*wanted));
+	if (!wanted)
+		return error_detail(-ENOMEM, "no memory");
+	arrange_path(path, request.count, request.options->mode, wanted);
+	request.keys = wanted;
+	error = acquire(locks, &request, ret_handle);
 	free(wanted);
 	return error;
 }
@@ -274,6 +365,13 @@ unsigned lh_handle_flags(const lh_handle *handle)
 int lh_handle_consistent(lh_handle *handle)
 {
 	return handle ? handle->locks->provider->consistent(handle) : -EINVAL;
+}
+
+int lh_handle_slot(const lh_handle *handle)
+{
+	if (!handle)
+		return error_detail(-EINVAL, "handle is NULL");
+	return handle->locks->provider->slot ? handle->locks->provider->slot(handle) : -ENOTSUP;
 }
 
 int lh_handle_loss_fd(lh_handle *handle)
@@ -315,6 +413,27 @@ int lh_with(lh_locks *locks, const char *key, lh_deadline deadline,
 }
 
 // ---------------------------------------------------------------------------------------------
+// Keys
+
+int lh_key_version(lh_locks *locks, const char *key, uint64_t *ret_version)
+{
+	const struct provider_key wanted = { key, key ? strlen(key) : 0, 0, LH_EXCLUSIVE };
+	int error;
+
+	if (!locks || !key || !ret_version)
+		return error_detail(-EINVAL, "locks, key or ret_version is NULL");
+	if (wanted.size > LH_KEY_MAX)
+		return error_detail(-EMSGSIZE, "a key of %zu bytes: at most %u", wanted.size,
+				    LH_KEY_MAX);
+	if (!locks->provider->version)
+		return error_detail(-ENOTSUP, "%s:// has no versions of keys",
+				    locks->provider->scheme);
+	error_note_nothing();
+	error = locks->provider->version(locks, &wanted, ret_version);
+	if (error)
+		explain(&wanted);
+	return error;
+}
 
 ssize_t lh_key_join(void *buffer, size_t capacity, const char *const parts[], size_t count)
 {

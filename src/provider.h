@@ -24,6 +24,8 @@ struct provider_key {
 	const void *bytes; // any; may be NULL if size is 0
 	size_t size;       // at most LH_KEY_MAX
 	size_t place;      // in the caller's list
+	enum lh_mode mode; // wanted for this key: of a path, the keys above the last have others
+			   // than the options say
 };
 
 struct provider_request {
@@ -31,7 +33,7 @@ struct provider_request {
 	size_t count;                    // at least 1
 	lh_deadline deadline;
 	const struct lh_acquire_options
-		*options; // checked; modes and flags are within the capabilities
+		*options; // checked; the keys' modes and the flags are within the capabilities
 };
 
 struct provider {
@@ -50,9 +52,14 @@ struct provider {
 	uint64_t (*token)(const struct lh_handle *handle);
 	unsigned (*flags)(const struct lh_handle *handle);
 	int (*consistent)(struct lh_handle *handle);
+	// The 0-based permit, of several keys the last's; -ENOTSUP without max_holders. NULL: never.
+	int (*slot)(const struct lh_handle *handle);
 	int (*loss_fd)(struct lh_handle *handle);
 	// 0 or -ESTALE: freed. Else it is not.
 	int (*release)(struct lh_handle *handle);
+	// lh_key_version; the key's mode counts for nothing. NULL: the provider has none.
+	int (*version)(struct lh_locks *locks, const struct provider_key *key,
+		       uint64_t *ret_version);
 };
 
 extern const struct provider provider_shm; // src/provider/shm.c

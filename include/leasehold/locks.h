@@ -182,6 +182,22 @@ LH_API LH_NODISCARD int lh_acquire_all(lh_locks *locks, const char *const keys[]
 				       lh_handle **ret_handle);
 
 /*
+ * Acquires a path: "bucket/dir/object" is the keys "bucket", "bucket/dir" and "bucket/dir/object",
+ * top down under one handle, all or nothing, by one deadline. The last is taken in options->mode,
+ * those above it in an intention mode: LH_INTENT_SHARED if that is LH_SHARED or LH_INTENT_SHARED, else
+ * LH_INTENT_EXCLUSIVE. So objects of one bucket are locked side by side, and who locks the bucket
+ * itself waits for all who are in it. They are the plain keys of the same bytes. Released in reverse,
+ * and lost together; the token is the last one's.
+ * Errors, order, crash: as lh_acquire; -EINVAL also: a component is empty, or options->max_holders is
+ * set; -EMSGSIZE: the path is longer than LH_KEY_MAX; -ENOTSUP: no LH_CAP_INTENT, and the path has more
+ * than one component.
+ * Signal: unsafe.
+ */
+LH_API LH_NODISCARD int lh_acquire_path(lh_locks *locks, const char *path, lh_deadline deadline,
+					const struct lh_acquire_options *options,
+					lh_handle **ret_handle);
+
+/*
  * Makes the handle good for at least ttl_ns from now; it never shortens, and never revives.
  * Errors: -ESTALE: lost; -EINVAL: NULL, or a TTL of 0 or beyond 34 years of uptime.
  * Crash: extended or not.
@@ -224,6 +240,14 @@ LH_API unsigned lh_handle_flags(const lh_handle *handle);
 LH_API int lh_handle_consistent(lh_handle *handle);
 
 /*
+ * Which of the key's permits the handle has: 0 to max_holders - 1, no other handle's of that key as
+ * long as it is not lost. Of several keys that of the last in the caller's list.
+ * Errors: -ENOTSUP: it was acquired without max_holders; -EINVAL: NULL.
+ * Signal: safe.
+ */
+LH_API int lh_handle_slot(const lh_handle *handle);
+
+/*
  * A descriptor that becomes readable once the handle is lost; it is the handle's: lh_lease_loss_fd.
  * Returns the descriptor, or its errors; -EINVAL: NULL.
  * Signal: unsafe.
@@ -251,6 +275,20 @@ LH_API int lh_handle_release(lh_handle *handle);
 LH_API int lh_with(lh_locks *locks, const char *key, lh_deadline deadline,
 		   const struct lh_acquire_options *options,
 		   int (*body)(lh_handle *handle, void *context), void *context);
+
+/*
+ * A number that changes with every exclusive grant of the key and with its release, also over
+ * crashes; it never comes back, and is odd while the key is held exclusively. So what a lock protects can be
+ * read without taking it: get an even version, read, and get the version again; if it is the same, nobody
+ * has held the key exclusively meanwhile.
+ * Errors: -ENOTSUP: the provider has none; -EINVAL: NULL; -EMSGSIZE: the key is longer than LH_KEY_MAX;
+ * -EBADMSG, -ENOTCONN: as lh_acquire.
+ * Order: acquire, and what was read before the call is not read later than it. Read what is
+ * written meanwhile by atomic loads, as a race with the writer is undone only after it was had.
+ * Crash: none.
+ * Signal: unsafe.
+ */
+LH_API int lh_key_version(lh_locks *locks, const char *key, uint64_t *ret_version);
 
 /*
  * Writes one key that no other list of parts gives into buffer, with a NUL behind it ("1:a,2:bc,").

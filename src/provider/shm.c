@@ -325,7 +325,7 @@ static int take_key(struct shm_locks *shm, const struct provider_request *reques
 	attempt.object = rwlock_object(shm->arena, attempt.granule);
 	if (!attempt.object) {
 		error = error_detail(-EBADMSG, "the table of named locks is damaged");
-	} else if (request->options->mode == LH_SHARED) {
+	} else if (key->mode == LH_SHARED) {
 		rwlock_enter_map(attempt.object, handle->lease->index);
 		error = rwlock_acquire_read(&attempt);
 	} else {
