@@ -259,7 +259,9 @@ const char *lh_lease_state_name(uint32_t state)
 
 const char *lh_hold_mode_name(uint32_t mode)
 {
-	static const char *const names[] = { "intent", "exclusive", "shared", "region" };
+	static const char *const names[] = { "intent", "exclusive",     "shared",
+					     "region", "intent-shared", "intent-exclusive",
+					     "permit" };
 
 	return NAME_OF(names, mode);
 }

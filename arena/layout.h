@@ -289,7 +289,12 @@ struct rwlock_object {
 	shared_u64 bias_off_until; /* ns; written by who revoked the bias, read by fenced readers */
 	shared_u64 bias_since;     /* ns; written by who gave it back, read by who revokes it */
 	shared_u64 bias_off_ns;    /* for how long it was off last; by who revoked it */
-	shared_u64 reserved[5];
+	// Of entries of named locks alone (src/rwlock_modes.h).
+	shared_u32 permits;    /* 0: a lock; else a semaphore of so many. Written by who drafts the
+				* entry, read by all: constant while it is that key's */
+	shared_u32 departures; /* DEPARTURES_…: counts permits that were given back, for who waits
+				* for one; by who had them and by reapers; never reset */
+	shared_u64 reserved[4];
 };
 
 // ---------------------------------------------------------------------------------------------

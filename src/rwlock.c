@@ -171,12 +171,11 @@ void rwlock_depart(struct lh_arena *arena, struct rwlock_object *object, uint32_
 	else
 		fence_light(); // pairs with fence_heavy in sleep_on_reader
 	if (word_owner(atomic_load_explicit(&object->header.word, memory_order_relaxed)))
-		rwlock_bump(arena, slot);
+		rwlock_bump(&arena->leases[slot].departures);
 }
 
-void rwlock_bump(struct lh_arena *arena, uint32_t slot)
+void rwlock_bump(shared_u32 *departures)
 {
-	shared_u32 *departures = &arena->leases[slot].departures;
 	uint32_t count = atomic_load(departures);
 
 	while (!atomic_compare_exchange_weak(departures, &count,
@@ -456,7 +455,8 @@ static bool is_heir_passed_over(const struct lh_arena *arena, struct object_head
 	return true;
 }
 
-int rwlock_free(struct rwlock_object *object, const struct lh_lease *lease)
+int rwlock_free_with(struct rwlock_object *object, const struct lh_lease *lease, uint64_t off,
+		     uint64_t on)
 {
 	struct object_header *header = &object->header;
 	uint64_t word = atomic_load_explicit(&header->word, memory_order_relaxed);
@@ -466,7 +466,7 @@ int rwlock_free(struct rwlock_object *object, const struct lh_lease *lease)
 	do {
 		if (word_owner(word) != lease->name)
 			return -ESTALE;
-		freed = word & ~(WORD_OWNER_MASK | WORD_MARK | RWLOCK_WANTED);
+		freed = (word & ~(WORD_OWNER_MASK | WORD_MARK | RWLOCK_WANTED | off)) | on;
 		if ((word & WORD_MARK) && is_heir_passed_over(lease->arena, header))
 			freed |= RWLOCK_WANTED;
 	} while (!atomic_compare_exchange_weak_explicit(
@@ -510,7 +510,7 @@ static __attribute__((noinline)) int unlock_slow(const lh_rwlock *rwlock, lh_lea
 
 int rwlock_tell_writer(const lh_lease *lease)
 {
-	rwlock_bump(lease->arena, lease->index);
+	rwlock_bump(&lease->slot->departures);
 	return 0;
 }
 

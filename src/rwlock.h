@@ -58,6 +58,9 @@ struct rwlock_attempt {
 	uint32_t granule;
 	bool no_repair;
 	bool upgrade; // the record says SHARED, and says so again if the call fails
+	// Of an entry of named locks: the modes, as bits 1 << LH_HOLD_…, that are waited for by the owner
+	// of the word. 0: a lock of its own, whose writers wait for readers.
+	uint32_t awaited;
 	struct lh_lease *lease;
 	struct hold_record *record;
 	lh_deadline deadline;
@@ -120,8 +123,8 @@ int rwlock_tell_writer(const lh_lease *lease);
 // The lease's record does not say SHARED any more: tells a writer that waits for it.
 void rwlock_depart(struct lh_arena *arena, struct rwlock_object *object, uint32_t slot);
 
-// Counts the lease's departures up, and wakes the writer that sleeps on them.
-void rwlock_bump(struct lh_arena *arena, uint32_t slot);
+// Counts departures up, and wakes who sleeps on them.
+void rwlock_bump(shared_u32 *departures);
 
 // A read that found no bias: gives the lock its bias back if it was off for long enough.
 void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *object,
@@ -130,8 +133,15 @@ void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *ob
 // After a revocation: says until when the bias stays off.
 void rwlock_bias_off(struct rwlock_object *object, uint64_t revoked_from, uint64_t revoked_at);
 
-// Frees the word from the lease that owns it, and wakes who sleeps on it. 0; -ESTALE: it does not.
-int rwlock_free(struct rwlock_object *object, const struct lh_lease *lease);
+// Frees the word from the lease that owns it, changing also the bits `off` and then `on`, and wakes who
+// sleeps on it. 0; -ESTALE: it does not.
+int rwlock_free_with(struct rwlock_object *object, const struct lh_lease *lease, uint64_t off,
+		     uint64_t on);
+
+static inline int rwlock_free(struct rwlock_object *object, const struct lh_lease *lease)
+{
+	return rwlock_free_with(object, lease, 0, 0);
+}
 
 // Lets go of what the record says, once. 0; -ESTALE; -EPERM: nothing.
 int rwlock_unlock(struct lh_lease *lease, struct rwlock_object *object, struct hold_record *record);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the arena asks of reader-writer locks (arena/kind.h).
-#include "src/rwlock.h"
+#include "src/rwlock_modes.h"
 
 #include "arena/event.h"
 #include "arena/sys/futex.h"
@@ -14,7 +14,9 @@ static void wake_others(struct lh_arena *arena, struct rwlock_object *object, ui
 	if ((heir & WORD_OWNER_MASK) == slot + 1) // nobody need leave anything to it any more
 		atomic_compare_exchange_strong(&object->header.heir, &heir, 0);
 	futex_wake(futex_low_half(&object->header.word), FUTEX_ALL);
-	rwlock_bump(arena, slot);
+	rwlock_bump(&arena->leases[slot].departures);
+	if (atomic_load_explicit(&object->permits, memory_order_relaxed))
+		rwlock_bump(&object->departures);
 }
 
 bool rwlock_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)
@@ -64,9 +66,7 @@ static int release(struct lh_lease *lease, struct hold_record *record)
 		return -EBADMSG;
 	if (hold_word_mode(word) == LH_HOLD_EXCLUSIVE)
 		return rwlock_unlock(lease, object, record);
-	hold_clear(record);
-	if (hold_word_mode(word) == LH_HOLD_SHARED)
-		rwlock_depart(lease->arena, object, lease->index);
+	rwlock_end_hold(lease, object, record);
 	return 0;
 }
 
@@ -94,17 +94,31 @@ static bool waits_here(const struct lh_arena *arena, uint32_t slot, uint32_t gra
 	return atomic_load(&arena->leases[slot].edge) >> EDGE_WANTED_SHIFT == granule;
 }
 
-// The first reader, in the order in which a writer waits for them.
+// The modes that the owner of the word, whose record this is, waits for. Of permits it waits for any: nobody
+// in particular, unless there is only one.
+static uint32_t modes_awaited(const struct rwlock_object *object, uint64_t record)
+{
+	if (hold_word_mode(record) != LH_HOLD_INTENT)
+		return RWLOCK_MODE(LH_HOLD_SHARED); // a reader that wants to write
+	if (hold_word_count(record) == LH_HOLD_PERMIT &&
+	    atomic_load_explicit(&object->permits, memory_order_relaxed) != 1)
+		return 0;
+	return rwlock_conflicts(hold_word_count(record));
+}
+
+// The first one in the owner's way, in the order in which it waits for them.
 static int64_t awaited(const struct lh_arena *arena, uint32_t granule, uint32_t slot)
 {
 	struct rwlock_object *object = rwlock_object(arena, granule);
+	const uint32_t modes = object ? modes_awaited(object, record_seen(arena, slot, granule))
+				      : 0;
 
-	for (uint32_t i = 0; object && i < RWLOCK_MAP_BITS; i++) {
+	for (uint32_t i = 0; modes && i < RWLOCK_MAP_BITS; i++) {
 		if (!(atomic_load(rwlock_map_word(object, i)) & rwlock_map_bit(i)))
 			continue;
 		for (uint32_t at = i; at < arena->lease_count; at += RWLOCK_MAP_BITS) {
 			if (at != slot &&
-			    hold_word_mode(record_seen(arena, at, granule)) == LH_HOLD_SHARED &&
+			    modes >> hold_word_mode(record_seen(arena, at, granule)) & 1 &&
 			    !waits_here(arena, at, granule))
 				return at;
 		}
@@ -118,15 +132,18 @@ static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 	const uint32_t granule = hold_word_granule(record);
 	const struct rwlock_object *object = rwlock_object(arena, granule);
 	const uint64_t word = object ? atomic_load(&object->header.word) : 0;
-	uint32_t mode = hold_word_mode(record);
+	uint32_t mode = hold_word_mode(record), count = hold_word_count(record);
 
 	if (mode == LH_HOLD_EXCLUSIVE
 		    ? word_owner(word) != slot + 1
-		    : mode != LH_HOLD_SHARED ||
+		    : !(RWLOCK_SIDE_BY_SIDE >> mode & 1) ||
 			      (word_owner(word) != slot + 1 && waits_here(arena, slot, granule)))
 		mode = LH_HOLD_INTENT;
+	if (mode == LH_HOLD_INTENT || mode == LH_HOLD_PERMIT)
+		count = 1; // which is what is wanted, or which permit it is
 	*ret_view = (struct hold_view){ .token = word_token(word),
 					.mode = mode,
+					.count = count,
 					.damaged = (word & WORD_DIED) != 0 };
 }
 

@@ -7,12 +7,11 @@
 // marking the word; a writer that lets go wakes all of them. A writer that owns the word waits for
 // one reader after the other, on {that lease's departures, its life}. Nobody else has to act for
 // either to go on, so nobody else's life matters.
-#include "src/rwlock.h"
+#include "src/rwlock_wait.h"
 
 #include "arena/owner.h"
 #include "arena/sys/fence.h"
 #include "arena/sys/futex.h"
-#include "arena/wait.h"
 #include "src/deadlock.h"
 
 // Who looks all the time takes the word's cache line away from who has the lock, and if it succeeds, the
@@ -21,26 +20,12 @@
 #define LOOKS 2
 #define PAUSES_BEFORE_LOOK 64
 
-struct waiter {
-	const struct rwlock_attempt *attempt;
-	struct wait wait;
-	bool reads;
-	uint64_t began_ns; // of the wait; 0: has not slept yet
-	int looks;
-	struct primitive_stuck stuck;
-};
-
-static struct object_header *header_of(const struct waiter *waiter)
-{
-	return &waiter->attempt->object->header;
-}
-
-static uint32_t own_heir(const struct waiter *waiter)
+static uint32_t own_heir(const struct rwlock_waiter *waiter)
 {
 	return (waiter->attempt->lease->index + 1) | (waiter->reads ? HEIR_READS : 0);
 }
 
-static bool is_passed_over(const struct waiter *waiter)
+static bool is_passed_over(const struct rwlock_waiter *waiter)
 {
 	return waiter->began_ns && clock_now() - waiter->began_ns >= WORD_PASSED_OVER_NS;
 }
@@ -56,7 +41,7 @@ static bool is_deaf_to(const struct rwlock_attempt *attempt, uint64_t word)
 }
 
 // Whether it is worth while to look again soon (then it was paused) instead of sleeping.
-static bool hold_off(struct waiter *waiter)
+bool rwlock_hold_off(struct rwlock_waiter *waiter)
 {
 	if (waiter->looks >= LOOKS || process_cpus() <= 1)
 		return false;
@@ -70,9 +55,9 @@ static bool hold_off(struct waiter *waiter)
 // The heir
 
 // The first writer to wait; or a reader that was passed over, in its stead.
-static void name_heir(struct waiter *waiter)
+static void name_heir(struct rwlock_waiter *waiter)
 {
-	struct object_header *header = header_of(waiter);
+	struct object_header *header = rwlock_waiter_header(waiter);
 	uint32_t heir = atomic_load_explicit(&header->heir, memory_order_relaxed);
 
 	if (waiter->reads ? (heir & HEIR_READS) || !is_passed_over(waiter) : heir != 0)
@@ -80,9 +65,9 @@ static void name_heir(struct waiter *waiter)
 	atomic_compare_exchange_strong(&header->heir, &heir, own_heir(waiter));
 }
 
-static void resign(const struct waiter *waiter, bool wake)
+void rwlock_resign(const struct rwlock_waiter *waiter, bool wake)
 {
-	struct object_header *header = header_of(waiter);
+	struct object_header *header = rwlock_waiter_header(waiter);
 	uint32_t heir = own_heir(waiter);
 
 	if (atomic_load_explicit(&header->heir, memory_order_relaxed) == heir &&
@@ -101,7 +86,8 @@ static uint64_t reservation(const struct object_header *header)
 
 // Whether it comes first: writers before readers; but before a writer only who was passed over, or
 // all writing would go at the pace of sleepers; and nobody before a reader that was passed over.
-static bool comes_first(const struct waiter *waiter, uint32_t heir, const struct lease_slot *slot)
+static bool comes_first(const struct rwlock_waiter *waiter, uint32_t heir,
+			const struct lease_slot *slot)
 {
 	if (waiter->reads)
 		return !(heir & HEIR_READS) && !is_passed_over(waiter);
@@ -121,10 +107,10 @@ static bool is_valid(const struct rwlock_attempt *attempt, uint32_t heir)
 }
 
 // Whom a free lock is to be left to, as slot + 1; else 0.
-static uint32_t awaited_heir(const struct waiter *waiter, uint64_t *ret_until)
+static uint32_t awaited_heir(const struct rwlock_waiter *waiter, uint64_t *ret_until)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
-	struct object_header *header = header_of(waiter);
+	struct object_header *header = rwlock_waiter_header(waiter);
 	uint32_t heir = atomic_load_explicit(&header->heir, memory_order_acquire);
 	const uint32_t name = heir & (uint32_t)WORD_OWNER_MASK;
 
@@ -142,9 +128,9 @@ static uint32_t awaited_heir(const struct waiter *waiter, uint64_t *ret_until)
 }
 
 // For a reader that does not wait: whether a writer does, for however short a time.
-static bool is_writer_next(const struct waiter *waiter)
+static bool is_writer_next(const struct rwlock_waiter *waiter)
 {
-	struct object_header *header = header_of(waiter);
+	struct object_header *header = rwlock_waiter_header(waiter);
 	uint32_t heir = atomic_load(&header->heir);
 
 	if (!heir)
@@ -158,7 +144,7 @@ static bool is_writer_next(const struct waiter *waiter)
 // ---------------------------------------------------------------------------------------------
 // Sleeping
 
-static void begin(struct waiter *waiter)
+void rwlock_begin_round(struct rwlock_waiter *waiter)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
 
@@ -170,27 +156,32 @@ static void begin(struct waiter *waiter)
 	wait_round(&waiter->wait);
 }
 
-// On what was added and the life of `slot`'s owner. 0: look again.
-static int sleep_with(struct waiter *waiter, const struct lease_slot *slot)
+int rwlock_sleep(struct rwlock_waiter *waiter)
 {
-	int error;
+	int error = deadlock_check(waiter->attempt->lease);
 
-	wait_not_after(&waiter->wait, expiry_of(slot));
-	if (!wait_on_owner(&waiter->wait, atomic_load_explicit(&slot->owner, memory_order_acquire)))
-		return 0;
-	error = deadlock_check(waiter->attempt->lease);
 	if (!error)
 		error = wait_sleep(&waiter->wait);
 	waiter->looks = waiter->wait.backstop_passed ? LOOKS : 0;
 	return error;
 }
 
-// On the word: `blocker` (slot + 1) owns it or is its heir.
-static int sleep_on_word(struct waiter *waiter, uint64_t word, uint32_t blocker, uint64_t until)
+// On what was added and the life of `slot`'s owner. 0: look again.
+static int sleep_with(struct rwlock_waiter *waiter, const struct lease_slot *slot)
 {
-	struct object_header *header = header_of(waiter);
+	wait_not_after(&waiter->wait, expiry_of(slot));
+	if (!wait_on_owner(&waiter->wait, atomic_load_explicit(&slot->owner, memory_order_acquire)))
+		return 0;
+	return rwlock_sleep(waiter);
+}
 
-	begin(waiter);
+// On the word: `blocker` (slot + 1) owns it or is its heir.
+static int sleep_on_word(struct rwlock_waiter *waiter, uint64_t word, uint32_t blocker,
+			 uint64_t until)
+{
+	struct object_header *header = rwlock_waiter_header(waiter);
+
+	rwlock_begin_round(waiter);
 	name_heir(waiter);
 	if (!(word & WORD_MARK) &&
 	    !atomic_compare_exchange_strong(&header->word, &word, word | WORD_MARK))
@@ -206,20 +197,20 @@ static int sleep_on_word(struct waiter *waiter, uint64_t word, uint32_t blocker,
 
 // Judges the writer. 0: it has the lock, wait; -EAGAIN: it was lost and the lock freed, or the word
 // has changed; -EBADMSG: the word names nobody.
-static int judge_writer(struct waiter *waiter, uint64_t word, uint64_t *ret_until)
+static int judge_writer(struct rwlock_waiter *waiter, uint64_t word, uint64_t *ret_until)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
 
 	if (word_owner(word) == attempt->lease->name)
 		return -EBADMSG;
-	return primitive_judge_owner(attempt->arena, header_of(waiter), word,
+	return primitive_judge_owner(attempt->arena, rwlock_waiter_header(waiter), word,
 				     rwlock_record(attempt->granule, LH_HOLD_EXCLUSIVE, 1),
 				     waiter->began_ns != 0, &waiter->stuck, ret_until);
 }
 
 // Whether somebody, writer or heir, keeps the caller out. 0: nobody does, as far as `word` tells;
 // -EAGAIN: look again; else the call's error.
-static int pass_word(struct waiter *waiter, uint64_t word)
+int rwlock_pass_word(struct rwlock_waiter *waiter, uint64_t word)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
 	uint64_t until = UINT64_MAX;
@@ -237,14 +228,14 @@ static int pass_word(struct waiter *waiter, uint64_t word)
 	} else if (word & RWLOCK_WANTED) {
 		blocker = awaited_heir(waiter, &until);
 		if (!blocker && waiter->reads) // nobody, or not before us: the fast path again
-			atomic_compare_exchange_strong(&header_of(waiter)->word, &word,
+			atomic_compare_exchange_strong(&rwlock_waiter_header(waiter)->word, &word,
 						       word & ~RWLOCK_WANTED);
 	}
 	if (!blocker)
 		return 0;
 	if (attempt->deadline.ns == 0)
 		return -EBUSY;
-	if (hold_off(waiter))
+	if (rwlock_hold_off(waiter))
 		return -EAGAIN;
 	error = sleep_on_word(waiter, word, blocker, until);
 	return error ? error : -EAGAIN;
@@ -256,10 +247,10 @@ static int pass_word(struct waiter *waiter, uint64_t word)
 // The record is published: is the lock free of writers, and the lease still good? In this order: a
 // lease that was found good before could be lost, and its record ignored by a writer, by the time
 // that the word is looked at.
-static int enter(struct waiter *waiter)
+static int enter(struct rwlock_waiter *waiter)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
-	const shared_u64 *at = &header_of(waiter)->word;
+	const shared_u64 *at = &rwlock_waiter_header(waiter)->word;
 	uint64_t word;
 
 	fence_light(); // pairs with fence_heavy in revoke_bias
@@ -279,11 +270,12 @@ static int enter(struct waiter *waiter)
 	return 0;
 }
 
-static int look_to_read(struct waiter *waiter)
+static int look_to_read(struct rwlock_waiter *waiter)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
-	const uint64_t word = atomic_load_explicit(&header_of(waiter)->word, memory_order_acquire);
-	int error = pass_word(waiter, word);
+	const uint64_t word = atomic_load_explicit(&rwlock_waiter_header(waiter)->word,
+						   memory_order_acquire);
+	int error = rwlock_pass_word(waiter, word);
 
 	if (error)
 		return error;
@@ -298,9 +290,9 @@ static int look_to_read(struct waiter *waiter)
 	return error;
 }
 
-static struct waiter waiter_of(const struct rwlock_attempt *attempt, bool reads)
+struct rwlock_waiter rwlock_waiter_of(const struct rwlock_attempt *attempt, bool reads)
 {
-	struct waiter waiter; // field by field: most calls never wait, and `wait` is large
+	struct rwlock_waiter waiter; // field by field: most calls never wait, and `wait` is large
 
 	waiter.attempt = attempt;
 	waiter.reads = reads;
@@ -311,45 +303,46 @@ static struct waiter waiter_of(const struct rwlock_attempt *attempt, bool reads)
 }
 
 // The call's result: what is refused to a lease that was lost meanwhile is refused because of that.
-static int end(const struct waiter *waiter, int result)
+int rwlock_waiter_end(const struct rwlock_waiter *waiter, int result)
 {
 	struct lh_lease *lease = waiter->attempt->lease;
 
 	if (waiter->began_ns) {
 		deadlock_clear(lease);
-		resign(waiter, result != 0);
+		rwlock_resign(waiter, result != 0);
 	}
 	return result && !lease_is_live(lease) ? -ESTALE : result;
 }
 
 int rwlock_acquire_read(const struct rwlock_attempt *attempt)
 {
-	struct waiter waiter = waiter_of(attempt, true);
+	struct rwlock_waiter waiter = rwlock_waiter_of(attempt, true);
 	int error;
 
 	do {
 		error = look_to_read(&waiter);
 	} while (error == -EAGAIN);
-	return end(&waiter, error);
+	return rwlock_waiter_end(&waiter, error);
 }
 
 // ---------------------------------------------------------------------------------------------
 // Writing: the word first, then the readers that are left
 
 // Whether another waits to write: then an upgrade would have the two wait for each other.
-static bool is_another_next(const struct waiter *waiter)
+static bool is_another_next(const struct rwlock_waiter *waiter)
 {
-	const uint32_t heir = atomic_load(&header_of(waiter)->heir);
+	const uint32_t heir = atomic_load(&rwlock_waiter_header(waiter)->heir);
 
 	return heir != own_heir(waiter) && !(heir & HEIR_READS) && is_valid(waiter->attempt, heir);
 }
 
 // 0: the word is ours, as *ret_word; -EAGAIN: look again.
-static int claim(struct waiter *waiter, uint64_t *ret_word)
+int rwlock_claim(struct rwlock_waiter *waiter, uint64_t *ret_word)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
-	uint64_t word = atomic_load_explicit(&header_of(waiter)->word, memory_order_acquire);
-	const int error = pass_word(waiter, word);
+	uint64_t word = atomic_load_explicit(&rwlock_waiter_header(waiter)->word,
+					     memory_order_acquire);
+	const int error = rwlock_pass_word(waiter, word);
 
 	if (error)
 		return error;
@@ -361,8 +354,9 @@ static int claim(struct waiter *waiter, uint64_t *ret_word)
 		return -EOVERFLOW;
 	*ret_word = (word & ~RWLOCK_WANTED) + WORD_TOKEN_ONE + attempt->lease->name;
 	// none → ours, token + 1. A crash before or after: one that only waited.
-	return atomic_compare_exchange_strong(&header_of(waiter)->word, &word, *ret_word) ? 0
-											  : -EAGAIN;
+	return atomic_compare_exchange_strong(&rwlock_waiter_header(waiter)->word, &word, *ret_word)
+		       ? 0
+		       : -EAGAIN;
 }
 
 // Has the fence that readers saved executed for them, then takes the bias away: not before, or a
@@ -382,14 +376,23 @@ static void revoke_bias(const struct rwlock_attempt *attempt, uint64_t word)
 		;
 }
 
+// Whether the record in a slot is in the caller's way: of a lock of its own that says that it reads, of an
+// entry of named locks that says one of the modes.
+static inline bool is_in_way(const struct lh_arena *arena, uint32_t slot, uint32_t granule,
+			     uint32_t modes)
+{
+	return modes ? modes >> rwlock_mode_seen(arena, slot, granule) & 1
+		     : hold_says(arena, slot, rwlock_record(granule, LH_HOLD_SHARED, 0));
+}
+
 static bool is_reading(const struct rwlock_attempt *attempt, uint32_t slot)
 {
-	return hold_says(attempt->arena, slot, rwlock_record(attempt->granule, LH_HOLD_SHARED, 0));
+	return is_in_way(attempt->arena, slot, attempt->granule, attempt->awaited);
 }
 
 // Judges a lease whose record says that it reads. 0: it does, wait; -EAGAIN: look again; -ENOENT: it
 // is lost, or there is none, and its record counts for nothing.
-static int judge_reader(const struct waiter *waiter, uint32_t slot, uint64_t *ret_until)
+static int judge_reader(const struct rwlock_waiter *waiter, uint32_t slot, uint64_t *ret_until)
 {
 	struct lh_arena *arena = waiter->attempt->arena;
 	const uint64_t before = atomic_load(&arena->leases[slot].state);
@@ -417,12 +420,12 @@ static int judge_reader(const struct waiter *waiter, uint32_t slot, uint64_t *re
 	return is_reading(waiter->attempt, slot) ? 0 : -ENOENT; // the tenant judged, not one before
 }
 
-static int sleep_on_reader(struct waiter *waiter, uint32_t slot, uint32_t departures,
+static int sleep_on_reader(struct rwlock_waiter *waiter, uint32_t slot, uint32_t departures,
 			   uint64_t until)
 {
 	struct lease_slot *lease = &waiter->attempt->arena->leases[slot];
 
-	begin(waiter);
+	rwlock_begin_round(waiter);
 	if (!(departures & DEPARTURES_AWAITED) &&
 	    !atomic_compare_exchange_strong(&lease->departures, &departures,
 					    departures | DEPARTURES_AWAITED))
@@ -440,7 +443,7 @@ static int sleep_on_reader(struct waiter *waiter, uint32_t slot, uint32_t depart
 }
 
 // Until this one reads no more. The word keeps new ones out.
-static int await_reader(struct waiter *waiter, uint32_t slot)
+static int await_reader(struct rwlock_waiter *waiter, uint32_t slot)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
 	int error = 0;
@@ -456,7 +459,7 @@ static int await_reader(struct waiter *waiter, uint32_t slot)
 			return 0;
 		if (!error && attempt->deadline.ns == 0)
 			return -EBUSY;
-		if (!error && !hold_off(waiter))
+		if (!error && !rwlock_hold_off(waiter))
 			error = sleep_on_reader(waiter, slot, departures, until);
 		if (error == -EAGAIN)
 			error = 0;
@@ -465,8 +468,9 @@ static int await_reader(struct waiter *waiter, uint32_t slot)
 }
 
 // `waiter` NULL: -EBUSY if anybody but the lease in `self` reads.
-static int await_readers(struct waiter *waiter, const struct lh_arena *arena,
-			 struct rwlock_object *object, uint64_t reads, uint32_t self)
+static inline __attribute__((always_inline)) int
+await_readers(struct rwlock_waiter *waiter, const struct lh_arena *arena,
+	      struct rwlock_object *object, uint32_t granule, uint32_t modes, uint32_t self)
 {
 	// Sequentially consistent, like the maps and hold_says: after the claim.
 	uint32_t words = atomic_load(rwlock_reader_words(object)) % (1u << RWLOCK_MAP_WORDS);
@@ -481,7 +485,7 @@ static int await_readers(struct waiter *waiter, const struct lh_arena *arena,
 			for (; slot < arena->lease_count; slot += RWLOCK_MAP_BITS) {
 				int error;
 
-				if (slot == self || !hold_says(arena, slot, reads))
+				if (slot == self || !is_in_way(arena, slot, granule, modes))
 					continue;
 				error = waiter ? await_reader(waiter, slot) : -EBUSY;
 				if (error)
@@ -495,13 +499,20 @@ static int await_readers(struct waiter *waiter, const struct lh_arena *arena,
 bool rwlock_is_read(const struct lh_arena *arena, struct rwlock_object *object, uint32_t granule,
 		    uint32_t self)
 {
-	return await_readers(NULL, arena, object, rwlock_record(granule, LH_HOLD_SHARED, 0),
-			     self) != 0;
+	return await_readers(NULL, arena, object, granule, 0, self) != 0;
+}
+
+int rwlock_await(struct rwlock_waiter *waiter)
+{
+	const struct rwlock_attempt *attempt = waiter->attempt;
+
+	return await_readers(waiter, attempt->arena, attempt->object, attempt->granule,
+			     attempt->awaited, attempt->lease->index);
 }
 
 // Nobody reads: from the record on a crash is damage. Who reaps an expired lease latches the state
 // and then reads the record; here it is the other way round, so one of the two sees the other.
-static int become_writer(const struct waiter *waiter, uint64_t word)
+static int become_writer(const struct rwlock_waiter *waiter, uint64_t word)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
 
@@ -514,16 +525,14 @@ static int become_writer(const struct waiter *waiter, uint64_t word)
 	return 0;
 }
 
-static int complete(struct waiter *waiter, uint64_t word)
+static int complete(struct rwlock_waiter *waiter, uint64_t word)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
 	int error;
 
-	if (!(word & RWLOCK_FENCED) && !attempt->arena->plain_fences)
+	if (!(word & RWLOCK_FENCED) && !attempt->arena->plain_fences && !attempt->awaited)
 		revoke_bias(attempt, word);
-	error = await_readers(waiter, attempt->arena, attempt->object,
-			      rwlock_record(attempt->granule, LH_HOLD_SHARED, 0),
-			      attempt->lease->index);
+	error = rwlock_await(waiter);
 	if (!error)
 		error = become_writer(waiter, word);
 	if (error) { // nothing was written: no damage to be told
@@ -537,24 +546,24 @@ static int complete(struct waiter *waiter, uint64_t word)
 
 int rwlock_acquire_write(const struct rwlock_attempt *attempt)
 {
-	struct waiter waiter = waiter_of(attempt, false);
+	struct rwlock_waiter waiter = rwlock_waiter_of(attempt, false);
 	uint64_t word = 0;
 	int error;
 
 	do {
-		error = claim(&waiter, &word);
+		error = rwlock_claim(&waiter, &word);
 	} while (error == -EAGAIN);
 	if (!error) {
-		resign(&waiter, false); // no longer before others, but inside
+		rwlock_resign(&waiter, false); // no longer before others, but inside
 		error = complete(&waiter, word);
 	}
-	return end(&waiter, error);
+	return rwlock_waiter_end(&waiter, error);
 }
 
 int rwlock_complete_write(const struct rwlock_attempt *attempt, uint64_t word)
 {
-	struct waiter waiter = waiter_of(attempt, false);
+	struct rwlock_waiter waiter = rwlock_waiter_of(attempt, false);
 	const int error = complete(&waiter, word);
 
-	return end(&waiter, error);
+	return rwlock_waiter_end(&waiter, error);
 }

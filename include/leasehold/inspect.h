@@ -67,10 +67,13 @@ enum lh_lease_state {
 
 /* How an object is held. */
 enum lh_hold_mode {
-	LH_HOLD_INTENT,    /* not yet or no more: its record precedes and outlasts a holding */
-	LH_HOLD_EXCLUSIVE, /* mutexes, writers, and all else that has one owner */
-	LH_HOLD_SHARED,    /* readers */
-	LH_HOLD_REGION     /* leased memory */
+	LH_HOLD_INTENT,        /* not yet or no more: its record precedes and outlasts a holding */
+	LH_HOLD_EXCLUSIVE,     /* mutexes, writers, and all else that has one owner */
+	LH_HOLD_SHARED,        /* readers */
+	LH_HOLD_REGION,        /* leased memory */
+	LH_HOLD_INTENT_SHARED, /* named locks: LH_INTENT_SHARED, */
+	LH_HOLD_INTENT_EXCLUSIVE, /* LH_INTENT_EXCLUSIVE, */
+	LH_HOLD_PERMIT            /* and one of max_holders */
 };
 
 /* What happened. */

@@ -9,6 +9,7 @@
 #define TABLE_NAME "named locks: table"
 #define KEYS_LEAST 16u
 #define ENTRIES_PER_BLOCK 16u
+#define MAX_TRIES_TO_RETIRE 8 // of an entry with other permits, each overtaken by another's change
 
 _Static_assert(LH_KEY_MAX <= KEY_BLOCK_WORDS * sizeof(uint64_t), "a key fits into a block");
 
@@ -243,8 +244,7 @@ static int write_entry(const struct keys *keys, const struct lh_lease *lease,
 		atomic_store_explicit(&entry->lock.readers[i], 0, memory_order_relaxed);
 	atomic_store_explicit(rwlock_reader_words(&entry->lock), 0, memory_order_relaxed);
 	atomic_store_explicit(&entry->lock.header.heir, 0, memory_order_relaxed);
-	atomic_store_explicit(&entry->lock.bias_off_until, 0, memory_order_relaxed);
-	atomic_store_explicit(&entry->lock.bias_off_ns, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->lock.permits, wanted->permits, memory_order_relaxed);
 	return 0;
 }
 
@@ -260,9 +260,9 @@ static bool link_entry(const struct keys *keys, const struct draft *draft, uint6
 	const uint64_t token = word_token(word) > word_token(floor) ? word_token(word)
 								    : word_token(floor);
 
-	// Fenced: most named locks are written, and a writer need not take the bias away first.
+	// Entries have no bias; readers may enter (src/rwlock_modes.h).
 	atomic_store_explicit(&entry->lock.header.word,
-			      token << WORD_TOKEN_SHIFT | (floor & WORD_DIED) | RWLOCK_FENCED,
+			      token << WORD_TOKEN_SHIFT | (floor & WORD_DIED),
 			      memory_order_relaxed);
 	atomic_store_explicit(
 		&entry->next,
@@ -326,18 +326,84 @@ static int confirm(const struct keys *keys, struct lh_lease *lease, const struct
 	return -EAGAIN;
 }
 
-int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key, size_t size,
-	       struct hold_record **ret_record)
+// The key's entry has other permits: it must not be anybody's, and then the key gets another one.
+// -EAGAIN: look again; -EINVAL: somebody refers to it.
+static int change_permits(const struct keys *keys, const struct key_found *found,
+			  const struct key_wanted *wanted, int *tries)
 {
-	const struct key_wanted wanted = { key, size, hash_of(key, size) };
+	if (keys_retire(keys, found->entry, true) || ++*tries < MAX_TRIES_TO_RETIRE)
+		return -EAGAIN;
+	if (!found->permits)
+		return error_detail(-EINVAL, "the key is in use as a lock, without max_holders");
+	return error_detail(-EINVAL, "the key is in use with max_holders %u, not %u",
+			    found->permits, wanted->permits);
+}
+
+int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key, size_t size,
+	       uint32_t permits, struct hold_record **ret_record)
+{
+	const struct key_wanted wanted = { key, size, hash_of(key, size), permits };
 	struct key_found found;
-	int error;
+	int error, tries = 0;
 
 	do {
 		error = keys_walk(keys, wanted.hash, &wanted, &found);
-		if (!error)
+		if (!error && found.entry && found.permits != permits)
+			error = change_permits(keys, &found, &wanted, &tries);
+		else if (!error)
 			error = found.entry ? confirm(keys, lease, &found, ret_record)
 					    : make(keys, lease, &wanted, ret_record);
 	} while (error == -EAGAIN);
 	return error;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Versions
+
+// Twice the token, of which an owner counts up the last: not yet while it does not write, and by one while
+// it does. False: `word` is not the entry's any more. A lost owner is cleared up behind.
+static bool version_of(const struct keys *keys, const struct key_entry *entry, uint64_t word,
+		       uint64_t *ret_version)
+{
+	struct lh_arena *arena = keys->arena;
+	const uint32_t owner = word_owner(word);
+	uint64_t version = 2 * word_token(word);
+
+	if (owner && owner <= arena->lease_count) {
+		if (lease_state_seen(arena, owner - 1, clock_now()) != LH_LEASE_LIVE)
+			reap_slot(arena, owner - 1);
+		version -= rwlock_mode_seen(arena, owner - 1, keys_granule(keys, entry)) ==
+					   LH_HOLD_EXCLUSIVE
+				   ? 1
+				   : 2;
+	}
+	*ret_version = version;
+	return atomic_load(&entry->lock.header.word) == word;
+}
+
+int keys_version(const struct keys *keys, const void *key, size_t size, uint64_t *ret_version)
+{
+	const struct key_wanted wanted = { key, size, hash_of(key, size), 0 };
+	struct key_found found;
+	bool seen;
+
+	// What was read before is not read later than the version: pairs with the fence in
+	// become_writer, which stands between a record that says EXCLUSIVE and what is written under it.
+	atomic_thread_fence(memory_order_acquire);
+	do {
+		const int error = keys_walk(keys, wanted.hash, &wanted, &found);
+
+		if (error)
+			return error;
+		if (!found.entry) {
+			// After the walk: an entry that was taken out of the bucket raised this before.
+			*ret_version = 2 * word_token(atomic_load(
+						   &keys_bucket(keys, wanted.hash)->floor));
+			return 0;
+		}
+		seen = version_of(keys, found.entry, atomic_load(&found.entry->lock.header.word),
+				  ret_version) &&
+		       !((atomic_load(&found.entry->state) ^ found.state) & KEY_TENANCY_MASK);
+	} while (!seen);
+	return 0;
 }

@@ -30,7 +30,7 @@
 #ifndef SRC_PROVIDER_KEYS_H
 #define SRC_PROVIDER_KEYS_H
 
-#include "src/rwlock.h"
+#include "src/rwlock_modes.h"
 
 #include <string.h>
 
@@ -58,10 +58,14 @@ struct keys {
 int keys_open(struct lh_arena *arena, struct keys *ret_keys);
 
 // Makes the lease refer to the key's entry, which is found or made: *ret_record says INTENT, and
-// until it is cleared the entry stays the key's. 0; -ENOLCK: the lease has max_holds; -ENOSPC: each
-// entry (or, for a long key, each block) is referred to; -EBADMSG.
+// until it is cleared the entry stays the key's. It has so many permits; 0: it is a lock. 0; -ENOLCK: the
+// lease has max_holds; -ENOSPC: each entry (or, for a long key, each block) is referred to; -EINVAL:
+// somebody refers to it as to one with other permits; -EBADMSG.
 int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key, size_t size,
-	       struct hold_record **ret_record);
+	       uint32_t permits, struct hold_record **ret_record);
+
+// lh_key_version. 0; -EBADMSG.
+int keys_version(const struct keys *keys, const void *key, size_t size, uint64_t *ret_version);
 
 static inline enum key_phase key_phase(uint64_t state)
 {
@@ -79,13 +83,15 @@ struct key_wanted {
 	const uint8_t *bytes;
 	size_t size;
 	uint64_t hash;
+	uint32_t permits;
 };
 
 // What a walk along a bucket finds.
 struct key_found {
 	uint64_t head;           // when the walk began
 	struct key_entry *entry; // NULL: the key has none
-	uint64_t state;          // the entry's, when it had the key
+	uint64_t state;          // the entry's, when it had the key;
+	uint32_t permits;        // and these
 };
 
 static inline struct key_bucket *keys_bucket(const struct keys *keys, uint64_t hash)

@@ -36,8 +36,11 @@ static void finish(const struct keys *keys, struct key_entry *entry, uint64_t st
 static int look_at(const struct keys *keys, struct key_entry *entry, uint64_t state,
 		   const struct key_wanted *wanted, struct key_found *found)
 {
+	uint32_t permits;
+
 	if (!has_key(keys, entry, wanted))
 		return 0;
+	permits = atomic_load_explicit(&entry->lock.permits, memory_order_relaxed);
 	atomic_thread_fence(memory_order_acquire); // the key was read before the state is again
 	if ((atomic_load(&entry->state) ^ state) & KEY_TENANCY_MASK)
 		return -EAGAIN;
@@ -48,6 +51,7 @@ static int look_at(const struct keys *keys, struct key_entry *entry, uint64_t st
 	if (key_phase(state) != KEY_FREE) {
 		found->entry = entry;
 		found->state = state;
+		found->permits = permits;
 	}
 	return 0;
 }

@@ -32,7 +32,7 @@ struct shm_locks {
 };
 
 struct shm_hold {
-	struct hold_record *record; // of an rwlock that is held
+	struct hold_record *record; // of an entry that is held
 };
 
 struct shm_handle {
@@ -41,6 +41,7 @@ struct shm_handle {
 	bool returns; // to the pool, with the handle's release
 	uint64_t token;
 	unsigned flags;
+	int slot; // the permit of the last key; -ENOTSUP: no semaphore
 	size_t count;
 	struct shm_hold holds[]; // in the order in which they were acquired
 };
@@ -308,37 +309,54 @@ static int settle(struct shm_handle *handle, const struct lh_acquire_options *op
 // ---------------------------------------------------------------------------------------------
 // Acquiring
 
+static uint32_t hold_mode_of(enum lh_mode mode)
+{
+	switch (mode) {
+	case LH_SHARED:
+		return LH_HOLD_SHARED;
+	case LH_INTENT_SHARED:
+		return LH_HOLD_INTENT_SHARED;
+	case LH_INTENT_EXCLUSIVE:
+		return LH_HOLD_INTENT_EXCLUSIVE;
+	default:
+		return LH_HOLD_EXCLUSIVE;
+	}
+}
+
 static int take_key(struct shm_locks *shm, const struct provider_request *request,
 		    const struct provider_key *key, struct shm_handle *handle)
 {
+	const uint32_t permits = request->options->max_holders;
 	lh_grant grant = { .token = 0 };
 	struct rwlock_attempt attempt = { .arena = shm->arena,
 					  .lease = handle->lease,
 					  .deadline = request->deadline,
 					  .grant = &grant };
-	int error = keys_refer(&shm->keys, handle->lease, key->bytes, key->size, &attempt.record);
+	uint32_t permit = 0;
+	int error = keys_refer(&shm->keys, handle->lease, key->bytes, key->size, permits,
+			       &attempt.record);
 
 	if (error)
 		return error;
 	attempt.granule = hold_word_granule(
 		atomic_load_explicit(&attempt.record->object, memory_order_relaxed));
 	attempt.object = rwlock_object(shm->arena, attempt.granule);
-	if (!attempt.object) {
+	if (!attempt.object)
 		error = error_detail(-EBADMSG, "the table of named locks is damaged");
-	} else if (key->mode == LH_SHARED) {
-		rwlock_enter_map(attempt.object, handle->lease->index);
-		error = rwlock_acquire_read(&attempt);
-	} else {
-		error = rwlock_acquire_write(&attempt);
-	}
+	else if (permits)
+		error = rwlock_acquire_permit(&attempt, &permit);
+	else
+		error = rwlock_acquire_mode(&attempt, hold_mode_of(key->mode));
 	if (error) {
 		hold_clear(attempt.record);
 		return error;
 	}
 	handle->holds[handle->count++].record = attempt.record;
 	handle->flags |= grant.flags;
-	if (key->place + 1 == request->count)
+	if (key->place + 1 == request->count) {
 		handle->token = grant.token;
+		handle->slot = permits ? (int)permit : -ENOTSUP;
+	}
 	return 0;
 }
 
@@ -352,7 +370,8 @@ static int let_go(struct shm_handle *handle)
 		struct hold_record *record = handle->holds[--handle->count].record;
 		const uint64_t word = atomic_load_explicit(&record->object, memory_order_relaxed);
 		struct rwlock_object *object = rwlock_object(arena, hold_word_granule(word));
-		const int error = object ? rwlock_unlock(handle->lease, object, record) : -EBADMSG;
+		const int error = object ? rwlock_release_mode(handle->lease, object, record)
+					 : -EBADMSG;
 
 		if (!result)
 			result = error;
@@ -442,21 +461,31 @@ static unsigned flags(const struct lh_handle *handle)
 	return const_handle_of(handle)->flags;
 }
 
+// All that it holds exclusively: of a path that is the last key at most.
 static int consistent(struct lh_handle *handle)
 {
 	struct shm_handle *shm = handle_of(handle);
-	int error = 0;
+	int result = -EPERM;
 
-	for (size_t i = 0; i < shm->count && !error; i++) {
+	for (size_t i = 0; i < shm->count; i++) {
 		const uint64_t word = atomic_load_explicit(&shm->holds[i].record->object,
 							   memory_order_relaxed);
 		lh_rwlock rwlock = { { 0 } };
 
+		if (hold_word_mode(word) != LH_HOLD_EXCLUSIVE)
+			continue;
 		primitive_handle(shm->lease->arena, LH_KIND_RWLOCK, hold_word_granule(word),
 				 rwlock.private_);
-		error = lh_rwlock_consistent(&rwlock, shm->lease);
+		result = lh_rwlock_consistent(&rwlock, shm->lease);
+		if (result)
+			return result;
 	}
-	return error;
+	return result == -EPERM && !lease_is_live(shm->lease) ? -ESTALE : result;
+}
+
+static int slot(const struct lh_handle *handle)
+{
+	return const_handle_of(handle)->slot;
 }
 
 static int loss_fd(struct lh_handle *handle)
@@ -476,9 +505,15 @@ static int release(struct lh_handle *handle)
 	return error;
 }
 
+static int version(struct lh_locks *locks, const struct provider_key *key, uint64_t *ret_version)
+{
+	return keys_version(&locks_of(locks)->keys, key->bytes, key->size, ret_version);
+}
+
 const struct provider provider_shm = {
 	.scheme = "shm",
-	.capabilities = LH_CAP_SHARED | LH_CAP_FENCING | LH_CAP_TTL | LH_CAP_DEATH_RELEASES,
+	.capabilities = LH_CAP_SHARED | LH_CAP_SEMAPHORE | LH_CAP_INTENT | LH_CAP_FENCING |
+			LH_CAP_TTL | LH_CAP_DEATH_RELEASES,
 	.open = open_locks,
 	.close = close_locks,
 	.acquire = acquire,
@@ -487,6 +522,8 @@ const struct provider provider_shm = {
 	.token = token,
 	.flags = flags,
 	.consistent = consistent,
+	.slot = slot,
 	.loss_fd = loss_fd,
 	.release = release,
+	.version = version,
 };

@@ -91,6 +91,9 @@ static void names_of_numbers(void **state)
 	assert_string_equal(lh_lease_state_name(LH_LEASE_DEAD), "dead");
 	assert_string_equal(lh_hold_mode_name(LH_HOLD_EXCLUSIVE), "exclusive");
 	assert_string_equal(lh_hold_mode_name(LH_HOLD_INTENT), "intent");
+	assert_string_equal(lh_hold_mode_name(LH_HOLD_INTENT_SHARED), "intent-shared");
+	assert_string_equal(lh_hold_mode_name(LH_HOLD_INTENT_EXCLUSIVE), "intent-exclusive");
+	assert_string_equal(lh_hold_mode_name(LH_HOLD_PERMIT), "permit");
 	assert_string_equal(lh_event_kind_name(LH_EVENT_OWNER_DIED), "owner-died");
 	assert_string_equal(lh_event_kind_name(LH_EVENT_CORRUPT), "corrupt");
 	const char *const unknown[] = { lh_kind_name(10),
@@ -98,7 +101,7 @@ static void names_of_numbers(void **state)
 					lh_lease_state_name(0),
 					lh_lease_state_name(5),
 					lh_lease_state_name(UINT32_MAX),
-					lh_hold_mode_name(4),
+					lh_hold_mode_name(LH_HOLD_PERMIT + 1),
 					lh_event_kind_name(0),
 					lh_event_kind_name(7),
 					lh_event_kind_name(UINT32_MAX) };
