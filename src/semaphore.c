@@ -242,7 +242,7 @@ int semaphore_give_back_some(struct semaphore *semaphore, uint32_t permits,
 			return -ESTALE;
 		count--;
 	}
-	return 0;
+	return count ? -ESTALE : 0; // it had them: others have freed them since
 }
 
 static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore, lh_lease *lease,

@@ -72,7 +72,8 @@ static int release(struct lh_lease *lease, struct hold_record *record)
 		return -EBADMSG;
 	if (!lease_is_live(lease))
 		return -ESTALE;
-	error = semaphore_give_back_some(semaphore, permits, lease, UINT32_MAX);
+	error = semaphore_give_back_some(semaphore, permits, lease,
+					 semaphore_count(semaphore, permits, lease->id));
 	semaphore_wake(semaphore);
 	if (!error)
 		hold_clear(record);

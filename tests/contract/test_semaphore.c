@@ -372,6 +372,27 @@ static void damaged_words_are_told_or_mended(void **state)
 	assert_all_free(scene, 2);
 }
 
+// G6, G9: the holder's own table is what a reaper goes by; if that was damaged, the words are.
+static void a_permit_that_its_dead_holder_does_not_record_comes_back(void **state)
+{
+	const struct scene *scene = *state;
+	lh_lease *lease = scene_lease(scene->arena);
+	struct lh_lease_info info;
+	struct worker *worker;
+
+	place(scene->arena, 2);
+	worker = start(scene, NULL);
+	assert_int_equal(worker_do(worker, step_try, 1), 0);
+	assert_true(scene_look(scene->arena, worker_lease(worker), &info));
+	for (uint32_t i = 0; i < scene->arena->holds_per_lease; i++)
+		atomic_store(&arena_hold_table(scene->arena, info.slot)[i].object, 0);
+	worker_kill(worker);
+	assert_int_equal(take(lease, 2), 0);
+	assert_int_equal(give(lease, 2), 0);
+	assert_int_equal(lh_lease_release(lease), 0);
+	assert_all_free(scene, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -388,6 +409,7 @@ int main(void)
 		SCENE_TEST_CLOSED(a_semaphore_is_one_hold_however_many_permits),
 		SCENE_TEST(a_baton_whose_tokens_are_used_up_overflows),
 		SCENE_TEST(damaged_words_are_told_or_mended),
+		SCENE_TEST(a_permit_that_its_dead_holder_does_not_record_comes_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

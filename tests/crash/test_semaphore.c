@@ -72,6 +72,12 @@ static void stage_one_taken(struct crash_scene *scene)
 	crash_must(scene, acquire(scene->lease, 1), "acquire");
 }
 
+static void stage_two_taken(struct crash_scene *scene)
+{
+	stage(scene);
+	crash_must(scene, acquire(scene->lease, 2), "acquire");
+}
+
 static void dies_with_two(struct crash_scene *scene)
 {
 	crash_must(scene, acquire(scene->mine, 2), "acquire");
@@ -165,6 +171,16 @@ static int acquire_one(struct crash_scene *scene)
 static int acquire_two(struct crash_scene *scene)
 {
 	return acquire(scene->mine, 2);
+}
+
+static int try_for_one(struct crash_scene *scene)
+{
+	return lh_semaphore_acquire(&semaphore, scene->mine, 1, LH_NOW);
+}
+
+static int try_for_two(struct crash_scene *scene)
+{
+	return lh_semaphore_acquire(&semaphore, scene->mine, 2, LH_NOW);
 }
 
 static int acquire_all(struct crash_scene *scene)
@@ -270,6 +286,27 @@ static void verify_resize(struct crash_scene *scene)
 	verify(scene);
 }
 
+// ---- nobody dies ---------------------------------------------------------------------------------
+
+// The limit is lowered to what the director holds, or would hold with what the victim has by now. Who
+// takes a permit after that has to see it.
+static void lower_and_let_go_on(struct crash_scene *scene)
+{
+	const int wanted = scene->operation->act == try_for_two ? 2 : 1;
+	const int had = held_by_victim(scene);
+
+	crash_must(scene, lh_semaphore_resize(&semaphore, 2), "resize");
+	crash_let_go_on(scene);
+	CRASH_CHECK(scene,
+		    scene->shared->result == -EBUSY || (!scene->shared->result && had == wanted),
+		    "it held %d and then got %d", had, scene->shared->result);
+	CRASH_CHECK(scene, held_by_victim(scene) == (scene->shared->result ? 0 : wanted),
+		    "G10: its call said %d, it holds %d", scene->shared->result,
+		    held_by_victim(scene));
+	crash_must(scene, lh_semaphore_resize(&semaphore, PERMITS), "resize");
+	kill(scene->victim, SIGKILL);
+}
+
 // ---- stopped -------------------------------------------------------------------------------------
 
 static void try_everything(struct crash_scene *scene)
@@ -280,13 +317,21 @@ static void try_everything(struct crash_scene *scene)
 	shared->results[3] = lh_lease_release(scene->mine);
 }
 
-// It is stopped, its lease runs out, the director takes all there is, and it goes on: told by each call,
-// and changing nothing.
+// It is stopped, its lease runs out, the director takes all there is, perhaps gives it back, and it goes
+// on: told by each call, and changing nothing. `had`: permits when it was stopped.
+static bool may_succeed(const struct crash_scene *scene, int had)
+{
+	if (scene->operation->act == release_two)
+		return had == 0;
+	return had == (scene->operation->act == acquire_two ? 2 : 1);
+}
+
 static void stop_and_succeed(struct crash_scene *scene)
 {
 	struct lease_slot *slot = &scene->arena->leases[scene->shared->slot];
 	const uint64_t incarnation = lease_id_incarnation(scene->shared->lease);
 	const int had = held_by_victim(scene);
+	const bool left_free = scene->variant & CRASH_LEFT_FREE;
 	uint64_t expiry;
 	int status, result;
 
@@ -301,22 +346,34 @@ static void stop_and_succeed(struct crash_scene *scene)
 	CRASH_CHECK(scene, !had || lh_now() >= expiry, "G3: granted before the expiry");
 	while (lease_slot_remaining(slot, incarnation))
 		;
+	if (left_free)
+		crash_must(scene, lh_semaphore_release(&semaphore, scene->lease, PERMITS), "give");
 	kill(scene->victim, SIGCONT);
 	waitpid(scene->victim, &status, 0);
 	CRASH_CHECK(scene, atomic_load(&scene->shared->finished), "the resumed one died");
 	CRASH_CHECK(scene, scene->shared->result == 0 || scene->shared->result == -ESTALE,
 		    "G4: its operation said %d", scene->shared->result);
+	CRASH_CHECK(scene, scene->shared->result || may_succeed(scene, had),
+		    "G4: it held %d and then was told that it succeeded", had);
 	for (int i = 0; i < RESULTS; i++)
 		CRASH_CHECK(scene, shared->results[i] == -ESTALE, "G4: then call %d said %d", i,
 			    shared->results[i]);
 	if (scene->shared->result == 0)
 		crash_count(scene, "answers older than the loss");
+	CRASH_CHECK(scene, held_by_victim(scene) == 0, "G4: it is left with %d",
+		    held_by_victim(scene));
+	if (left_free)
+		return;
 	result = lh_semaphore_slots(&semaphore, scene->lease, NULL, 0);
 	CRASH_CHECK(scene, result == PERMITS, "G1: the successor has %d permits left", result);
 }
 
 #define KILLED(shown, called)                                                                      \
 	.name = (shown), .shows = "G1 G2 G6 G8", .every = true, .act = (called)
+#define LOWERED(shown, staged, prepared, called)                                                   \
+	.name = (shown), .shows = "G1 G6 G10", .every = true, .act = (called), .stage = (staged),  \
+	.prepare = (prepared), .after = crash_say_and_stay, .strike = lower_and_let_go_on,         \
+	.verify = verify
 #define STOPPED(shown, called)                                                                     \
 	.name = (shown), .shows = "G1 G3 G4 G6", .every = true, .act = (called),                   \
 	.after = try_everything, .strike = stop_and_succeed, .stage = stage, .verify = verify
@@ -351,6 +408,15 @@ static const struct crash_operation operations[] = {
 	  .verify = verify },
 	{ KILLED("resize", resize), .thin = { 8, 1, 1 }, .stage = stage_shrunk,
 	  .prepare = crash_with_lease, .verify = verify_resize },
+	{ LOWERED("try for one, the limit is lowered meanwhile", stage_two_taken, crash_with_lease,
+		  try_for_one),
+	  .thin = { 8, 2, 1 } },
+	{ LOWERED("try for one, lease with a TTL, the limit is lowered meanwhile", stage_two_taken,
+		  crash_with_ttl, try_for_one),
+	  .thin = { 40, 8, 2 } },
+	{ LOWERED("try for two, the limit is lowered meanwhile", stage_one_taken, crash_with_lease,
+		  try_for_two),
+	  .thin = { 60, 12, 3 } },
 	{ STOPPED("stopped in acquire one", acquire_one), .thin = { 80, 10, 3 },
 	  .prepare = crash_with_ttl },
 	{ STOPPED("stopped in acquire two", acquire_two), .thin = { 120, 15, 4 },
