@@ -42,7 +42,9 @@ int leash_put(struct leash *leash, const struct front *front)
 	// When the last writing end is closed the kernel sends this signal to that process.
 	if (fcntl(ends[0], F_SETOWN, front->pid) != 0 || fcntl(ends[0], F_SETSIG, SIGKILL) != 0 ||
 	    fcntl(ends[0], F_SETFL, O_ASYNC) != 0) {
-		error = say_system("cannot bind the command to its guard (F_SETSIG)");
+		error = EXIT_LOCK;
+		if (errno != ESRCH) // the front has ended
+			say_system("cannot bind the command to its guard (F_SETSIG)");
 	} else if (has_ended(front->pidfd)) { // its number may be another process's now
 		error = EXIT_LOCK;
 	} else {

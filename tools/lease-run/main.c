@@ -362,19 +362,37 @@ static int flush_output(void)
 	return say_system("cannot write the output");
 }
 
+// Runs what the words and options say. Returns the exit code.
+static int run(char **words, struct options *options, const struct command_line *line)
+{
+	const struct sigaction plain = { .sa_handler = SIG_DFL };
+	int error = read_words(words, options);
+
+	if (!error)
+		error = check_options(options, line);
+	if (!error)
+		error = set_url(options, line->url);
+	if (error)
+		return error;
+	options->mode = line->shared ? LH_SHARED : LH_EXCLUSIVE;
+	// Where SIGCHLD is ignored nobody can wait for his children.
+	sigaction(SIGCHLD, &plain, &options->child_action);
+	sigprocmask(SIG_SETMASK, NULL, &options->mask);
+	return options->no_fork ? front_become(options) : front_run(options);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = { .deadline = LH_FOREVER,
 				   .conflict_code = EXIT_CONFLICT,
 				   .kill_after_ns = DEFAULT_KILL_AFTER_NS };
 	struct command_line line = { .url = NULL };
-	const struct sigaction plain = { .sa_handler = SIG_DFL };
-	int error = reserve_standard_descriptors();
+	int code = reserve_standard_descriptors();
 
-	if (!error)
-		error = read_options(argc, argv, &options, &line);
-	if (error)
-		return error;
+	if (!code)
+		code = read_options(argc, argv, &options, &line);
+	if (code)
+		return code;
 	if (line.version) {
 		printf(PROGRAM " %s\n", lh_version());
 		return flush_output();
@@ -383,16 +401,8 @@ int main(int argc, char **argv)
 		print_help();
 		return flush_output();
 	}
-	error = read_words(argv + optind, &options);
-	if (!error)
-		error = check_options(&options, &line);
-	if (!error)
-		error = set_url(&options, line.url);
-	if (error)
-		return error;
-	options.mode = line.shared ? LH_SHARED : LH_EXCLUSIVE;
-	// Where SIGCHLD is ignored nobody can wait for his children.
-	sigaction(SIGCHLD, &plain, &options.child_action);
-	sigprocmask(SIG_SETMASK, NULL, &options.mask);
-	return options.no_fork ? front_become(&options) : front_run(&options);
+	code = run(argv + optind, &options, &line);
+	free(options.url);
+	free(options.shown_url);
+	return code;
 }
