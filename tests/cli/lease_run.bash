@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+# lease_run.bash: what the scripts that test lease-run share. Sourced by them.
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+PATH=$LEASEHOLD_BIN:$PATH
+unset LEASE_URL LEASE_NAME LEASE_SLOT LEASE_TOKEN LEASE_OWNER_DIED
+arena=lease-run-test-$$
+export LEASE_URL=shm://$arena
+work=$(mktemp -d)
+trap 'rm -rf "$work" "/dev/shm/$arena"' EXIT
+
+fail() {
+	echo "FAIL: $*"
+	exit 1
+}
+
+# expect CODE COMMAND...: it exits so; what it says is in $out and $err, each ending in an x to keep
+# its last newlines.
+expect() {
+	local wanted=$1 code=0
+	shift
+	"$@" >"$work/out" 2>"$work/err" || code=$?
+	out=$(cat "$work/out" && echo x) && out=${out%x}
+	err=$(cat "$work/err" && echo x) && err=${err%x}
+	[ "$code" -eq "$wanted" ] || fail "exit $code, not $wanted: $*: $out$err"
+}
+
+# until_true COMMAND...: repeats it until it succeeds. A watchdog ends the whole test (ctest's TIMEOUT).
+until_true() {
+	until "$@"; do sleep 0.02; done
+}
+
+# hold NAME [OPTION...]: a background lease-run that holds it, once it does. Its pid: $holder; it stays
+# until `$work/stop` is there.
+hold() {
+	local name=$1
+	shift
+	rm -f "$work/held" "$work/stop"
+	lease-run "$@" "$name" -- sh -c 'echo $$ >"$0/held.new" && mv "$0/held.new" "$0/held"
+		until [ -e "$0/stop" ]; do sleep 0.02; done' "$work" &
+	holder=$!
+	until_true [ -e "$work/held" ]
+}
+
+# let_go: ends what `hold` began. Its exit code: $code.
+let_go() {
+	touch "$work/stop"
+	code=0
+	wait "$holder" || code=$?
+}
+
+# guard_of PID: of that lease-run.
+guard_of() {
+	lease-inspector leases "$arena" --json | jq -r --arg label "lease-run $1 " \
+		'.leases[] | select(.label != null and (.label | startswith($label))) | .pid'
+}
