@@ -135,6 +135,91 @@ static void tokens_rise_over_the_loss_of_an_entry(void **state)
 	close_all();
 }
 
+// "never repeats": read before and after the key's entry was others', and the key written there.
+static void versions_never_come_back_over_the_loss_of_an_entry(void **state)
+{
+	uint64_t version = 0, last = 0;
+	uint32_t count;
+
+	(void)state;
+	open_small();
+	count = capacity();
+	for (int i = 0; i < 5; i++) {
+		for (int j = 0; j < 20; j++) {
+			let_go(hold("key", NULL));
+			need_equal(lh_key_version(locks_scene.locks, "key", &version), 0);
+			assert_true(version > last);
+			last = version;
+		}
+		churn(i % 2 ? "odd" : "even", count * 2);
+		need_equal(lh_key_version(locks_scene.locks, "key", &version), 0);
+		assert_true(version >= last && version % 2 == 0); // it has no entry now
+		last = version;
+	}
+	close_all();
+}
+
+// An entry is not taken from who holds it in any way.
+static void keys_held_in_any_mode_keep_their_entries(void **state)
+{
+	static const struct lh_acquire_options ways[] = { { .mode = LH_EXCLUSIVE },
+							  { .mode = LH_SHARED },
+							  { .mode = LH_INTENT_SHARED },
+							  { .mode = LH_INTENT_EXCLUSIVE },
+							  { .max_holders = 1 } };
+	enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
+	lh_handle *handles[WAYS];
+
+	(void)state;
+	open_small();
+	for (uint32_t i = 0; i < WAYS; i++)
+		handles[i] = hold_number_as("kept", i, &ways[i]);
+	churn("other", capacity() * 3);
+	for (uint32_t i = 0; i < WAYS; i++) {
+		char key[40];
+
+		snprintf(key, sizeof(key), "kept %u", i);
+		assert_int_equal(attempt(key, NULL), ways[i].max_holders ? -EINVAL : -EBUSY);
+		let_go(handles[i]);
+		assert_int_equal(attempt(key, NULL), 0);
+	}
+	close_all();
+}
+
+// inspect.h: each way of holding has a word of its own; who waits for a key only wants it.
+static void the_inspector_sees_how_a_key_is_held(void **state)
+{
+	static const struct {
+		struct lh_acquire_options options;
+		const char *word;
+	} ways[] = {
+		{ { .mode = LH_EXCLUSIVE }, "exclusive" },
+		{ { .mode = LH_SHARED }, "shared" },
+		{ { .mode = LH_INTENT_SHARED }, "intent-shared" },
+		{ { .mode = LH_INTENT_EXCLUSIVE }, "intent-exclusive" },
+		{ { .max_holders = 5 }, "permit" },
+	};
+	struct lh_hold_info hold_info;
+	lh_arena *arena;
+
+	(void)state;
+	open_small();
+	arena = open_arena();
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		lh_handle *handle = hold("key", &ways[i].options);
+		uint64_t cursor = 0;
+
+		assert_int_equal(lh_next_hold(arena, &cursor, &hold_info), 0);
+		assert_string_equal(lh_hold_mode_name(hold_info.mode), ways[i].word);
+		assert_int_equal(hold_info.count, 1);
+		assert_int_equal(lh_next_hold(arena, &cursor, &hold_info), -ENOENT);
+		assert_int_equal(lh_arena_check(arena, NULL, NULL), LH_CHECK_CLEAN);
+		let_go(handle);
+	}
+	assert_int_equal(lh_arena_close(arena), 0);
+	close_all();
+}
+
 // G12: who was lost is told however many keys came and went since.
 static void damage_outlives_other_keys(void **state)
 {
@@ -333,6 +418,9 @@ int main(void)
 		LOCKS_TEST_CLOSED(as_many_keys_at_once_as_there_is_room_for),
 		LOCKS_TEST_CLOSED(as_many_long_keys_at_once_as_there_is_room_for),
 		LOCKS_TEST_CLOSED(tokens_rise_over_the_loss_of_an_entry),
+		LOCKS_TEST_CLOSED(versions_never_come_back_over_the_loss_of_an_entry),
+		LOCKS_TEST_CLOSED(keys_held_in_any_mode_keep_their_entries),
+		LOCKS_TEST_CLOSED(the_inspector_sees_how_a_key_is_held),
 		LOCKS_TEST_CLOSED(damage_outlives_other_keys),
 		LOCKS_TEST_CLOSED(damaged_keys_make_room_and_are_not_forgotten),
 		LOCKS_TEST_CLOSED(more_keys_than_a_lease_has_holds_are_refused),

@@ -186,6 +186,8 @@ inline look_at_owner()
 #define HAS(q, i) (rec[q] == PERMIT + (i) && !lost[q])
 #endif
 
+#define GONE_WITH_PERMIT(q) (lost[q] && rec[q] >= PERMIT)
+
 proctype Lease(byte me)
 {
 	short r;
@@ -363,8 +365,7 @@ permit:
 #ifndef NO_LIVES
 				armed[me] = 1;
 				if		/* who died before is judged now */
-				:: (lost[1] && rec[1] >= PERMIT) || (lost[2] && rec[2] >= PERMIT)
-					THIRD(|| (lost[3] && rec[3] >= PERMIT)) -> woken[me] = 1
+				:: EACH(GONE_WITH_PERMIT) -> woken[me] = 1
 				:: else
 				fi;
 #endif
