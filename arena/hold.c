@@ -93,3 +93,12 @@ bool hold_says_further(const struct lh_arena *arena, uint32_t slot, uint64_t wor
 	}
 	return false;
 }
+
+void hold_note_grant(struct lh_lease *lease, uint32_t granule, uint64_t token)
+{
+	struct lease_slot *slot = lease->slot;
+
+	atomic_store_explicit(&slot->granted, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->granted_ns, clock_now(), memory_order_release);
+	atomic_store_explicit(&slot->granted, hold_grant_key(granule, token), memory_order_release);
+}

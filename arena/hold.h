@@ -58,6 +58,16 @@ static inline void hold_write(struct hold_record *record, uint64_t word)
 	atomic_store_explicit(&record->object, word, memory_order_release);
 }
 
+// Names an exclusive grant of the lock at a granule: tokens do not come back. Two may have one key: of no
+// matter to those who only look.
+static inline uint32_t hold_grant_key(uint32_t granule, uint64_t token)
+{
+	return granule * FIBONACCI + (uint32_t)token;
+}
+
+// Notes when it was granted, for lh_next_hold: after a wait, where reading a clock costs little.
+void hold_note_grant(struct lh_lease *lease, uint32_t granule, uint64_t token);
+
 // Records `word` in an empty record; NULL: the lease has max_holds.
 struct hold_record *hold_insert(struct lh_lease *lease, uint64_t word);
 

@@ -143,6 +143,20 @@ static void find_placement(const struct lh_arena *arena, struct lh_hold_info *in
 	}
 }
 
+// When the exclusive grant with the hold's token was had; 0: nobody read a clock then.
+static uint64_t granted_at(const struct lease_slot *lease, const struct lh_hold_info *info)
+{
+	const uint32_t granule = (uint32_t)(info->offset / LAYOUT_LINE);
+	const uint32_t key = hold_grant_key(granule, info->token);
+	uint64_t ns;
+
+	if (info->mode != LH_HOLD_EXCLUSIVE || !info->token ||
+	    atomic_load_explicit(&lease->granted, memory_order_acquire) != key)
+		return 0;
+	ns = atomic_load_explicit(&lease->granted_ns, memory_order_acquire);
+	return atomic_load_explicit(&lease->granted, memory_order_relaxed) == key ? ns : 0;
+}
+
 static bool read_hold(const struct lh_arena *arena, uint64_t position, struct lh_hold_info *info)
 {
 	const uint32_t slot = (uint32_t)(position / arena->holds_per_lease);
@@ -168,6 +182,7 @@ static bool read_hold(const struct lh_arena *arena, uint64_t position, struct lh
 		.token = view.token,
 		.damaged = view.damaged,
 	};
+	info->since_ns = granted_at(lease, info);
 	find_placement(arena, info);
 	return atomic_load(&lease->id) == id && atomic_load(&arena->holds[position].object) == word;
 }

@@ -147,8 +147,9 @@ struct lease_slot {
 			       * cleared by its user or who clears up behind it */
 	shared_u32 ticket; /* its place among those who wait there; written by its user, read by
 			    * all once CONDITION_QUEUED is set */
-	uint32_t pad;
-	uint64_t reserved;
+	shared_u32 granted; /* hold_grant_key of the exclusive grant that it waited for last; 0 while
+			     * `granted_ns` is written; both by its user, for those who look */
+	shared_u64 granted_ns;
 };
 
 enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD = 3 };

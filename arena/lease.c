@@ -243,6 +243,7 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	atomic_fetch_and_explicit(&slot->edge, EDGE_SEQUENCE_MASK, memory_order_relaxed);
 	atomic_fetch_and_explicit(&slot->condition, CONDITION_SEQUENCE_MASK, memory_order_relaxed);
 	atomic_store_explicit(&slot->waiting_since, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->granted, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->probe_lines, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->flags, options->flags, memory_order_relaxed);
 	atomic_store_explicit(&slot->acquired_ns, clock_now(), memory_order_relaxed);

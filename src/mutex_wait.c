@@ -121,6 +121,8 @@ static int granted(const struct waiter *waiter, uint64_t word)
 		mutex_free(attempt->arena, header, attempt->lease);
 		return -ESTALE;
 	}
+	if (waited)
+		hold_note_grant(attempt->lease, attempt->granule, word_token(word));
 	primitive_fill_grant(attempt->grant, header, word);
 	return 0;
 }

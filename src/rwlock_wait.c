@@ -521,6 +521,8 @@ static int become_writer(const struct rwlock_waiter *waiter, uint64_t word)
 		atomic_thread_fence(memory_order_seq_cst);
 	if (waiter->began_ns ? lease_check(attempt->lease) != 0 : !lease_is_live(attempt->lease))
 		return -ESTALE;
+	if (waiter->began_ns)
+		hold_note_grant(attempt->lease, attempt->granule, word_token(word));
 	primitive_fill_grant(attempt->grant, &attempt->object->header, word);
 	return 0;
 }

@@ -135,7 +135,8 @@ struct lh_hold_info {
 	uint64_t offset;      /* of the object; in an array: of the element */
 	uint64_t placement;   /* offset of the placement that the object belongs to */
 	uint64_t token;       /* the object's present token; 0 where it has none */
-	uint64_t since_ns;    /* when it was granted; 0: granted without reading a clock */
+	uint64_t since_ns;    /* when it was granted, of what its lease waited for last, a mutex or
+			       * to write; else 0: no clock was read */
 	uint32_t damaged;     /* 1: the object waits to be declared consistent */
 	uint32_t index;       /* of the element in its array, from 0 */
 	uint64_t reserved[8]; /* 0 */

@@ -266,6 +266,13 @@ static void a_wait_is_shown_with_its_object_and_beginning(void **state)
 	scene_await_wait(scene->arena, worker_lease(worker), false);
 	assert_true(next_hold_of(scene->arena, worker_lease(worker), &hold));
 	assert_int_equal(hold.mode, LH_HOLD_EXCLUSIVE);
+	assert_true(hold.since_ns >= info.waits_since_ns && hold.since_ns <= lh_now());
+	// The next grant was not waited for: no clock is read, and the one before does not count.
+	assert_int_equal(worker_do(worker, worker_unlock, lh_mutex_offset(&mutex)), 0);
+	assert_int_equal(worker_do(worker, worker_lock, lh_mutex_offset(&mutex)), 0);
+	assert_true(next_hold_of(scene->arena, worker_lease(worker), &hold));
+	assert_int_equal(hold.mode, LH_HOLD_EXCLUSIVE);
+	assert_int_equal(hold.since_ns, 0);
 	assert_int_equal(worker_end(worker), 0);
 	assert_int_equal(lh_lease_release(lease), 0);
 }

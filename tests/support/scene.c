@@ -21,14 +21,20 @@ int scene_begin_closed(void **state)
 	alarm(TIME_LIMIT_S);
 	scene.arena = NULL;
 	snprintf(scene.name, sizeof(scene.name), "lh-test-%d-%u", (int)getpid(), number++);
+	lh_arena_unlink(scene.name); // a test with our pid may have been killed once
 	*state = &scene;
 	return 0;
 }
 
 int scene_begin(void **state)
 {
+	int error;
+
 	scene_begin_closed(state);
-	return lh_arena_open(scene.name, LH_CREATE | LH_EXCL, NULL, &scene.arena);
+	error = lh_arena_open(scene.name, LH_CREATE | LH_EXCL, NULL, &scene.arena);
+	if (error)
+		print_error("open: %s (%s)\n", lh_strerror(error), lh_error_detail());
+	return error;
 }
 
 lh_arena *scene_open(struct scene *opened, const struct lh_arena_options *options)
