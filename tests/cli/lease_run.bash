@@ -51,6 +51,6 @@ let_go() {
 
 # guard_of PID: of that lease-run.
 guard_of() {
-	lease-inspector leases "$arena" --json | jq -r --arg label "lease-run $1 " \
-		'.leases[] | select(.label != null and (.label | startswith($label))) | .pid'
+	lease-inspector leases "$arena" --json | jq -r --arg begin "lease-run $1 " \
+		'.leases[] | select(.label != null and (.label | startswith($begin))) | .pid'
 }
