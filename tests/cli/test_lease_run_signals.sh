@@ -69,7 +69,7 @@ for signal in TERM INT HUP; do
 		[ "$code" -eq $((128 + $(kill -l "$signal"))) ] || fail "$signal: exit $code"
 	done
 done
-until_true sh -c "! lease-inspector leases $arena --json | jq -e '.leases[] | select(.waits_for)'"
+until_true sh -c "! lease-inspector leases $arena --json | jq -e '.leases[] | select(.waited_ns)' >/dev/null"
 let_go
 [ ! -e "$work/ran" ] || fail "a command ran after its lease-run was ended"
 
