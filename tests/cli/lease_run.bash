@@ -37,7 +37,7 @@ hold() {
 	shift
 	rm -f "$work/held" "$work/stop"
 	lease-run "$@" "$name" -- sh -c 'echo $$ >"$0/held.new" && mv "$0/held.new" "$0/held"
-		until [ -e "$0/stop" ]; do sleep 0.02; done' "$work" &
+		while [ -d "$0" ] && [ ! -e "$0/stop" ]; do sleep 0.02; done' "$work" &
 	holder=$!
 	until_true [ -e "$work/held" ]
 }
@@ -51,6 +51,6 @@ let_go() {
 
 # guard_of PID: of that lease-run.
 guard_of() {
-	lease-inspector leases "$arena" --json | jq -r --arg label "lease-run $1 " \
-		'.leases[] | select(.label != null and (.label | startswith($label))) | .pid'
+	lease-inspector leases "$arena" --json | jq -r --arg begin "lease-run $1 " \
+		'.leases[] | select(.label != null and (.label | startswith($begin))) | .pid'
 }

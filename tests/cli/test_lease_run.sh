@@ -100,6 +100,17 @@ expect 75 lease-run -n --exclusive book -- true
 let_go
 expect 0 lease-run -n -e book -- true
 
+echo "-- slots: so many at once, each with its own"
+hold desks -j 2
+expect 0 lease-run -n --slots 2 desks -- sh -c 'echo "$LEASE_SLOT"; lease-run -n -j 2 desks -- true; echo $?'
+[[ $out == [01]$'\n75\n' ]] || fail "slots: $out"
+first=${out%%$'\n'*}
+expect 69 lease-run -n -j 3 desks -- true
+[[ $err == *desks* ]] || fail "another number of slots: $err"
+let_go
+expect 0 lease-run -j 2 desks -- sh -c 'lease-run -n -j 2 desks -- printenv LEASE_SLOT; echo "$LEASE_SLOT"'
+[ "$(sort <<<"${out%$'\n'}")" = $'0\n1' ] || fail "two slots: $out (before: $first)"
+
 echo "-- the environment"
 expect 0 lease-run -n 'a name' -- sh -c 'echo "$LEASE_NAME|$LEASE_TOKEN|$LEASE_SLOT|$LEASE_URL|$LEASE_OWNER_DIED"'
 token=$(cut -d'|' -f2 <<<"$out")

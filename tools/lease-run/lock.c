@@ -197,7 +197,7 @@ bool lock_result(struct lock *lock, struct lock_facts *ret_facts, int *ret_code)
 	}
 	*ret_facts = (struct lock_facts){
 		.token = lh_handle_token(lock->handle),
-		.slot = -1,
+		.slot = lock->options->slots ? lh_handle_slot(lock->handle) : -1,
 		.owner_died = lh_handle_flags(lock->handle) & LH_GRANT_OWNER_DIED,
 	};
 	return true;
