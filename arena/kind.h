@@ -36,6 +36,9 @@ struct kind_ops {
 	// for readers), the slot of one that must let go before, or -1. Never one that itself waits for
 	// the object and so does not hold it.
 	int64_t (*awaited)(const struct lh_arena *arena, uint32_t granule, uint32_t slot);
+	// Likewise, or NULL: whether that owner lets pass who waits in `slot`, who has only not noticed yet.
+	bool (*passes)(const struct lh_arena *arena, uint32_t granule, uint32_t owner,
+		       uint32_t slot);
 	// What the record means now.
 	void (*view)(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 		     struct hold_view *ret_view);

@@ -61,6 +61,8 @@ static bool follow(const struct lh_arena *arena, const struct step *step, struct
 	// One that has been granted what it wanted a moment ago has its edge still.
 	if (owner < 0 || owner >= (int64_t)arena->lease_count || owner == step->slot)
 		return false;
+	if (ops->passes && ops->passes(arena, granule, (uint32_t)owner, step->slot))
+		return false;
 	ret_next->slot = (uint32_t)owner;
 	ret_next->edge = atomic_load(&arena->leases[owner].edge);
 	return (ret_next->edge >> EDGE_WANTED_SHIFT) != 0;

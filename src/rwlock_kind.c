@@ -126,6 +126,14 @@ static int64_t awaited(const struct lh_arena *arena, uint32_t granule, uint32_t 
 	return -1;
 }
 
+// Asleep since another owner wrote: docs/protocol/modes.md.
+static bool passes(const struct lh_arena *arena, uint32_t granule, uint32_t owner_slot,
+		   uint32_t slot)
+{
+	return rwlock_purpose(record_seen(arena, slot, granule)) == LH_HOLD_INTENT_SHARED &&
+	       rwlock_purpose(record_seen(arena, owner_slot, granule)) != LH_HOLD_EXCLUSIVE;
+}
+
 static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 		 struct hold_view *ret_view)
 {
@@ -163,6 +171,7 @@ const struct kind_ops rwlock_ops = {
 	.release = release,
 	.owner = owner,
 	.awaited = awaited,
+	.passes = passes,
 	.view = view,
 	.busy = busy,
 	.stride = rwlock_stride,

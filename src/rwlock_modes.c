@@ -32,8 +32,7 @@ static uint32_t purpose_of(const struct rwlock_attempt *attempt, uint32_t owner)
 	word = record ? atomic_load(&record->object) : 0;
 	if (!hold_names(word, LH_KIND_RWLOCK, attempt->granule))
 		return LH_HOLD_EXCLUSIVE;
-	return hold_word_mode(word) == LH_HOLD_INTENT ? hold_word_count(word)
-						      : hold_word_mode(word);
+	return rwlock_purpose(word);
 }
 
 // Whether the owner of the word lets this mode pass. An intention to read conflicts with writing alone. Who

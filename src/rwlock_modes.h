@@ -58,6 +58,15 @@ static inline uint32_t rwlock_conflicts(uint32_t mode)
 	}
 }
 
+// What the lease of a record wants, or has; LH_HOLD_EXCLUSIVE if there is none.
+static inline uint32_t rwlock_purpose(uint64_t record)
+{
+	if (!record)
+		return LH_HOLD_EXCLUSIVE;
+	return hold_word_mode(record) == LH_HOLD_INTENT ? hold_word_count(record)
+							: hold_word_mode(record);
+}
+
 // What the table of whoever has the slot says of the object; LH_HOLD_INTENT also if nothing. Loads as in
 // hold_find_of.
 static inline uint32_t rwlock_mode_seen(const struct lh_arena *arena, uint32_t slot,

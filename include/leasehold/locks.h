@@ -22,8 +22,8 @@
  *	   An arena (arena.h) on this host, made if there is none: of 4 MiB (size may end in K, M or G),
  *	   1024 leases and mode 0600, unless said otherwise. name is an arena's: POSIX shared memory,
  *	   or a path on tmpfs. Three quarters of its space are for keys, some 400 bytes for each that
- *	   is in use; a key that nobody holds or waits for gives its room to others. Exclusive and
- *	   shared locks, fencing tokens, TTLs; the end of the holder's process releases. Writers come
+ *	   is in use; a key that nobody holds or waits for gives its room to others. All modes,
+ *	   semaphores, fencing tokens, versions, TTLs; the end of the holder's process releases. Writers come
  *	   before readers, but who was passed over for a millisecond is next. A handle is a lease of
  *	   the process, and up to eight are kept for the next to acquire; waits of several handles
  *	   for each other are not detected as a deadlock: take several keys by lh_acquire_all. Once
@@ -72,7 +72,12 @@ typedef struct lh_handle lh_handle;
 
 #define LH_KEY_MAX 1024u /* bytes of a key */
 
-/* The intention modes are for providers with LH_CAP_INTENT; none has it yet. */
+/*
+ * Which of two handles of a key go together: LH_EXCLUSIVE with none; LH_SHARED with LH_SHARED and
+ * LH_INTENT_SHARED; LH_INTENT_EXCLUSIVE with both intentions; LH_INTENT_SHARED with all but LH_EXCLUSIVE. The
+ * intentions say of a key that what is below it is read or written, under locks of its own
+ * (lh_acquire_path). They are for providers with LH_CAP_INTENT.
+ */
 enum lh_mode { LH_EXCLUSIVE, LH_SHARED, LH_INTENT_SHARED, LH_INTENT_EXCLUSIVE };
 
 /* What a provider can do. What it cannot it refuses with -ENOTSUP. */
@@ -98,10 +103,11 @@ struct lh_acquire_options {
 			  * LH_LEASE_KILL_ON_EXPIRY: as lease.h says; LH_ACQUIRE_IN_ORDER */
 	uint64_t renew_every_ns; /* where it is renewed; 0: a third of the TTL */
 	uint32_t max_renewals;   /* where it is renewed; 0: no limit */
-	uint32_t max_holders;    /* > 0: a semaphore of so many permits; for providers with
-				    * LH_CAP_SEMAPHORE, and none has it yet */
-	const char *label;       /* at most 31 bytes, copied, for the inspector; NULL: none */
-	lh_cancel *cancel;       /* ends the wait; NULL: none */
+	uint32_t
+		max_holders; /* > 0: a semaphore of so many permits, mode LH_EXCLUSIVE; for providers
+				    * with LH_CAP_SEMAPHORE */
+	const char *label;   /* at most 31 bytes, copied, for the inspector; NULL: none */
+	lh_cancel *cancel;   /* ends the wait; NULL: none */
 	void (*on_loss)(void *context); /* called once when the handle is lost: lh_lease_on_loss */
 	void *context;
 	uint64_t reserved[4]; /* 0 */
@@ -149,7 +155,8 @@ LH_API unsigned lh_locks_capabilities(const lh_locks *locks);
  *   -EMSGSIZE   the key is longer than LH_KEY_MAX
  *   -ENOTSUP    what the options want is none of the provider's capabilities
  *   -EOVERFLOW  the tokens of the key are used up
- *   -EINVAL     NULL; reserved not 0; unknown mode or flag; renew_every_ns not below the TTL; an
+ *   -EINVAL     the key is in use with another max_holders, or with none and options have one, or the
+ *               other way round; NULL; reserved not 0; a mode with max_holders; unknown mode or flag; renew_every_ns not below the TTL; an
  *               explicit TTL with renewal fields but without LH_LEASE_AUTO_RENEW; label too long
  *   -ENOMEM, -EAGAIN   no memory; the library's thread cannot be started
  *   -EBADMSG    what the provider keeps is damaged
@@ -215,7 +222,7 @@ LH_API uint64_t lh_handle_remaining(const lh_handle *handle);
 
 /*
  * The fencing token of the grant: of exclusive ones of a key strictly rising, also over crashes; a
- * shared one has the last exclusive one's. Of several keys that of the last in the caller's list. 0
+ * shared one's is no lower than the last exclusive one's and below the next. Of several keys that of the last in the caller's list. 0
  * without LH_CAP_FENCING, and for NULL.
  * Signal: safe.
  */
@@ -230,9 +237,9 @@ LH_API uint64_t lh_handle_token(const lh_handle *handle);
 LH_API unsigned lh_handle_flags(const lh_handle *handle);
 
 /*
- * Declares what the keys of the handle protect consistent: later grants do not tell the loss any
- * more. Does nothing if there is none to tell.
- * Errors: -EPERM: a shared handle; -ESTALE: lost; -EINVAL: NULL; -EBADMSG.
+ * Declares what the keys of the handle protect consistent that it holds exclusively (of a path: the
+ * last): later grants do not tell the loss any more. Does nothing if there is none to tell.
+ * Errors: -EPERM: it holds none exclusively; -ESTALE: lost; -EINVAL: NULL; -EBADMSG.
  * Order: what was written before is visible to all who are not told any more (release).
  * Crash: the next grant tells the loss, for the caller died holding.
  * Signal: unsafe.
@@ -280,7 +287,8 @@ LH_API int lh_with(lh_locks *locks, const char *key, lh_deadline deadline,
  * A number that changes with every exclusive grant of the key and with its release, also over
  * crashes; it never comes back, and is odd while the key is held exclusively. So what a lock protects can be
  * read without taking it: get an even version, read, and get the version again; if it is the same, nobody
- * has held the key exclusively meanwhile.
+ * has held the key exclusively meanwhile. It may change without that, too. Of damage that a lost holder left
+ * it says nothing: lh_handle_flags does.
  * Errors: -ENOTSUP: the provider has none; -EINVAL: NULL; -EMSGSIZE: the key is longer than LH_KEY_MAX;
  * -EBADMSG, -ENOTCONN: as lh_acquire.
  * Order: acquire, and what was read before the call is not read later than it. Read what is

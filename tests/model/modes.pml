@@ -20,7 +20,7 @@
  * Masks of modes: 1 exclusive, 2 shared, 4 intention to read, 8 to write, 16 permit.
  *
  * config: -DONE=2 -DTWO=8 -DTHREE=15   a reader, one with intentions, and anybody
- * config: -DONE=8 -DTWO=2 -DTHREE=5 -DDEATHS=1
+ * ci: -DONE=8 -DTWO=2 -DTHREE=5 -DDEATHS=1
  * config: -DPROCS=2 -DONE=15 -DTWO=15 -DOPS=2 -DEXPIRIES=1
  * config: -DPROCS=2 -DONE=15 -DTWO=15 -DOPS=2 -DDEATHS=1
  * config: -DONE=16 -DTWO=16 -DTHREE=16 -DDEATHS=1
