@@ -20,7 +20,7 @@
 #include "tests/support/tier.h"
 
 #define DRIVERS 4
-#define WATCHDOG_S 300 // of a driver, and of a wait for an end
+#define WATCHDOG_S 120 // of a driver, and of a wait for an end
 
 // What the commands tell each other.
 struct board {
@@ -195,7 +195,7 @@ static void storm(const char *options, bool guards)
 	assert_int_equal(lh_handle_release(handle), 0);
 	assert_int_equal(lh_locks_close(locks), 0);
 	print_message("%llu of %llu ran to their end\n", (unsigned long long)board->runs,
-		      (unsigned long long)(rounds * DRIVERS));
+		      (unsigned long long)rounds * DRIVERS);
 	assert_true(board->runs > 0);
 	assert_int_equal(board->late, 0);
 	assert_int_equal(board->beside, 0);
@@ -324,8 +324,9 @@ static void what_the_command_started_ends_with_a_killed_lease_run(void **state)
 	wait_for_end(fd);
 }
 
-// Kills the guard once the command has begun. *ret_status: of lease-run.
-static void kill_guard(const char *options, int *ret_status)
+// Kills the guard once the command has begun; with `both`, lease-run with it, which cannot do
+// anything in between. *ret_status: of lease-run.
+static void kill_guard(const char *options, bool both, int *ret_status)
 {
 	const char *const command[] = { self, "stay", NULL };
 	lh_arena *looked_at;
@@ -339,7 +340,11 @@ static void kill_guard(const char *options, int *ret_status)
 	assert_int_equal(read(fd, &byte, 1), 1);
 	guard = guard_of(looked_at, pid);
 	assert_true(guard > 0);
+	if (both)
+		kill(pid, SIGSTOP);
 	kill(guard, SIGKILL);
+	if (both)
+		kill(pid, SIGKILL);
 	wait_for_end(fd);
 	assert_int_equal(waitpid(pid, ret_status, 0), pid);
 	lh_arena_close(looked_at);
@@ -350,9 +355,18 @@ static void command_ends_with_a_killed_guard_and_lease_run_tells(void **state)
 	int status;
 
 	(void)state;
-	kill_guard("", &status);
+	kill_guard("", false, &status);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 79);
+}
+
+static void command_ends_when_lease_run_and_its_guard_are_killed_at_once(void **state)
+{
+	int status;
+
+	(void)state;
+	kill_guard("", true, &status);
+	assert_true(WIFSIGNALED(status));
 }
 
 static void command_without_fork_ends_with_a_killed_guard(void **state)
@@ -360,7 +374,7 @@ static void command_without_fork_ends_with_a_killed_guard(void **state)
 	int status;
 
 	(void)state;
-	kill_guard("-F", &status);
+	kill_guard("-F", false, &status);
 	assert_true(WIFSIGNALED(status));
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 }
@@ -436,6 +450,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(command_ends_with_killed_lease_run_at_any_instant),
 		cmocka_unit_test(what_the_command_started_ends_with_a_killed_lease_run),
 		cmocka_unit_test(command_ends_with_a_killed_guard_and_lease_run_tells),
+		cmocka_unit_test(command_ends_when_lease_run_and_its_guard_are_killed_at_once),
 		cmocka_unit_test(command_without_fork_ends_with_a_killed_guard),
 		cmocka_unit_test(command_without_fork_ends_with_a_killed_leash),
 		cmocka_unit_test(no_command_runs_beside_another_when_lease_runs_are_killed),

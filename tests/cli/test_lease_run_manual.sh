@@ -35,7 +35,7 @@ completes() {
 	COMP_WORDS=("$@")
 	COMP_CWORD=$(($# - 1))
 	COMPREPLY=()
-	$(complete -p lease-run | sed 's/.*-F \([^ ]*\).*/\1/')
+	"$(complete -p lease-run | sed 's/.*-F \([^ ]*\).*/\1/')"
 	echo "${COMPREPLY[*]}"
 }
 offers() {

@@ -86,7 +86,7 @@ static bool receive(struct connection *connection, struct report *ret_report)
 
 int front_become(struct options *options)
 {
-	struct connection connection;
+	struct connection connection = { .socket = -1, .command = -1 };
 	struct report report;
 	const int error = start_guard(options, true, &connection);
 
@@ -186,7 +186,7 @@ static int end_as_told(const struct connection *connection, const struct report 
 
 int front_run(struct options *options)
 {
-	struct connection connection;
+	struct connection connection = { .socket = -1, .command = -1 };
 	struct pollfd entries[2];
 	struct report report;
 	sigset_t set;
@@ -200,7 +200,6 @@ int front_run(struct options *options)
 	if (error)
 		return error;
 	entries[1] = (struct pollfd){ .fd = connection.socket, .events = POLLIN };
-	connection.held = false;
 	for (;;) {
 		if (poll(entries, 2, -1) < 0)
 			continue;
