@@ -5,13 +5,28 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// A process dies after each instruction of lock, unlock and consistent, with nobody else about.
+// A process dies after each instruction of lock, unlock and consistent, with nobody else about; the inlined
+// unlock, which goes on in the library then, with one asleep too.
 #include "tests/crash/crash.h"
+
+#include <leasehold/inline.h>
 
 static void stage_new(struct crash_scene *scene)
 {
 	crash_open(scene);
 	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &scene->lease), "lease");
+}
+
+static int lock_inlined(struct crash_scene *scene)
+{
+	lh_grant grant;
+
+	return lh_inline_mutex_lock(&scene->mutex, scene->mine, LH_FOREVER, &grant);
+}
+
+static int unlock_inlined(struct crash_scene *scene)
+{
+	return lh_inline_mutex_unlock(&scene->mutex, scene->mine);
 }
 
 static const struct crash_operation operations[] = {
@@ -30,6 +45,13 @@ static const struct crash_operation operations[] = {
 	  .prepare = crash_with_lease,
 	  .act = crash_lock,
 	  .verify = crash_verify },
+	{ .name = "lock, inlined",
+	  .at_most = 60,
+	  .shows = "G1 G2 G5 G12",
+	  .every = true,
+	  .prepare = crash_with_lease,
+	  .act = lock_inlined,
+	  .verify = crash_verify },
 	{ .name = "lock, lease with a TTL",
 	  .shows = "G1 G2 G5 G12",
 	  .every = true,
@@ -43,6 +65,20 @@ static const struct crash_operation operations[] = {
 	  .every = true,
 	  .prepare = crash_holding,
 	  .act = crash_unlock,
+	  .verify = crash_verify },
+	{ .name = "unlock, inlined",
+	  .at_most = 60,
+	  .shows = "G1 G2 G5 G12",
+	  .every = true,
+	  .prepare = crash_holding,
+	  .act = unlock_inlined,
+	  .verify = crash_verify },
+	{ .name = "unlock, inlined, one sleeps",
+	  .shows = "G1 G2 G5 G8 G12",
+	  .every = true,
+	  .prepare = crash_holding,
+	  .act = unlock_inlined,
+	  .begin = crash_one_sleeper,
 	  .verify = crash_verify },
 	{ .name = "unlock, lease with a TTL",
 	  .shows = "G1 G2 G5 G12",
