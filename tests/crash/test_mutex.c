@@ -29,6 +29,16 @@ static int unlock_inlined(struct crash_scene *scene)
 	return lh_inline_mutex_unlock(&scene->mutex, scene->mine);
 }
 
+// Who sleeps is woken by the unlock alone: its owner's end comes later.
+static void let_go_on(struct crash_scene *scene)
+{
+	crash_let_go_on(scene);
+	crash_observe(scene);
+	crash_collect_waiters(scene);
+	scene->waiter_count = 0;
+	crash_kill(scene);
+}
+
 static const struct crash_operation operations[] = {
 	{ .name = "first lock",
 	  .shows = "G1 G2 G5 G12",
@@ -80,6 +90,12 @@ static const struct crash_operation operations[] = {
 	  .act = unlock_inlined,
 	  .begin = crash_one_sleeper,
 	  .verify = crash_verify },
+	{ CRASH_SURVIVED("unlock, nobody dies, one sleeps", crash_stage, crash_holding,
+			 crash_unlock),
+	  .begin = crash_one_sleeper, .strike = let_go_on, .verify = crash_verify },
+	{ CRASH_SURVIVED("unlock, inlined, nobody dies, one sleeps", crash_stage, crash_holding,
+			 unlock_inlined),
+	  .begin = crash_one_sleeper, .strike = let_go_on, .verify = crash_verify },
 	{ .name = "unlock, lease with a TTL",
 	  .shows = "G1 G2 G5 G12",
 	  .every = true,
