@@ -39,9 +39,10 @@ static inline uint32_t hold_word_granule(uint64_t word)
 }
 
 // The line that a granule's search starts at, as a byte offset in a table of (mask + 64) bytes.
+#define HOLD_LINE_SHIFT 18
 static inline uint32_t hold_line(uint32_t granule, uint32_t line_mask)
 {
-	return ((granule * FIBONACCI) >> 18) & line_mask;
+	return ((granule * FIBONACCI) >> HOLD_LINE_SHIFT) & line_mask;
 }
 
 // The first record there: where hot paths look, and nowhere else.

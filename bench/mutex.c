@@ -9,7 +9,8 @@
 #include "report.h"
 
 static const struct bench_case cases[] = {
-	{ "uncontended", "lock + unlock by one process", 2, mutex_uncontended },
+	{ "uncontended", "lock + unlock by one process, by call and inlined", 2,
+	  mutex_uncontended },
 	{ "contended", "grants at 2, 4, 16 and 64 processes, with and without a pause between", 8,
 	  mutex_contended },
 	{ "kill", "SIGKILL of a holder, an heir or a woken waiter, to the next grant", 5,
@@ -30,12 +31,12 @@ const struct subcommand mutex_subcommand = {
 };
 
 // ---- uncontended ---------------------------------------------------------------------------------
-enum { PLAIN, ROBUST, ROBUST_PI, LEASE, LEASE_TTL, COLUMNS };
+enum { PLAIN, ROBUST, ROBUST_PI, LEASE, LEASE_TTL, INLINED, COLUMNS };
 
 static const struct peer *const peers[COLUMNS] = {
 	[PLAIN] = &peer_pthread_plain,         [ROBUST] = &peer_pthread_robust,
 	[ROBUST_PI] = &peer_pthread_robust_pi, [LEASE] = &peer_lease,
-	[LEASE_TTL] = &peer_lease_ttl,
+	[LEASE_TTL] = &peer_lease_ttl,         [INLINED] = &peer_lease_inlined,
 };
 
 // How fast so short a loop runs depends by some percent on where its data and stack happen to lie
@@ -136,11 +137,13 @@ void mutex_uncontended(struct run *run, const struct bench_case *self, double se
 		.count = COLUMNS,
 		.rows = { { LEASE, ROBUST, { TARGET_RATIO_AT_MOST, 0.70 } },
 			  { LEASE, PLAIN, { TARGET_RATIO_AT_MOST, 0.95 } },
+			  { INLINED, ROBUST, { TARGET_RATIO_AT_MOST, 0.70 } },
+			  { INLINED, PLAIN, { TARGET_RATIO_AT_MOST, 0.95 } },
 			  { LEASE_TTL, ROBUST, { TARGET_NONE, 0 } },
 			  { LEASE_TTL, PLAIN, { TARGET_NONE, 0 } },
 			  { PLAIN, ROBUST, { TARGET_NONE, 0 } },
 			  { ROBUST_PI, ROBUST, { TARGET_NONE, 0 } } },
-		.row_count = 6,
+		.row_count = 8,
 	};
 
 	compare_pairs(run, self, &set, seconds);

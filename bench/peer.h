@@ -70,10 +70,12 @@ extern const struct peer peer_pthread_robust;
 extern const struct peer peer_pthread_robust_pi;
 extern const struct peer peer_lease;
 extern const struct peer peer_lease_ttl;
+extern const struct peer peer_lease_inlined;
 extern const struct peer peer_posix_semaphore;
 extern const struct peer peer_undo_semaphore;
 extern const struct peer peer_lease_semaphore;
 extern const struct peer peer_lease_semaphore_ttl;
+extern const struct peer peer_lease_semaphore_inlined;
 
 // What a case compares. Contended and killed, all are compared with the first, and the second is the
 // library's; rows are those of the pair.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// peer_lease.c: lh_mutex under a lease without TTL and under one with a TTL. Each process opens the
-// arena by its name and acquires its own lease, as programs do that know nothing of each other.
+// peer_lease.c: lh_mutex under a lease without TTL, by call and inlined, and under one with a TTL. Each
+// process opens the arena by its name and acquires its own lease, as programs do that know nothing of
+// each other.
+#include <leasehold/inline.h>
+
 #include "peer_loops.h"
 
 // Long enough never to be renewed while a case runs; what is compared is the path that can expire.
@@ -74,30 +77,54 @@ static __attribute__((noinline, cold)) int told(struct lock *lock, int error)
 
 // The grant is asked for, as by a program that would repair what a dead holder left; a robust
 // pthread mutex tells the same by EOWNERDEAD.
-static inline int enter(struct lock *lock)
+LOOP int lock_with(struct lock *lock, bool inlined)
 {
 	lh_grant grant;
-	const int error = lh_mutex_lock(&lock->handle, lock->lease, LH_FOREVER, &grant);
+	const int error = inlined ? lh_inline_mutex_lock(&lock->handle, lock->lease, LH_FOREVER,
+							 &grant)
+				  : lh_mutex_lock(&lock->handle, lock->lease, LH_FOREVER, &grant);
 
 	if (__builtin_expect(error == 0 && !(grant.flags & LH_GRANT_OWNER_DIED), 1))
 		return 0;
 	return told(lock, error);
 }
 
-static inline void leave(struct lock *lock)
+LOOP void unlock_with(struct lock *lock, bool inlined)
 {
-	const int error = lh_mutex_unlock(&lock->handle, lock->lease);
+	const int error = inlined ? lh_inline_mutex_unlock(&lock->handle, lock->lease)
+				  : lh_mutex_unlock(&lock->handle, lock->lease);
 
 	if (__builtin_expect(error != 0, 0))
 		check(error, "lh_mutex_unlock");
 }
 
-PEER_LOOPS(lease, enter, leave)
+LOOP int enter(struct lock *lock)
+{
+	return lock_with(lock, false);
+}
 
+LOOP void leave(struct lock *lock)
+{
+	unlock_with(lock, false);
+}
+
+LOOP int enter_inlined(struct lock *lock)
+{
+	return lock_with(lock, true);
+}
+
+LOOP void leave_inlined(struct lock *lock)
+{
+	unlock_with(lock, true);
+}
+
+PEER_LOOPS(lease, enter, leave)
+PEER_LOOPS(inlined, enter_inlined, leave_inlined)
+
+#define LEASE_PEER .ends_with_holder = true, .create = create, .destroy = destroy, .detach = detach
 #define LEASE_CALLS                                                                                \
-	.ends_with_holder = true, .create = create, .destroy = destroy, .detach = detach,          \
-	.lock = enter, .unlock = leave, .pairs = lease_pairs, .contend = lease_contend,            \
-	.contend_timed = lease_contend_timed
+	LEASE_PEER, .lock = enter, .unlock = leave, .pairs = lease_pairs,                          \
+		    .contend = lease_contend, .contend_timed = lease_contend_timed
 
 const struct peer peer_lease = {
 	.name = "leasehold",
@@ -111,4 +138,16 @@ const struct peer peer_lease_ttl = {
 	.about = "lh_mutex, lease with a TTL",
 	.attach = attach_with_ttl,
 	LEASE_CALLS,
+};
+
+const struct peer peer_lease_inlined = {
+	.name = "leasehold-inline",
+	.about = "lh_mutex, lease without TTL, by lh_inline_mutex_lock and _unlock",
+	.attach = attach_without_ttl,
+	LEASE_PEER,
+	.lock = enter_inlined,
+	.unlock = leave_inlined,
+	.pairs = inlined_pairs,
+	.contend = inlined_contend,
+	.contend_timed = inlined_contend_timed,
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // peer_semaphore.c: semaphores of one permit, so that they can be compared as locks: sem_t, lh_semaphore
-// under a lease without TTL and with one, and a System V semaphore with SEM_UNDO.
+// under a lease without TTL, by call and inlined, and with one, and a System V semaphore with SEM_UNDO.
 #include <errno.h>
 #include <fcntl.h>
 #include <semaphore.h>
@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <sys/sem.h>
 #include <unistd.h>
+
+#include <leasehold/inline.h>
 
 #include "peer_loops.h"
 
@@ -194,29 +196,56 @@ static void detach_lease(struct lock *lock)
 	check(lh_arena_close(lock->arena), "lh_arena_close");
 }
 
-static inline int enter_lease(struct lock *lock)
+LOOP int acquire_with(struct lock *lock, bool inlined)
 {
-	const int error = lh_semaphore_acquire(&lock->permits, lock->lease, 1, LH_FOREVER);
+	const int error = inlined ? lh_inline_semaphore_acquire(&lock->permits, lock->lease, 1,
+								LH_FOREVER)
+				  : lh_semaphore_acquire(&lock->permits, lock->lease, 1,
+							 LH_FOREVER);
 
 	if (__builtin_expect(error != 0, 0))
 		check(error, "lh_semaphore_acquire");
 	return 0;
 }
 
-static inline void leave_lease(struct lock *lock)
+LOOP void release_with(struct lock *lock, bool inlined)
 {
-	const int error = lh_semaphore_release(&lock->permits, lock->lease, 1);
+	const int error = inlined ? lh_inline_semaphore_release(&lock->permits, lock->lease, 1)
+				  : lh_semaphore_release(&lock->permits, lock->lease, 1);
 
 	if (__builtin_expect(error != 0, 0))
 		check(error, "lh_semaphore_release");
 }
 
-PEER_LOOPS(lease, enter_lease, leave_lease)
+LOOP int enter_lease(struct lock *lock)
+{
+	return acquire_with(lock, false);
+}
 
-#define LEASE_CALLS                                                                                \
+LOOP void leave_lease(struct lock *lock)
+{
+	release_with(lock, false);
+}
+
+LOOP int enter_inlined(struct lock *lock)
+{
+	return acquire_with(lock, true);
+}
+
+LOOP void leave_inlined(struct lock *lock)
+{
+	release_with(lock, true);
+}
+
+PEER_LOOPS(lease, enter_lease, leave_lease)
+PEER_LOOPS(inlined, enter_inlined, leave_inlined)
+
+#define LEASE_PEER                                                                                 \
 	.ends_with_holder = true, .silent = true, .create = create_lease, .destroy = destroy,      \
-	.detach = detach_lease, .lock = enter_lease, .unlock = leave_lease, .pairs = lease_pairs,  \
-	.contend = lease_contend, .contend_timed = lease_contend_timed
+	.detach = detach_lease
+#define LEASE_CALLS                                                                                \
+	LEASE_PEER, .lock = enter_lease, .unlock = leave_lease, .pairs = lease_pairs,              \
+		    .contend = lease_contend, .contend_timed = lease_contend_timed
 
 const struct peer peer_lease_semaphore = {
 	.name = "leasehold",
@@ -230,4 +259,16 @@ const struct peer peer_lease_semaphore_ttl = {
 	.about = "lh_semaphore, lease with a TTL",
 	.attach = attach_ttl,
 	LEASE_CALLS,
+};
+
+const struct peer peer_lease_semaphore_inlined = {
+	.name = "leasehold-inline",
+	.about = "lh_semaphore, lease without TTL, by lh_inline_semaphore_acquire and _release",
+	.attach = attach_lease,
+	LEASE_PEER,
+	.lock = enter_inlined,
+	.unlock = leave_inlined,
+	.pairs = inlined_pairs,
+	.contend = inlined_contend,
+	.contend_timed = inlined_contend_timed,
 };

@@ -4,17 +4,22 @@
 #include "mutex.h"
 #include "peer.h"
 
+// The last one without contention only.
 static const struct peer *const pair_peers[] = { &peer_posix_semaphore, &peer_lease_semaphore,
-						 &peer_lease_semaphore_ttl, &peer_undo_semaphore };
+						 &peer_lease_semaphore_ttl, &peer_undo_semaphore,
+						 &peer_lease_semaphore_inlined };
 
 static const struct peer_set pairs = {
 	.peers = pair_peers,
-	.count = 4,
+	.count = 5,
 	.rows = { { 1, 0, { TARGET_RATIO_AT_MOST, 0.80 } },
+		  { 4, 0, { TARGET_RATIO_AT_MOST, 0.80 } },
 		  { 2, 0, { TARGET_NONE, 0 } },
 		  { 3, 0, { TARGET_NONE, 0 } } },
-	.row_count = 3,
+	.row_count = 4,
 };
+
+static const struct peer_set contenders = { .peers = pair_peers, .count = 4 };
 
 static const struct peer *const kill_peers[] = { &peer_pthread_robust, &peer_lease_semaphore,
 						 &peer_lease_semaphore_ttl, &peer_undo_semaphore };
@@ -28,7 +33,7 @@ static void uncontended(struct run *run, const struct bench_case *self, double s
 
 static void contended(struct run *run, const struct bench_case *self, double seconds)
 {
-	compare_contended(run, self, &pairs, seconds);
+	compare_contended(run, self, &contenders, seconds);
 }
 
 static void killed(struct run *run, const struct bench_case *self, double seconds)
@@ -37,7 +42,8 @@ static void killed(struct run *run, const struct bench_case *self, double second
 }
 
 static const struct bench_case cases[] = {
-	{ "uncontended", "acquire + release of one permit by one process", 2, uncontended },
+	{ "uncontended", "acquire + release of one permit by one process, by call and inlined", 2,
+	  uncontended },
 	{ "contended", "grants at 2, 4, 16 and 64 processes, with and without a pause between", 8,
 	  contended },
 	{ "kill", "SIGKILL of a holder, an heir or a woken waiter, to the next grant", 5, killed },

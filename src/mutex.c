@@ -269,9 +269,8 @@ static inline bool free_plain(struct object_header *header, uint64_t word)
 				 atomic_load_explicit(&header->waiters, memory_order_relaxed));
 }
 
-// The rest of a plain release: the record goes only when the sleepers have been woken.
-static __attribute__((noinline)) int finish_plain(struct object_header *header,
-						  struct hold_record *record)
+__attribute__((noinline)) int mutex_finish_plain(struct object_header *header,
+						 struct hold_record *record)
 {
 	futex_wake(futex_low_half(&header->word), FUTEX_ALL);
 	hold_clear(record);
@@ -333,7 +332,7 @@ int lh_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
 			    mutex->private_[2]))
 		return unlock_slow(mutex, lease);
 	if (!likely(!free_plain(header, word)))
-		return finish_plain(header, record);
+		return mutex_finish_plain(header, record);
 	hold_clear(record);
 	return 0;
 }

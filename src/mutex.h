@@ -58,6 +58,9 @@ int mutex_let_go(struct lh_lease *lease, struct object_header *header);
 int mutex_retake(const lh_mutex *mutex, struct lh_lease *lease, struct hold_record *record,
 		 lh_grant *ret_grant);
 
+// The rest of a plain release that others may sleep on: the record goes only when they have been woken. 0.
+int mutex_finish_plain(struct object_header *header, struct hold_record *record);
+
 // kind.h says what it does.
 bool mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
 

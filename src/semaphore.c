@@ -157,10 +157,10 @@ static __attribute__((noinline)) int acquire_slow(const lh_semaphore *semaphore,
 // The slow parts have the parameters of the call itself where those are, so that the short way needs
 // no stack.
 
-// The limit has moved since the lease took its one permit below the old one.
-static __attribute__((noinline)) int acquire_again(const lh_semaphore *semaphore, lh_lease *lease,
-						   uint32_t permits, lh_deadline deadline,
-						   struct hold_record *record)
+__attribute__((noinline)) int semaphore_acquire_again(const lh_semaphore *semaphore,
+						      lh_lease *lease, uint32_t permits,
+						      lh_deadline deadline,
+						      struct hold_record *record)
 {
 	(void)semaphore_give_back_some(body_of(semaphore), permits_of(semaphore), lease, 1);
 	semaphore_wake(body_of(semaphore));
@@ -168,11 +168,10 @@ static __attribute__((noinline)) int acquire_again(const lh_semaphore *semaphore
 	return acquire_slow(semaphore, lease, permits, deadline);
 }
 
-// Another lease has its own place: the first free word after it, taken. 0; or the long way.
-static __attribute__((noinline)) int acquire_elsewhere(const lh_semaphore *semaphore,
-						       lh_lease *lease, uint32_t permits,
-						       lh_deadline deadline,
-						       struct hold_record *record)
+__attribute__((noinline)) int semaphore_acquire_elsewhere(const lh_semaphore *semaphore,
+							  lh_lease *lease, uint32_t permits,
+							  lh_deadline deadline,
+							  struct hold_record *record)
 {
 	struct semaphore *body = body_of(semaphore);
 	const uint32_t limit = permits_of(semaphore);
@@ -186,7 +185,7 @@ static __attribute__((noinline)) int acquire_elsewhere(const lh_semaphore *semap
 			continue;
 		if (atomic_load(&body->limit) == limit)
 			return 0;
-		return acquire_again(semaphore, lease, permits, deadline, record);
+		return semaphore_acquire_again(semaphore, lease, permits, deadline, record);
 	}
 	hold_clear(record);
 	return acquire_slow(semaphore, lease, permits, deadline);
@@ -210,9 +209,9 @@ int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 		return acquire_slow(semaphore, lease, permits, deadline);
 	hold_write(record, semaphore->private_[2]);
 	if (!likely(semaphore_take(body, place_of(semaphore, lease), lease->id)))
-		return acquire_elsewhere(semaphore, lease, permits, deadline, record);
+		return semaphore_acquire_elsewhere(semaphore, lease, permits, deadline, record);
 	if (!likely(atomic_load(&body->limit) == permits_of(semaphore)))
-		return acquire_again(semaphore, lease, permits, deadline, record);
+		return semaphore_acquire_again(semaphore, lease, permits, deadline, record);
 	return 0;
 }
 
@@ -278,9 +277,8 @@ static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore,
 	return 0;
 }
 
-// The rest of a plain release: the record goes only when whoever waits has been woken.
-static __attribute__((noinline)) int finish_plain(struct semaphore *semaphore,
-						  struct hold_record *record)
+__attribute__((noinline)) int semaphore_finish_plain(struct semaphore *semaphore,
+						     struct hold_record *record)
 {
 	semaphore_wake(semaphore);
 	hold_clear(record);
@@ -295,7 +293,7 @@ static inline int give_back_plain(struct semaphore *semaphore, struct hold_recor
 	fence_light(); // pairs with fence_heavy in semaphore_wait.c
 	if (!likely(!word_owner(
 		    atomic_load_explicit(&semaphore->header.word, memory_order_relaxed))))
-		return finish_plain(semaphore, record);
+		return semaphore_finish_plain(semaphore, record);
 	hold_clear(record);
 	return 0;
 }

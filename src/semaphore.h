@@ -41,6 +41,16 @@ void semaphore_wake(struct semaphore *semaphore);
 // owned. Who has taken words and then hears yes was granted them at this moment.
 bool semaphore_within(const struct semaphore *semaphore, uint32_t permits, uint32_t limit);
 
+// How an acquire of one permit goes on whose record is written, but whose place another lease has: it takes
+// the first free word after it, or goes the long way; and one that took it below a limit that has moved
+// since. Any result of lh_semaphore_acquire.
+int semaphore_acquire_elsewhere(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits,
+				lh_deadline deadline, struct hold_record *record);
+int semaphore_acquire_again(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits,
+			    lh_deadline deadline, struct hold_record *record);
+// The rest of a plain release that somebody may wait for: the record goes only when it has been woken. 0.
+int semaphore_finish_plain(struct semaphore *semaphore, struct hold_record *record);
+
 // kind.h says what it does.
 bool semaphore_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO inline
 //
 // Locking, unlocking, declaring consistent: each error that mutex.h lists, and what it promises.
 //

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO inline
 //
 // What the next holder is told after a loss: G2, G5, G12.
 //

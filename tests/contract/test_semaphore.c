@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO inline
 //
 // Semaphores: each error that semaphore.h lists, and what it promises.
 //

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO inline
 //
 // Semaphores: who waits, who is next, what a wait that ends leaves, and resizes. The errors of semaphore.h
 // that test_semaphore.c does not provoke: -ECANCELED, -EINTR, -ESTALE.

@@ -13,6 +13,7 @@
 #include "arena/lease.h"
 
 #include <errno.h>
+#include <leasehold/inline.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -72,6 +73,7 @@ static void stage_one_taken(struct crash_scene *scene)
 	crash_must(scene, acquire(scene->lease, 1), "acquire");
 }
 
+// Both of the places where searches begin.
 static void stage_two_taken(struct crash_scene *scene)
 {
 	stage(scene);
@@ -168,6 +170,11 @@ static int acquire_one(struct crash_scene *scene)
 	return acquire(scene->mine, 1);
 }
 
+static int acquire_one_inlined(struct crash_scene *scene)
+{
+	return lh_inline_semaphore_acquire(&semaphore, scene->mine, 1, LH_FOREVER);
+}
+
 static int acquire_two(struct crash_scene *scene)
 {
 	return acquire(scene->mine, 2);
@@ -191,6 +198,11 @@ static int acquire_all(struct crash_scene *scene)
 static int release_one(struct crash_scene *scene)
 {
 	return lh_semaphore_release(&semaphore, scene->mine, 1);
+}
+
+static int release_one_inlined(struct crash_scene *scene)
+{
+	return lh_inline_semaphore_release(&semaphore, scene->mine, 1);
 }
 
 static int release_two(struct crash_scene *scene)
@@ -381,12 +393,22 @@ static void stop_and_succeed(struct crash_scene *scene)
 static const struct crash_operation operations[] = {
 	{ KILLED("acquire one", acquire_one), .thin = { 12, 2, 1 }, .at_most = 150, .stage = stage,
 	  .prepare = crash_with_lease, .verify = verify },
+	{ KILLED("acquire one, inlined", acquire_one_inlined), .thin = { 8, 2, 1 }, .at_most = 60,
+	  .stage = stage, .prepare = crash_with_lease, .verify = verify },
+	{ KILLED("acquire one, inlined, its place is taken", acquire_one_inlined),
+	  .thin = { 12, 2, 1 }, .at_most = 150, .stage = stage_two_taken,
+	  .prepare = crash_with_lease, .verify = verify },
 	{ KILLED("acquire two", acquire_two), .thin = { 120, 15, 4 }, .stage = stage,
 	  .prepare = crash_with_lease, .verify = verify },
 	{ KILLED("acquire one below a lowered limit", acquire_one), .thin = { 120, 15, 4 },
 	  .stage = stage_shrunk, .prepare = crash_with_lease, .verify = verify_resize },
 	{ KILLED("release one", release_one), .thin = { 12, 2, 1 }, .at_most = 150, .stage = stage,
 	  .prepare = hold_one, .verify = verify },
+	{ KILLED("release one, inlined", release_one_inlined), .thin = { 8, 2, 1 }, .at_most = 60,
+	  .stage = stage, .prepare = hold_one, .verify = verify },
+	{ KILLED("release one, inlined, another waits for all", release_one_inlined),
+	  .thin = { 16, 3, 1 }, .stage = stage, .prepare = hold_one, .begin = one_wants_all,
+	  .verify = verify },
 	{ KILLED("release one, another waits for all", release_one), .thin = { 16, 3, 1 },
 	  .stage = stage, .prepare = hold_one, .begin = one_wants_all, .verify = verify },
 	{ KILLED("release two, another waits for all", release_two), .thin = { 80, 10, 3 },

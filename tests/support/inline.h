@@ -7,6 +7,10 @@
 
 #include <leasehold/inline.h>
 
+#define lh_mutex_lock lh_inline_mutex_lock
+#define lh_mutex_unlock lh_inline_mutex_unlock
+#define lh_semaphore_acquire lh_inline_semaphore_acquire
+#define lh_semaphore_release lh_inline_semaphore_release
 #define lh_rwlock_read_lock lh_inline_rwlock_read_lock
 #define lh_rwlock_unlock lh_inline_rwlock_unlock
 #define lh_once_call lh_inline_once_call
