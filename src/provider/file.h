@@ -86,8 +86,6 @@ int file_prepare(const struct lock_file *file, const struct provider_key *key,
 int file_write(const struct lock_file *file, struct file_record *record);
 // Makes what was written, and the file's name, durable.
 int file_sync(const struct lock_file *file);
-// Tells all who watch the file to look again.
-void file_ring(const struct lock_file *file);
 
 // ---- locks of bytes: file_bytes.c
 

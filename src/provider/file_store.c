@@ -5,7 +5,6 @@
 //	0	head: what kind of file it is, and the key's size
 //	512	records: two, of which the newer one counts; each in a sector of its own, so that
 //	1024	a write that the host's crash tears leaves the other
-//	1536	a byte that is written to ring (file_ring)
 //	2048	the key
 //
 // The head is written last: without it nothing counts, and whoever comes next begins again.
@@ -25,7 +24,6 @@
 #define SECTOR 512u
 #define RECORDS 2u
 #define RECORDS_AT SECTOR
-#define BELL_AT (3 * SECTOR)
 #define KEY_AT (4 * SECTOR)
 #define FILE_SIZE (KEY_AT + LH_KEY_MAX)
 #define READ_TRIES 100u /* a record may be written meanwhile */
@@ -247,13 +245,4 @@ int file_sync(const struct lock_file *file)
 		error = error_detail(-errno, "%.150s: cannot be made durable", file->directory);
 	close(directory);
 	return error;
-}
-
-void file_ring(const struct lock_file *file)
-{
-	static const char bell = 1;
-
-	// Who is not told looks again all the same.
-	if (pwrite(file->fd, &bell, sizeof(bell), BELL_AT) != sizeof(bell))
-		return;
 }

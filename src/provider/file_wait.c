@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define BACKSTOP_FIRST_NS (1 * CLOCK_NS_PER_MS)
+#define BACKSTOP_BEHIND_NS (16 * CLOCK_NS_PER_MS) // first, of those not first in line
 #define BACKSTOP_LAST_NS (50 * CLOCK_NS_PER_MS)
 #define PASS_NS (100 * CLOCK_NS_PER_MS)
 
@@ -28,6 +29,7 @@ struct wait {
 	struct lock_file *file;
 	struct file_record record;
 	bool waits; // has slept, or is about to
+	bool turn;  // first in line
 	int notifier, watch;
 	uint64_t backstop_ns;
 	uint64_t pass_ns; // when to look whether the first in line sleeps too deep
@@ -168,6 +170,10 @@ static int look(struct wait *wait)
 {
 	int error = wait->waits ? bytes_take_turn(wait->file) : 0;
 
+	if (wait->waits && !error && !wait->turn) {
+		wait->turn = true;
+		wait->backstop_ns = BACKSTOP_FIRST_NS;
+	}
 	if (error == -EAGAIN && may_pass(wait))
 		error = 0;
 	if (!error)
@@ -193,7 +199,8 @@ static int begin_waiting(struct wait *wait)
 	if (!wait->waits)
 		wait->pass_ns = clock_now() + PASS_NS;
 	wait->waits = true;
-	wait->backstop_ns = BACKSTOP_FIRST_NS;
+	wait->turn = false;
+	wait->backstop_ns = BACKSTOP_BEHIND_NS;
 	start_watch(wait);
 	return 0;
 }
@@ -217,7 +224,8 @@ static int sleep_on(struct wait *wait)
 	wait->backstop_ns *= 2;
 	if (wait->backstop_ns > BACKSTOP_LAST_NS)
 		wait->backstop_ns = BACKSTOP_LAST_NS;
-	if (happened)
+	// A holder that dies is told of before it has let go: look again soon, but not all at once.
+	if (happened && wait->turn)
 		wait->backstop_ns = BACKSTOP_FIRST_NS;
 	return 0;
 }
@@ -232,7 +240,7 @@ static void end_waiting(struct wait *wait, int error)
 		return; // closing the file tells them
 	bytes_end_waiting(wait->file);
 	if (wait->claim->mode != LH_EXCLUSIVE && bytes_see_waiting(wait->file) == -EAGAIN)
-		file_ring(wait->file);
+		notify_ring(wait->file->fd);
 }
 
 static int reopen(struct wait *wait)
