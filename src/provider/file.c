@@ -33,6 +33,7 @@ struct file_handle {
 	struct keeper_watch watch;
 	uint64_t token;
 	unsigned flags;
+	int slot; // the permit, or -ENOTSUP
 	size_t count;
 	struct file_hold holds[]; // in the order in which they were acquired
 };
@@ -166,8 +167,9 @@ static int enter_grant(struct file_hold *hold)
 	struct file_record *record = &hold->record;
 	int error = 0;
 
-	hold->damaged = record->suspect || (record->flags & (FILE_HELD | FILE_DIED)) != 0;
-	if (!is_of_this_boot(record) || record->suspect)
+	file_settle(record);
+	hold->damaged = (record->flags & (FILE_HELD | FILE_DIED)) != 0;
+	if (!is_of_this_boot(record))
 		record->token = record->ceiling;
 	if (record->token >= record->ceiling)
 		error = reserve_tokens(hold);
@@ -268,8 +270,11 @@ static int take_key(struct file_locks *locks, const struct provider_request *req
 		}
 	}
 	handle->count++;
-	if (hold->claim.mode == FILE_PERMITS)
+	if (hold->claim.mode == FILE_PERMITS) {
+		if (key->place + 1 == request->count)
+			handle->slot = (int)hold->claim.permit;
 		return 0;
+	}
 	if (hold->record.suspect || (hold->record.flags & FILE_DIED) ||
 	    ((hold->record.flags & FILE_HELD) && hold->claim.mode != LH_EXCLUSIVE))
 		handle->flags |= LH_GRANT_OWNER_DIED;
@@ -294,6 +299,7 @@ static int acquire(struct lh_locks *base, const struct provider_request *request
 	if (!handle)
 		return error_detail(-ENOMEM, "no memory");
 	handle->generation = process_generation();
+	handle->slot = -ENOTSUP;
 	handle->watch = (struct keeper_watch){ .lost = is_lost, .subject = handle };
 	for (size_t i = 0; i < request->count && !error; i++)
 		error = take_key(locks, request, &request->keys[i], handle);
@@ -336,10 +342,7 @@ static unsigned flags(const struct lh_handle *base)
 
 static int slot(const struct lh_handle *base)
 {
-	const struct file_handle *handle = handle_of(base);
-	const struct file_claim *claim = &handle->holds[handle->count - 1].claim;
-
-	return claim->mode == FILE_PERMITS ? (int)claim->permit : -ENOTSUP;
+	return handle_of(base)->slot;
 }
 
 static int repair(struct file_hold *hold)
@@ -407,10 +410,14 @@ static int version(struct lh_locks *base, const struct provider_key *key, uint64
 	if (error)
 		return error;
 	error = file_read(&file, key, &record);
+	if (error == -ENODATA)
+		record = (struct file_record){ .token = 0 };
+	else if (!error && (record.flags & FILE_HELD))
+		error = bytes_see_exclusive(&file); // -EAGAIN: its holder lives
 	lock_file_close(&file);
-	if (error && error != -ENODATA)
+	if (error && error != -ENODATA && error != -EAGAIN)
 		return error;
-	*ret_version = error ? 0 : 2 * record.token - (record.flags & FILE_HELD ? 1 : 0);
+	*ret_version = 2 * record.token - (error == -EAGAIN ? 1 : 0);
 	return 0;
 }
 

@@ -82,6 +82,8 @@ int file_read(const struct lock_file *file, const struct provider_key *key,
 // Writes what a new file has. By one at a time, and never once somebody was granted something.
 int file_prepare(const struct lock_file *file, const struct provider_key *key,
 		 struct file_record *ret_record);
+// Of a suspect record: the one that is lost may have said anything that its ceiling allows.
+void file_settle(struct file_record *record);
 // Writes a record in place of the older of the two; its serial is counted up.
 int file_write(const struct lock_file *file, struct file_record *record);
 // Makes what was written, and the file's name, durable.
@@ -112,6 +114,8 @@ int bytes_see_waiting(const struct lock_file *file);
 // kept out.
 int bytes_see_users(const struct lock_file *file);
 int bytes_see_holders(const struct lock_file *file, const struct file_claim *claim);
+// Whether another holds it exclusively; by an open file for reading, too.
+int bytes_see_exclusive(const struct lock_file *file);
 void bytes_give_all_back(const struct lock_file *file);
 
 // ---- waiting: file_wait.c

@@ -58,14 +58,20 @@ static void clear(const struct lock_file *file, int64_t first, int64_t count)
 	fcntl(file->fd, F_OFD_SETLK, &lock);
 }
 
-// 0: no other has any lock there.
-static int see(const struct lock_file *file, int64_t first, int64_t count)
+// 0: no other has a lock there that would keep out one of `type`.
+static int see_as(const struct lock_file *file, short type, int64_t first, int64_t count)
 {
-	struct flock lock = range(F_WRLCK, first, count);
+	struct flock lock = range(type, first, count);
 
 	if (fcntl(file->fd, F_OFD_GETLK, &lock) != 0)
 		return failed(file);
 	return lock.l_type == F_UNLCK ? 0 : -EAGAIN;
+}
+
+// 0: no other has any lock there.
+static int see(const struct lock_file *file, int64_t first, int64_t count)
+{
+	return see_as(file, F_WRLCK, first, count);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -181,6 +187,11 @@ void bytes_give_back(const struct lock_file *file, const struct file_claim *clai
 		clear(file, PERMITS + (int64_t)claim->permit, 1);
 	else
 		clear(file, SHARED, INTENT_SHARED - SHARED + 1);
+}
+
+int bytes_see_exclusive(const struct lock_file *file)
+{
+	return see_as(file, F_RDLCK, SHARED, 1);
 }
 
 int bytes_see_holders(const struct lock_file *file, const struct file_claim *claim)

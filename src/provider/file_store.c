@@ -179,15 +179,20 @@ static int put(const struct lock_file *file, const void *bytes, size_t size, off
 	return (size_t)written == size ? 0 : lock_file_error(file, ENOSPC, "cannot be written");
 }
 
+void file_settle(struct file_record *record)
+{
+	if (!record->suspect)
+		return;
+	record->token = record->ceiling;
+	record->flags |= FILE_DIED;
+	record->suspect = false;
+}
+
 int file_write(const struct lock_file *file, struct file_record *record)
 {
 	struct stored_record stored;
 
-	if (record->suspect) { // the one that is lost may have said anything that was durable
-		record->token = record->ceiling;
-		record->flags |= FILE_DIED;
-		record->suspect = false;
-	}
+	file_settle(record);
 	record->serial++;
 	stored = to_store(record);
 	return put(file, &stored, sizeof(stored),
