@@ -17,9 +17,12 @@
 #include <unistd.h>
 
 #define DETACHED_POLL_NS CLOCK_NS_PER_MS
+#define WATCH_POLL_NS (250 * CLOCK_NS_PER_MS)
 
 struct keeper_duty {
 	struct cds_lfht_node node;
+	bool (*lost)(void *subject); // NULL: of a lease, which is what follows
+	void *subject;
 	struct lh_arena *arena;
 	uint32_t slot;
 	uint64_t incarnation, owner;
@@ -82,6 +85,8 @@ static uint64_t next_look(const struct keeper_duty *duty)
 
 	if (duty->told) // its arena may be closed by now
 		return UINT64_MAX;
+	if (duty->lost)
+		return clock_now() + WATCH_POLL_NS;
 	if (duty->detached)
 		return clock_now() + DETACHED_POLL_NS;
 	next = lease_word_expiry(atomic_load(&duty->arena->leases[duty->slot].state));
@@ -107,6 +112,8 @@ static void renew(struct keeper_duty *duty)
 
 static bool is_lost(const struct keeper_duty *duty)
 {
+	if (duty->lost)
+		return duty->lost(duty->subject);
 	return lease_slot_remaining(&duty->arena->leases[duty->slot], duty->incarnation) == 0 ||
 	       owner_ended(duty->arena, duty->owner);
 }
@@ -285,10 +292,12 @@ static unsigned long hash(const struct keeper_duty *duty)
 	return (unsigned long)((uintptr_t)duty / sizeof(*duty));
 }
 
-// The lease's duty, made if it has none; NULL with *ret_error set. Called with the lock held.
-static struct keeper_duty *duty_of(struct lh_lease *lease, int *ret_error)
+// The duty at *place, made as `made` is if there is none; NULL with *ret_error set. Called with the lock
+// held.
+static struct keeper_duty *duty_in(struct keeper_duty **place, const struct keeper_duty *made,
+				   int *ret_error)
 {
-	struct keeper_duty *duty = lease->duty;
+	struct keeper_duty *duty = *place;
 
 	*ret_error = duty ? 0 : start();
 	if (*ret_error || duty)
@@ -298,19 +307,26 @@ static struct keeper_duty *duty_of(struct lh_lease *lease, int *ret_error)
 		*ret_error = error_detail(-ENOMEM, "no memory");
 		return NULL;
 	}
-	*duty = (struct keeper_duty){ .arena = lease->arena,
-				      .slot = lease->index,
-				      .incarnation = lease->incarnation,
-				      .owner = lease->owner,
-				      .generation = process_generation(),
-				      .ttl_ns = lease->ttl_ns,
-				      .fd = -1 };
+	*duty = *made;
+	duty->generation = process_generation();
+	duty->fd = -1;
 	cds_lfht_node_init(&duty->node);
 	rcu_read_lock();
 	cds_lfht_add(keeper.duties, hash(duty), &duty->node);
 	rcu_read_unlock();
-	lease->duty = duty;
+	*place = duty;
 	return duty;
+}
+
+static struct keeper_duty *duty_of(struct lh_lease *lease, int *ret_error)
+{
+	const struct keeper_duty made = { .arena = lease->arena,
+					  .slot = lease->index,
+					  .incarnation = lease->incarnation,
+					  .owner = lease->owner,
+					  .ttl_ns = lease->ttl_ns };
+
+	return duty_in(&lease->duty, &made, ret_error);
 }
 
 int keeper_renew(struct lh_lease *lease, uint64_t renew_every_ns, uint32_t max_renewals)
@@ -350,6 +366,14 @@ int keeper_on_loss(struct lh_lease *lease, void (*callback)(void *context), void
 	return error;
 }
 
+// Called with the lock held.
+static int event_of(struct keeper_duty *duty)
+{
+	if (duty->fd < 0) // one that was told already begins readable
+		duty->fd = eventfd(duty->told, EFD_CLOEXEC | EFD_NONBLOCK);
+	return duty->fd < 0 ? error_detail(-errno, "eventfd") : duty->fd;
+}
+
 int keeper_loss_fd(struct lh_lease *lease)
 {
 	PROCESS_NO_CANCEL;
@@ -358,14 +382,8 @@ int keeper_loss_fd(struct lh_lease *lease)
 
 	pthread_mutex_lock(&keeper.lock);
 	duty = duty_of(lease, &result);
-	if (duty && duty->fd < 0) {
-		// One that was told already begins readable.
-		duty->fd = eventfd(duty->told, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (duty->fd < 0)
-			result = error_detail(-errno, "eventfd");
-	}
-	if (duty && duty->fd >= 0)
-		result = duty->fd;
+	if (duty)
+		result = event_of(duty);
 	pthread_mutex_unlock(&keeper.lock);
 	keeper_kick();
 	return result;
@@ -382,10 +400,10 @@ static void free_duty(struct keeper_duty *duty)
 	free(duty);
 }
 
-int keeper_drop(struct lh_lease *lease)
+static int drop(struct keeper_duty **place)
 {
 	PROCESS_NO_CANCEL;
-	struct keeper_duty *duty = lease->duty;
+	struct keeper_duty *duty = *place;
 	int error = 0;
 
 	if (!duty)
@@ -397,10 +415,15 @@ int keeper_drop(struct lh_lease *lease)
 		pthread_cond_wait(&keeper.progress, &keeper.lock);
 	if (!error) {
 		free_duty(duty);
-		lease->duty = NULL;
+		*place = NULL;
 	}
 	pthread_mutex_unlock(&keeper.lock);
 	return error;
+}
+
+int keeper_drop(struct lh_lease *lease)
+{
+	return drop(&lease->duty);
 }
 
 void keeper_detach(struct lh_lease *lease)
@@ -416,20 +439,68 @@ void keeper_detach(struct lh_lease *lease)
 	keeper_kick();
 }
 
-void keeper_free_inherited(struct lh_lease *lease)
+// In a forked child the duty is in no table: forget_parent.
+static int drop_or_free(struct keeper_duty **place)
 {
-	struct keeper_duty *duty = lease->duty;
+	struct keeper_duty *duty = *place;
 
-	if (!duty)
-		return;
-	if (duty->generation == process_generation()) { // its thread ended, the handle remained
-		keeper_drop(lease);
-		return;
-	}
+	if (!duty || duty->generation == process_generation())
+		return drop(place);
 	if (duty->fd >= 0)
 		close(duty->fd);
 	free(duty);
+	*place = NULL;
+	return 0;
 }
+
+void keeper_free_inherited(struct lh_lease *lease)
+{
+	drop_or_free(&lease->duty); // its own, too: its thread may have ended, and the handle remained
+}
+
+// ---------------------------------------------------------------------------------------------
+// Watches
+
+int keeper_watch(struct keeper_watch *watch, void (*callback)(void *context), void *context)
+{
+	PROCESS_NO_CANCEL;
+	const struct keeper_duty made = { .lost = watch->lost, .subject = watch->subject };
+	struct keeper_duty *duty;
+	int error;
+
+	pthread_mutex_lock(&keeper.lock);
+	duty = duty_in(&watch->duty, &made, &error);
+	if (duty) {
+		duty->callback = callback;
+		duty->context = context;
+	}
+	pthread_mutex_unlock(&keeper.lock);
+	keeper_kick();
+	return error;
+}
+
+int keeper_watch_fd(struct keeper_watch *watch)
+{
+	PROCESS_NO_CANCEL;
+	const struct keeper_duty made = { .lost = watch->lost, .subject = watch->subject };
+	struct keeper_duty *duty;
+	int result;
+
+	pthread_mutex_lock(&keeper.lock);
+	duty = duty_in(&watch->duty, &made, &result);
+	if (duty)
+		result = event_of(duty);
+	pthread_mutex_unlock(&keeper.lock);
+	keeper_kick();
+	return result;
+}
+
+int keeper_unwatch(struct keeper_watch *watch)
+{
+	return drop_or_free(&watch->duty);
+}
+
+// ---------------------------------------------------------------------------------------------
 
 void keeper_forget(struct lh_arena *arena)
 {

@@ -21,6 +21,19 @@ void keeper_free_inherited(struct lh_lease *lease);
 // Before an arena is unmapped.
 void keeper_forget(struct lh_arena *arena);
 
+// What is lost without a lease that tells: the keeper asks `lost` several times a second. `lost` must not
+// call the library. The rest is as with leases: keeper_on_loss, keeper_loss_fd, keeper_drop.
+struct keeper_watch {
+	bool (*lost)(void *subject);
+	void *subject;
+	struct keeper_duty *duty; // NULL: none yet
+};
+
+int keeper_watch(struct keeper_watch *watch, void (*callback)(void *context), void *context);
+int keeper_watch_fd(struct keeper_watch *watch);
+// In a forked child, too.
+int keeper_unwatch(struct keeper_watch *watch);
+
 // A lease's expiry was changed. Async-signal-safe.
 void keeper_kick(void);
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct provider *const providers[] = { &provider_shm };
+static const struct provider *const providers[] = { &provider_shm, &provider_file };
 
 #define PROVIDERS (sizeof(providers) / sizeof(providers[0]))
 
@@ -76,7 +76,8 @@ static unsigned wanted_of(const struct lh_acquire_options *options)
 		wanted |= LH_CAP_INTENT;
 	if (options->max_holders)
 		wanted |= LH_CAP_SEMAPHORE;
-	if (options->ttl_ns || (options->flags & LH_LEASE_KILL_ON_EXPIRY))
+	if (options->ttl_ns || (options->flags & LH_LEASE_KILL_ON_EXPIRY) ||
+	    options->renew_every_ns || options->max_renewals)
 		wanted |= LH_CAP_TTL;
 	return wanted;
 }

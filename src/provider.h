@@ -62,6 +62,7 @@ struct provider {
 		       uint64_t *ret_version);
 };
 
-extern const struct provider provider_shm; // src/provider/shm.c
+extern const struct provider provider_shm;  // src/provider/shm.c
+extern const struct provider provider_file; // src/provider/file.c
 
 #endif

@@ -2,6 +2,7 @@
 #include "src/provider/keys.h"
 
 #include "arena/error.h"
+#include "src/hash.h"
 
 #include <leasehold/locks.h>
 
@@ -82,21 +83,6 @@ int keys_open(struct lh_arena *arena, struct keys *ret_keys)
 	keys.blocks = (struct key_block *)((uint8_t *)keys.buckets + buckets);
 	*ret_keys = keys;
 	return 0;
-}
-
-// ---------------------------------------------------------------------------------------------
-// Keys
-
-// FNV-1a, and its bits mixed by the finaliser of MurmurHash3. All processes have to agree on it.
-static uint64_t hash_of(const uint8_t *bytes, size_t size)
-{
-	uint64_t hash = 14695981039346656037u ^ size;
-
-	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ bytes[i]) * 1099511628211u;
-	hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdu;
-	hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53u;
-	return hash ^ hash >> 33;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -342,7 +328,7 @@ static int change_permits(const struct keys *keys, const struct key_found *found
 int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key, size_t size,
 	       uint32_t permits, struct hold_record **ret_record)
 {
-	const struct key_wanted wanted = { key, size, hash_of(key, size), permits };
+	const struct key_wanted wanted = { key, size, hash_bytes(key, size), permits };
 	struct key_found found;
 	int error, tries = 0;
 
@@ -383,7 +369,7 @@ static bool version_of(const struct keys *keys, const struct key_entry *entry, u
 
 int keys_version(const struct keys *keys, const void *key, size_t size, uint64_t *ret_version)
 {
-	const struct key_wanted wanted = { key, size, hash_of(key, size), 0 };
+	const struct key_wanted wanted = { key, size, hash_bytes(key, size), 0 };
 	struct key_found found;
 	bool seen;
 

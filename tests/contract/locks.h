@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // locks.h: what the contract of named locks is tested on. The suite takes its URL from the
-// environment, LEASEHOLD_LOCKS_URL; without it each test has an arena of its own.
+// environment, LEASEHOLD_LOCKS_URL. Where that is a scheme alone ("shm://", which is the default, or
+// "file://"), each test has an arena or a directory of its own.
 #ifndef TESTS_CONTRACT_LOCKS_H
 #define TESTS_CONTRACT_LOCKS_H
 
 #include <errno.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,28 +29,50 @@
 #include "tests/support/peer.h"
 
 struct locks_scene {
-	char arena[64]; // "": the URL is the environment's
-	char url[128];
+	char arena[64];      // "": none of its own
+	char directory[100]; // likewise
+	char url[256];
 	lh_locks *locks;
 };
 
 static struct locks_scene locks_scene;
 
-// For an arena of the test's own: what follows its name in the URL.
-static inline void locks_begin(const char *query)
+static inline void locks_make_arena(const char *query)
 {
 	static int serial;
+
+	snprintf(locks_scene.arena, sizeof(locks_scene.arena), "leasehold-locks-%d-%d",
+		 (int)getpid(), serial++);
+	snprintf(locks_scene.url, sizeof(locks_scene.url), "shm://%s%s", locks_scene.arena, query);
+}
+
+// In `parent`, which is on the file system to be tried.
+static inline void locks_make_directory(const char *parent, const char *query)
+{
+	snprintf(locks_scene.directory, sizeof(locks_scene.directory), "%s/leasehold-locks-XXXXXX",
+		 parent);
+	need(mkdtemp(locks_scene.directory) != NULL);
+	snprintf(locks_scene.url, sizeof(locks_scene.url), "file://%s%s", locks_scene.directory,
+		 query);
+}
+
+static inline bool ends_in(const char *text, const char *end)
+{
+	return strlen(text) >= strlen(end) && strcmp(text + strlen(text) - strlen(end), end) == 0;
+}
+
+// With a query: an arena of the test's own; it follows its name in the URL.
+static inline void locks_begin(const char *query)
+{
 	const char *given = getenv("LEASEHOLD_LOCKS_URL");
 
-	locks_scene.arena[0] = '\0';
-	if (given && !query) {
+	locks_scene.arena[0] = locks_scene.directory[0] = '\0';
+	if (query || !given || strcmp(given, "shm://") == 0)
+		locks_make_arena(query ? query : "");
+	else if (strcmp(given, "file://") == 0)
+		locks_make_directory("/tmp", "");
+	else
 		snprintf(locks_scene.url, sizeof(locks_scene.url), "%s", given);
-	} else {
-		snprintf(locks_scene.arena, sizeof(locks_scene.arena), "leasehold-locks-%d-%d",
-			 (int)getpid(), serial++);
-		snprintf(locks_scene.url, sizeof(locks_scene.url), "shm://%s%s", locks_scene.arena,
-			 query ? query : "");
-	}
 	need_equal(lh_locks_open(locks_scene.url, &locks_scene.locks), 0);
 }
 
@@ -59,12 +84,38 @@ static inline int locks_setup(void **state)
 	return result;
 }
 
+static inline int locks_remove(const char *path, const struct stat *status, int kind,
+			       struct FTW *walk)
+{
+	(void)status, (void)kind, (void)walk;
+	return remove(path);
+}
+
 static inline int locks_teardown(void **state)
 {
+	const int result = watch_end(state); // before its places go, those who use them
+
 	if (locks_scene.arena[0])
 		lh_arena_unlink(locks_scene.arena);
+	if (locks_scene.directory[0])
+		nftw(locks_scene.directory, locks_remove, 16, FTW_DEPTH | FTW_PHYS);
 	locks_scene.locks = NULL;
-	return watch_end(state);
+	return result;
+}
+
+static inline void close_all(void)
+{
+	need_equal(lh_locks_close(locks_scene.locks), 0);
+}
+
+// Ends the test where the provider cannot do what it is about.
+static inline void locks_need(unsigned capability, const char *name)
+{
+	if (lh_locks_capabilities(locks_scene.locks) & capability)
+		return;
+	printf("SKIP: %.4s…: the provider has no %s\n", locks_scene.url, name);
+	close_all();
+	skip();
 }
 
 #define LOCKS_TEST(test) cmocka_unit_test_setup_teardown(test, locks_setup, locks_teardown)
@@ -91,11 +142,6 @@ static inline int attempt(const char *key, const struct lh_acquire_options *opti
 static inline void let_go(lh_handle *handle)
 {
 	need_equal(lh_handle_release(handle), 0);
-}
-
-static inline void close_all(void)
-{
-	need_equal(lh_locks_close(locks_scene.locks), 0);
 }
 
 // Until the handle's TTL has passed; looks without latching it.

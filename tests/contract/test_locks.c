@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO url file
 //
 // Named locks: who is granted them, and when. Runs on any provider (tests/contract/locks.h).
 #include "tests/contract/locks.h"
@@ -130,11 +131,13 @@ static void the_ttl_begins_with_the_grant(void **state)
 {
 	const struct lh_acquire_options brief = { .ttl_ns = LH_MS(100) };
 	struct waiter waiter = { .options = &brief };
-	lh_handle *handle = hold("key", NULL);
 	const uint64_t until = lh_now() + LH_MS(250);
+	lh_handle *handle;
 	pthread_t thread;
 
 	(void)state;
+	locks_need(LH_CAP_TTL, "TTL");
+	handle = hold("key", NULL);
 	assert_int_equal(pthread_create(&thread, NULL, wait_for_key, &waiter), 0);
 	while (!atomic_load(&waiter.started) || lh_now() < until)
 		sched_yield();

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO url file
 //
 // Named locks: handles and what becomes of them, keys, and errors. Runs on any provider
 // (tests/contract/locks.h).
@@ -17,6 +18,7 @@ static const struct lh_acquire_options brief = { .ttl_ns = LH_MS(20) };
 // and not revived".
 static void a_lost_handle_stays_lost_and_disturbs_nobody(void **state)
 {
+	locks_need(LH_CAP_TTL, "TTL");
 	for (int taken = 0; taken < 2; taken++) {
 		lh_handle *lost = hold("key", &brief), *next = NULL;
 
@@ -47,9 +49,12 @@ static void a_lost_handle_stays_lost_and_disturbs_nobody(void **state)
 static void a_handle_is_extended_and_never_shortened(void **state)
 {
 	const struct lh_acquire_options options = { .ttl_ns = LH_SEC(100) };
-	lh_handle *handle = hold("key", &options), *renewed = hold("other", NULL);
+	lh_handle *handle, *renewed;
 
 	(void)state;
+	locks_need(LH_CAP_TTL, "TTL");
+	handle = hold("key", &options);
+	renewed = hold("other", NULL);
 	assert_int_equal(lh_handle_extend(handle, LH_SEC(1)), 0);
 	assert_true(lh_handle_remaining(handle) > LH_SEC(50));
 	assert_int_equal(lh_handle_extend(handle, LH_SEC(1000)), 0);
@@ -68,10 +73,13 @@ static void renewal_keeps_a_handle_for_longer_than_its_ttl(void **state)
 	const uint64_t ttl_ns = tier_pick(LH_MS(300), LH_MS(500), LH_SEC(1));
 	const struct lh_acquire_options options = { .ttl_ns = ttl_ns,
 						    .flags = LH_LEASE_AUTO_RENEW };
-	lh_handle *handle = hold("key", &options);
-	const uint64_t until = lh_now() + 3 * ttl_ns + LH_MS(50);
+	lh_handle *handle;
+	uint64_t until;
 
 	(void)state;
+	locks_need(LH_CAP_TTL, "TTL");
+	handle = hold("key", &options);
+	until = lh_now() + 3 * ttl_ns + LH_MS(50);
 	while (lh_now() < until) {
 		assert_true(lh_handle_valid(handle));
 		usleep(1000);
@@ -89,9 +97,11 @@ static void as_many_renewals_as_were_allowed(void **state)
 						    .renew_every_ns = LH_MS(20),
 						    .max_renewals = 2 };
 	const uint64_t before = lh_now();
-	lh_handle *handle = hold("key", &options);
+	lh_handle *handle;
 
 	(void)state;
+	locks_need(LH_CAP_TTL, "TTL");
+	handle = hold("key", &options);
 	await_end(handle);
 	assert_true(lh_now() >= before + LH_MS(60));
 	assert_int_equal(lh_handle_release(handle), -ESTALE);
@@ -109,10 +119,12 @@ static void loss_is_told_once_and_also_to_who_asks_late(void **state)
 	struct lh_acquire_options options = { .ttl_ns = LH_MS(20),
 					      .on_loss = count,
 					      .context = &calls };
-	lh_handle *handle = hold("key", &options);
 	struct pollfd descriptor = { .events = POLLIN };
+	lh_handle *handle;
 
 	(void)state;
+	locks_need(LH_CAP_TTL, "TTL");
+	handle = hold("key", &options);
 	while (atomic_load(&calls) == 0)
 		sched_yield();
 	assert_false(lh_handle_valid(handle));
@@ -151,7 +163,9 @@ static void with_a_lock_held_the_body_runs(void **state)
 
 	(void)state;
 	assert_int_equal(lh_with(locks_scene.locks, "key", LH_NOW, NULL, body, NULL), 7);
-	assert_int_equal(lh_with(locks_scene.locks, "key", LH_NOW, &brief, body, &lost), -ESTALE);
+	if (lh_locks_capabilities(locks_scene.locks) & LH_CAP_TTL)
+		assert_int_equal(lh_with(locks_scene.locks, "key", LH_NOW, &brief, body, &lost),
+				 -ESTALE);
 	assert_int_equal(attempt("key", NULL), 0);
 	handle = hold("key", NULL);
 	assert_int_equal(lh_with(locks_scene.locks, "key", LH_NOW, NULL, body, NULL), -EBUSY);
@@ -247,19 +261,22 @@ static void options_that_make_no_sense_are_refused(void **state)
 		{ .flags = 1u << 20 },
 		{ .flags = LH_ACQUIRE_IN_ORDER }, // of one key
 		{ .mode = (enum lh_mode)7 },
+		{ .label = "a label of more than thirty-one bytes" },
 		{ .ttl_ns = LH_SEC(1), .renew_every_ns = 1 },
 		{ .ttl_ns = LH_SEC(1), .max_renewals = 1 },
 		{ .ttl_ns = LH_SEC(1), .flags = LH_LEASE_AUTO_RENEW, .renew_every_ns = LH_SEC(1) },
 		{ .renew_every_ns = LH_SEC(30) },
 		{ .ttl_ns = UINT64_MAX },
-		{ .label = "a label of more than thirty-one bytes" },
 	};
+	const bool has_ttl = (lh_locks_capabilities(locks_scene.locks) & LH_CAP_TTL) != 0;
 	lh_handle *handle;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		const bool wants_ttl = wrong[i].ttl_ns || wrong[i].renew_every_ns;
+
 		assert_int_equal(lh_acquire(locks_scene.locks, "key", LH_NOW, &wrong[i], &handle),
-				 -EINVAL);
+				 wants_ttl && !has_ttl ? -ENOTSUP : -EINVAL);
 		assert_true(lh_error_detail()[0] != '\0');
 	}
 	assert_int_equal(lh_acquire(NULL, "key", LH_NOW, NULL, &handle), -EINVAL);
@@ -279,6 +296,8 @@ static void what_the_provider_cannot_do_is_refused(void **state)
 		{ LH_CAP_SHARED, { .mode = LH_SHARED } },
 		{ LH_CAP_SEMAPHORE, { .max_holders = 1 } },
 		{ LH_CAP_TTL, { .ttl_ns = LH_SEC(60) } },
+		{ LH_CAP_TTL, { .max_renewals = 1 } },
+		{ LH_CAP_TTL, { .renew_every_ns = LH_SEC(1) } },
 		{ LH_CAP_INTENT, { .mode = LH_INTENT_SHARED } },
 		{ LH_CAP_INTENT, { .mode = LH_INTENT_EXCLUSIVE } },
 	};
@@ -407,10 +426,12 @@ static void hold_and_look(const struct line *line, void *context)
 static void a_holder_stopped_past_its_ttl_has_lost_the_key(void **state)
 {
 	struct lh_acquire_options options = { .ttl_ns = LH_MS(50), .flags = LH_LEASE_AUTO_RENEW };
-	struct peer peer = peer_start(hold_and_look, &options);
 	lh_handle *handle;
+	struct peer peer;
 
 	(void)state;
+	locks_need(LH_CAP_TTL, "TTL");
+	peer = peer_start(hold_and_look, &options);
 	assert_int_equal(line_hear(&peer.line), 0);
 	assert_int_equal(kill(peer.pid, SIGSTOP), 0);
 	handle = hold("key", NULL);
@@ -433,11 +454,14 @@ static void a_holder_that_consented_is_dead_before_the_next_is_granted(void **st
 	struct lh_acquire_options options = {
 		.ttl_ns = LH_MS(50), .flags = LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY
 	};
-	struct peer peer = peer_start(hold_and_look, &options);
-	const int64_t error = line_hear(&peer.line);
+	struct peer peer;
+	int64_t error;
 	int status;
 
 	(void)state;
+	locks_need(LH_CAP_TTL, "TTL");
+	peer = peer_start(hold_and_look, &options);
+	error = line_hear(&peer.line);
 	if (error == -ENOTSUP) {
 		printf("SKIP: pidfd_send_signal(2) is refused here\n");
 		peer_join(&peer);

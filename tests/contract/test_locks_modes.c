@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO url file
 //
 // Named locks: the modes beside each other, paths, and versions for optimistic readers. Runs on any
 // provider (tests/contract/locks.h); what one cannot do is skipped.

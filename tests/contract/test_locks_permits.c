@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO url file
 //
 // Named locks: semaphores by key. Runs on any provider (tests/contract/locks.h) that has them.
 #include "tests/contract/locks.h"
