@@ -147,7 +147,8 @@ struct lease_slot {
 			       * cleared by its user or who clears up behind it */
 	shared_u32 ticket; /* its place among those who wait there; written by its user, read by
 			    * all once CONDITION_QUEUED is set */
-	shared_u32 granted; /* hold_grant_key of the exclusive grant that it waited for last; 0 while
+	shared_u32
+		granted; /* hold_grant_key of the exclusive grant that it waited for last; 0 while
 			     * `granted_ns` is written; both by its user, for those who look */
 	shared_u64 granted_ns;
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/crash/crash.h"
+#include "tests/crash/crash_ask.h"
 
 #include "arena/hold.h"
 #include "arena/sys/futex.h"
@@ -256,6 +257,10 @@ static void record(struct crash_scene *scene)
 {
 	const struct crash_operation *operation = scene->operation;
 
+	if (crash_wants_where()) {
+		crash_walk(&scene->stepper, load_address());
+		return;
+	}
 	session->point_count = stepper_record(&scene->stepper, watch_of(scene), operation->every,
 					      session->points, MAX_POINTS, &session->instructions);
 	if (!session->point_count)
@@ -452,14 +457,6 @@ static bool try_points(const struct crash_operation *operation, uint32_t step, u
 	return true;
 }
 
-// CRASH=all: each point of each operation, however long that takes.
-static bool sweeps_all(void)
-{
-	const char *crash = getenv("CRASH");
-
-	return crash && strcmp(crash, "all") == 0;
-}
-
 // Of how many points one is tried, beside those that are tried always: as the operation says, or fewer
 // if they would take longer than the tier has. Going to a point takes half of what recording all took, on
 // average.
@@ -471,7 +468,7 @@ static uint32_t step_for(const struct crash_operation *operation, uint64_t recor
 	const uint64_t wanted = tier_pick(thin[0], thin[1], thin[2]);
 	const uint64_t needed = (session->point_count + most - 1) / most;
 
-	if (sweeps_all())
+	if (crash_wants_all())
 		return 1;
 	return (uint32_t)(needed > wanted ? needed : wanted ? wanted : 1);
 }
@@ -483,6 +480,13 @@ static int try_operation(const struct crash_operation *operation, unsigned *seed
 
 	session->recovery_count = 0;
 	session->counted = 0;
+	if (crash_wants_where()) {
+		if (operation->repeat[0])
+			return 0; // not stepped
+		complete = run_director(operation, NULL, 0, false) == DIRECTOR_PASSED;
+		crash_print_where(operation->name);
+		return !complete;
+	}
 	if (operation->repeat[0]) {
 		session->instructions = 0;
 		session->point_count = tier_pick(operation->repeat[0], operation->repeat[1],
@@ -515,38 +519,6 @@ static int try_operation(const struct crash_operation *operation, unsigned *seed
 	return tally.failed || !complete;
 }
 
-static bool can_run(void)
-{
-	const pid_t pid = fork();
-	int status;
-
-	if (pid == 0) {
-		stepper_trace_me();
-		_exit(0);
-	}
-	waitpid(pid, &status, 0);
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		printf("SKIP: ptrace(2) is refused here\n");
-	else if (!futex_many_available())
-		printf("SKIP: futex_waitv(2) is missing here\n");
-	else
-		return true;
-	return false;
-}
-
-// Whether `only` asks for the operation: by its name or, if none has that name, by a part of it.
-static bool is_asked_for(const struct crash_operation *operations, size_t count, size_t operation,
-			 const char *only)
-{
-	if (!only || strcmp(operations[operation].name, only) == 0)
-		return true;
-	for (size_t i = 0; i < count; i++) {
-		if (strcmp(operations[i].name, only) == 0)
-			return false;
-	}
-	return strstr(operations[operation].name, only);
-}
-
 int crash_run(const struct crash_operation *operations, size_t count)
 {
 	const char *given = getenv("LEASEHOLD_SEED");
@@ -554,7 +526,7 @@ int crash_run(const struct crash_operation *operations, size_t count)
 	unsigned seed = given ? (unsigned)strtoul(given, NULL, 0) : (unsigned)lh_now();
 	int failed = 0;
 
-	if (!can_run())
+	if (!crash_can_run())
 		return 77;
 	if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE) &&
 	    personality(ADDR_NO_RANDOMIZE) != -1) {
@@ -571,9 +543,9 @@ int crash_run(const struct crash_operation *operations, size_t count)
 	}
 	printf("seed: LEASEHOLD_SEED=%u\n", seed);
 	for (size_t i = 0; i < count; i++) {
-		if (operations[i].not_quick && tier_pick(1, 0, 0) && !sweeps_all())
+		if (operations[i].not_quick && tier_pick(1, 0, 0) && !crash_wants_all())
 			continue;
-		if (is_asked_for(operations, count, i, only))
+		if (crash_wants(operations, count, i, only))
 			failed += try_operation(&operations[i], &seed);
 	}
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -54,6 +54,20 @@ static void with_much(struct crash_scene *scene)
 	crash_must(scene, lh_region_acquire(scene->mine, 200, &offset), "region");
 }
 
+static void with_a_lost_lease(struct crash_scene *scene)
+{
+	crash_holding_with_ttl(scene);
+	crash_shorten(scene);
+	crash_await_loss(scene);
+}
+
+// Whoever takes the mutex next is told of it, and not of a dead one.
+static bool lost_it_before(struct crash_scene *scene)
+{
+	scene->dead_lease = scene->shared->lease;
+	return true;
+}
+
 static void thread_with_much(struct crash_scene *scene)
 {
 	uint64_t offset;
@@ -108,6 +122,14 @@ static const struct crash_operation operations[] = {
 	  .every = true,
 	  .thin = { 40, 8, 1 },
 	  .prepare = crash_with_lease,
+	  .act = crash_release,
+	  .verify = crash_verify },
+	{ .name = "lease release, the lease is lost",
+	  .shows = "G2 G4 G6",
+	  .every = true,
+	  .thin = { 60, 10, 2 },
+	  .prepare = with_a_lost_lease,
+	  .begin = lost_it_before,
 	  .act = crash_release,
 	  .verify = crash_verify },
 	{ .name = "lease release, with a mutex and leased memory, one sleeps",

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -201,6 +202,25 @@ static void verify(struct crash_scene *scene)
 	crash_check_empty(scene);
 }
 
+// ---- an initialiser that is left without returning -------------------------------------------------
+
+static jmp_buf left;
+
+static int leave(void *data, void *context)
+{
+	(void)data;
+	(void)context;
+	longjmp(left, 1);
+}
+
+static void has_left(struct crash_scene *scene)
+{
+	crash_with_lease(scene);
+	if (!setjmp(left))
+		crash_must(scene, lh_once_call(&once, scene->mine, leave, NULL, LH_FOREVER),
+			   "call");
+}
+
 // ---- with a waiter behind ------------------------------------------------------------------------
 
 // Others come while the victim stands there: where it runs its initialiser they sleep.
@@ -320,6 +340,15 @@ static const struct crash_operation operations[] = {
 	  .sleeps = true, .strike = kill_waiting, .thin = { 150, 30, 6 } },
 	{ KILLED("call that clears up behind the dead", stage_dead, call), .strike = kill_victim,
 	  .thin = { 100, 20, 4 } },
+	{ .name = "lease release, the initialiser was left, another behind it",
+	  .shows = "G1 G2 G8",
+	  .every = true,
+	  .stage = stage,
+	  .prepare = has_left,
+	  .act = crash_release,
+	  .strike = kill_before_waiter,
+	  .verify = verify,
+	  .thin = { 60, 10, 2 } },
 	{ .name = "call that fails, another asleep behind it, and stay",
 	  .shows = "G8",
 	  .repeat = { 2, 5, 20 },

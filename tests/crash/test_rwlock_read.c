@@ -51,6 +51,7 @@ static const struct crash_operation operations[] = {
 	  .thin = { 120, 18, 2 } },
 	{ KILLED("read, biased", rwlock_stage_biased, has_read, act_read), .thin = { 16, 3, 2 },
 	  .at_most = 120 },
+	{ KILLED("read again", rwlock_stage_fenced, reads, act_read), .thin = { 32, 6, 2 } },
 	{ KILLED("read, fenced", rwlock_stage_fenced, has_read, act_read), .thin = { 32, 6, 2 } },
 	{ KILLED("end of reading, biased", rwlock_stage_biased, reads, act_unlock),
 	  .thin = { 16, 3, 2 }, .at_most = 120 },

@@ -195,6 +195,12 @@ static int acquire_all(struct crash_scene *scene)
 	return acquire(scene->mine, PERMITS);
 }
 
+// By a deadline that has passed: it collects what there is, and gives it back.
+static int acquire_all_too_late(struct crash_scene *scene)
+{
+	return lh_semaphore_acquire(&semaphore, scene->mine, PERMITS, (lh_deadline){ 1 });
+}
+
 static int release_one(struct crash_scene *scene)
 {
 	return lh_semaphore_release(&semaphore, scene->mine, 1);
@@ -300,14 +306,16 @@ static void verify_resize(struct crash_scene *scene)
 
 // ---- nobody dies ---------------------------------------------------------------------------------
 
-// The limit is lowered to what the director holds, or would hold with what the victim has by now. Who
-// takes a permit after that has to see it.
+// The limit is lowered so that there is no room for the victim beside the director. Who takes a permit after
+// that has to see it.
 static void lower_and_let_go_on(struct crash_scene *scene)
 {
 	const int wanted = scene->operation->act == try_for_two ? 2 : 1;
 	const int had = held_by_victim(scene);
+	const int taken = lh_semaphore_slots(&semaphore, scene->lease, NULL, 0);
 
-	crash_must(scene, lh_semaphore_resize(&semaphore, 2), "resize");
+	crash_must(scene, lh_semaphore_resize(&semaphore, taken > wanted ? taken : wanted),
+		   "resize");
 	crash_let_go_on(scene);
 	CRASH_CHECK(scene,
 		    scene->shared->result == -EBUSY || (!scene->shared->result && had == wanted),
@@ -422,6 +430,8 @@ static const struct crash_operation operations[] = {
 	{ KILLED("acquire all, woken, another behind it", acquire_all), .thin = { 120, 15, 4 },
 	  .stage = stage_one_taken, .prepare = crash_with_lease, .begin = woken_collector,
 	  .verify = verify },
+	{ KILLED("acquire all, too late", acquire_all_too_late), .thin = { 120, 15, 4 },
+	  .stage = stage_one_taken, .prepare = crash_with_lease, .verify = verify },
 	{ KILLED("acquire all, a holder of two has died", acquire_all), .thin = { 300, 40, 10 },
 	  .stage = stage_holder, .prepare = crash_with_lease, .begin = crash_holder_dies,
 	  .verify = verify },
@@ -430,8 +440,11 @@ static const struct crash_operation operations[] = {
 	  .verify = verify },
 	{ KILLED("resize", resize), .thin = { 8, 1, 1 }, .stage = stage_shrunk,
 	  .prepare = crash_with_lease, .verify = verify_resize },
-	{ LOWERED("try for one, the limit is lowered meanwhile", stage_two_taken, crash_with_lease,
+	{ LOWERED("try for one, the limit is lowered meanwhile", stage_one_taken, crash_with_lease,
 		  try_for_one),
+	  .thin = { 8, 2, 1 } },
+	{ LOWERED("try for the last one, the limit is lowered meanwhile", stage_two_taken,
+		  crash_with_lease, try_for_one),
 	  .thin = { 8, 2, 1 } },
 	{ LOWERED("try for one, lease with a TTL, the limit is lowered meanwhile", stage_two_taken,
 		  crash_with_ttl, try_for_one),

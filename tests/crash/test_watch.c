@@ -57,6 +57,12 @@ static void stage(struct crash_scene *scene)
 	version = number = 1;
 }
 
+static void stage_sending(struct crash_scene *scene)
+{
+	stage(scene);
+	crash_must(scene, lh_watch_claim(&watch, scene->lease), "claim");
+}
+
 // The sender before has died in the middle of the next value.
 static void stage_dead_sender(struct crash_scene *scene)
 {
@@ -93,6 +99,14 @@ static void sending_with_ttl(struct crash_scene *scene)
 static void subscribe(struct crash_scene *scene)
 {
 	crash_must(scene, lh_watch_subscribe(&watch, &receiver), "subscribe");
+}
+
+// It has waited in vain once, so it sleeps without giving the processor away first (arena/wait.c).
+static void subscribe_and_wait(struct crash_scene *scene)
+{
+	subscribe(scene);
+	CRASH_CHECK(scene, lh_watch_changed(&receiver, lh_deadline_after(1)) == -ETIMEDOUT,
+		    "not in vain");
 }
 
 static bool nobody_sleeps(struct crash_scene *scene)
@@ -424,8 +438,8 @@ static const struct crash_operation operations[] = {
 	  .every = true,
 	  .sleeps = true,
 	  .thin = { 80, 20, 5 },
-	  .stage = stage,
-	  .prepare = subscribe,
+	  .stage = stage_sending,
+	  .prepare = subscribe_and_wait,
 	  .act = act_changed,
 	  .begin = nobody_sleeps,
 	  .verify = verify_receivers_death },
