@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 library=$(readlink -f "${LEASEHOLD_BUILD:-$here/../../build/test}/libleasehold.so")
 describe() {
 	abidw --no-corpus-path --no-comp-dir-path --no-show-locs --drop-private-types --exported-interfaces-only --headers-dir "$here/../../include" \
-		"$library"
+		--suppressions "$here/opaque.abignore" "$library"
 }
 
 if [ "${1-}" = --keep ]; then
@@ -30,7 +30,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 describe >"$work/now.abi"
 status=0
-abidiff --no-added-syms "$here/libleasehold.abi" "$work/now.abi" || status=$?
+abidiff --no-added-syms --suppressions "$here/opaque.abignore" "$here/libleasehold.abi" "$work/now.abi" || status=$?
 if [ $status -ne 0 ]; then
 	echo "FAIL: the binary interface has changed (abidiff exit $status)"
 	exit 1
