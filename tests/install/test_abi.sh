@@ -30,7 +30,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 describe >"$work/now.abi"
 status=0
-abidiff --no-added-syms --suppressions "$here/opaque.abignore" "$here/libleasehold.abi" "$work/now.abi" || status=$?
+abidiff --no-added-syms --suppressions "$here/opaque.abignore" \
+	"$here/libleasehold.abi" "$work/now.abi" || status=$?
 if [ $status -ne 0 ]; then
 	echo "FAIL: the binary interface has changed (abidiff exit $status)"
 	exit 1
