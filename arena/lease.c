@@ -242,6 +242,7 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	atomic_store_explicit(&slot->id, lease->id, memory_order_relaxed);
 	atomic_fetch_and_explicit(&slot->edge, EDGE_SEQUENCE_MASK, memory_order_relaxed);
 	atomic_fetch_and_explicit(&slot->condition, CONDITION_SEQUENCE_MASK, memory_order_relaxed);
+	lease_set_session(lease, lease->session);
 	atomic_store_explicit(&slot->waiting_since, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->granted, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->probe_lines, 0, memory_order_relaxed);
@@ -259,6 +260,16 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 					      : lease_word_live(lease->incarnation),
 			      memory_order_release);
 	return 0;
+}
+
+// A thread lease is let go of by its thread alone, unless nobody renews it: then it ends by itself. Of a
+// process lease it is for its user to say.
+static uint64_t session_of(const struct lh_lease_options *options)
+{
+	const bool ends = options->ttl_ns && (!(options->flags & LH_LEASE_AUTO_RENEW) ||
+					      options->max_renewals);
+
+	return ends || (options->flags & LH_LEASE_PROCESS) ? 0 : process_session();
 }
 
 static int acquire_as_owner(void *argument)
@@ -347,6 +358,7 @@ int lh_lease_acquire(lh_arena *arena, const struct lh_lease_options *options, lh
 	lease->arena = arena;
 	lease->flags = acquisition.options->flags;
 	lease->ttl_ns = acquisition.options->ttl_ns;
+	lease->session = session_of(acquisition.options);
 	error = lease->flags & LH_LEASE_PROCESS ? keeper_run(acquire_as_owner, &acquisition)
 						: acquire_as_owner(&acquisition);
 	if (error) {

@@ -43,6 +43,9 @@ struct lh_lease {
 	struct lh_lease **thread_link;
 	bool is_thread_lease;     // made by lh_thread_lease
 	struct keeper_duty *duty; // keeper.c
+	uint64_t session;         // of who lets go of what it holds: struct lease_slot
+	uint64_t searched_ns;     // when its present wait last looked through all slots (deadlock.c)
+	bool waits_for_ever;      // its present wait has neither a deadline nor a cancel token
 	struct lease_memory *memory;
 };
 
@@ -76,6 +79,13 @@ uint64_t lease_expiry(const struct lh_lease *lease);
 uint64_t lease_slot_remaining(struct lease_slot *slot, uint64_t incarnation);
 // 0, -ESTALE, or -EINVAL for a TTL beyond what the word can say. Async-signal-safe.
 int lease_slot_renew(struct lease_slot *slot, uint64_t incarnation, uint64_t ttl_ns);
+
+// Who lets go of what it will hold. Before it holds anything.
+static inline void lease_set_session(struct lh_lease *lease, uint64_t session)
+{
+	lease->session = session;
+	atomic_store_explicit(&lease->slot->session, session, memory_order_relaxed);
+}
 
 // ---- the state word
 
