@@ -289,8 +289,7 @@ static void arrange_path(const char *path, size_t count, enum lh_mode mode,
 static int check_path(const lh_locks *locks, const char *path, size_t count,
 		      const struct lh_acquire_options *options)
 {
-	const int error = check_options(locks, options,
-					LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY);
+	const int error = check_options(locks, options, KNOWN_FLAGS);
 
 	if (error)
 		return error;

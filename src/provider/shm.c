@@ -343,7 +343,7 @@ static int take_key(struct shm_locks *shm, const struct provider_request *reques
 					  .grant = &grant };
 	uint32_t permit = 0;
 	int error = keys_refer(&shm->keys, handle->lease, key->bytes, key->size, permits,
-			       &attempt.record);
+			       request->deadline, &attempt.record);
 
 	if (error)
 		return error;
