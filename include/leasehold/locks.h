@@ -158,7 +158,7 @@ LH_API unsigned lh_locks_capabilities(const lh_locks *locks);
  * as for those of any. The TTL begins with the grant. lh_acquire takes the bytes of a string
  * without its NUL; the empty key is a key.
  * Errors; nothing is held then:
- *   -EBUSY      deadline is LH_NOW, and somebody else is in the way
+ *   -EBUSY      deadline is LH_NOW, and some handle is in the way
  *   -ETIMEDOUT  the deadline passed
  *   -ECANCELED  options->cancel was fired, before this call or during it
  *   -EDEADLK    this wait closed a cycle of threads waiting for each other, above; told to one of them
