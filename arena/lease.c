@@ -266,8 +266,8 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 // process lease it is for its user to say.
 static uint64_t session_of(const struct lh_lease_options *options)
 {
-	const bool ends = options->ttl_ns && (!(options->flags & LH_LEASE_AUTO_RENEW) ||
-					      options->max_renewals);
+	const bool ends = options->ttl_ns &&
+			  (!(options->flags & LH_LEASE_AUTO_RENEW) || options->max_renewals);
 
 	return ends || (options->flags & LH_LEASE_PROCESS) ? 0 : process_session();
 }

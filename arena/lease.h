@@ -44,8 +44,8 @@ struct lh_lease {
 	bool is_thread_lease;     // made by lh_thread_lease
 	struct keeper_duty *duty; // keeper.c
 	uint64_t session;         // of who lets go of what it holds: struct lease_slot
-	uint64_t searched_ns;     // when its present wait last looked through all slots (deadlock.c)
-	bool waits_for_ever;      // its present wait has neither a deadline nor a cancel token
+	uint64_t searched_ns; // when its present wait last looked through all slots (deadlock.c)
+	bool waits_for_ever;  // its present wait has neither a deadline nor a cancel token
 	struct lease_memory *memory;
 };
 

@@ -242,18 +242,17 @@ int deadlock_check(struct lh_lease *lease)
 		return -EDEADLK;
 	}
 	// The victim's edge as it stood in the cycle: if it has left, nothing happens.
-	if (atomic_compare_exchange_strong(&arena->leases[walk.victim.slot].edge,
-					   &walk.victim.edge, walk.victim.edge | EDGE_POKED))
+	if (atomic_compare_exchange_strong(&arena->leases[walk.victim.slot].edge, &walk.victim.edge,
+					   walk.victim.edge | EDGE_POKED))
 		futex_wake(futex_low_half(&arena->leases[walk.victim.slot].edge), FUTEX_ALL);
 	return 0;
 }
 
 bool deadlock_seen(const struct lh_arena *arena, uint32_t slot)
 {
-	struct walk walk = { .arena = arena,
-			     .first = step_at(arena, slot),
-			     .poked_too = true,
-			     .searches = true };
+	struct walk walk = {
+		.arena = arena, .first = step_at(arena, slot), .poked_too = true, .searches = true
+	};
 
 	return is_waiting(walk.first) && confirmed_cycle(&walk);
 }

@@ -275,8 +275,7 @@ static void wait_for_oneself(void)
 
 	alarm(100);
 	snprintf(url, sizeof(url), "shm://%s", arena);
-	if (lh_locks_open(url, &locks) == 0 &&
-	    lh_acquire(locks, "key", LH_NOW, NULL, &handle) == 0)
+	if (lh_locks_open(url, &locks) == 0 && lh_acquire(locks, "key", LH_NOW, NULL, &handle) == 0)
 		(void)!lh_acquire(locks, "key", lh_deadline_after(LH_SEC(90)), NULL, &other);
 	_exit(1);
 }
@@ -296,7 +295,8 @@ static void a_cycle_by_way_of_a_thread_is_a_deadlock(void **state)
 	await_check(LH_CHECK_DEADLOCK);
 	json_t *tree = inspect(0, "tree", arena);
 
-	json_array_foreach(json_object_get(tree, "leases"), i, lease) {
+	json_array_foreach(json_object_get(tree, "leases"), i, lease)
+	{
 		assert_true(json_is_true(json_object_get(lease, "deadlock")));
 		hops += json_is_integer(json_object_get(lease, "thread_waits_with"));
 	}

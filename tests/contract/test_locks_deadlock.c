@@ -235,8 +235,7 @@ static int close_cycle(struct member members[], int count, int first, enum order
 			need_equal(have(&members[i], want == LOCK && next % 2 ? UNLOCK : RELEASE,
 					(uint32_t)next),
 				   0);
-		need_equal(have(&members[i], want == LOCK && i % 2 ? UNLOCK : RELEASE,
-				(uint32_t)i),
+		need_equal(have(&members[i], want == LOCK && i % 2 ? UNLOCK : RELEASE, (uint32_t)i),
 			   0);
 	}
 	return victims;

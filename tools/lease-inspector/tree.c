@@ -37,7 +37,8 @@ struct tree {
 // Of leases that do not wait: the lease with which the thread waits that is to let go of what they hold.
 static size_t *find_threads(const struct view *view)
 {
-	size_t *waits_with = (size_t *)inspector_need(calloc(view->lease_count + 1, sizeof(size_t)));
+	size_t *waits_with = (size_t *)inspector_need(
+		calloc(view->lease_count + 1, sizeof(size_t)));
 
 	for (size_t i = 0; i < view->lease_count; i++) {
 		const struct lh_lease_info *lease = &view->leases[i];
@@ -62,7 +63,7 @@ struct search {
 	const struct view *view;
 	const bool *waits; /* per lease: follow its edge */
 	const size_t *waits_with;
-	bool *deadlocked;  /* per lease: found in a cycle */
+	bool *deadlocked; /* per lease: found in a cycle */
 	bool *open;
 	size_t *number; /* in order of discovery; 0: not discovered */
 	size_t *lowest;
