@@ -262,16 +262,6 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	return 0;
 }
 
-// A thread lease is let go of by its thread alone, unless nobody renews it: then it ends by itself. Of a
-// process lease it is for its user to say.
-static uint64_t session_of(const struct lh_lease_options *options)
-{
-	const bool ends = options->ttl_ns &&
-			  (!(options->flags & LH_LEASE_AUTO_RENEW) || options->max_renewals);
-
-	return ends || (options->flags & LH_LEASE_PROCESS) ? 0 : process_session();
-}
-
 static int acquire_as_owner(void *argument)
 {
 	struct acquisition *acquisition = argument;
@@ -358,7 +348,7 @@ int lh_lease_acquire(lh_arena *arena, const struct lh_lease_options *options, lh
 	lease->arena = arena;
 	lease->flags = acquisition.options->flags;
 	lease->ttl_ns = acquisition.options->ttl_ns;
-	lease->session = session_of(acquisition.options);
+	lease->session = lease_session(acquisition.options);
 	error = lease->flags & LH_LEASE_PROCESS ? keeper_run(acquire_as_owner, &acquisition)
 						: acquire_as_owner(&acquisition);
 	if (error) {
