@@ -93,6 +93,7 @@ static bool read_lease(const struct lh_arena *arena, uint32_t slot, uint64_t now
 		.start_time = identity.start_time,
 		.acquired_ns = atomic_load_explicit(&lease->acquired_ns, memory_order_relaxed),
 		.expires_ns = lease_word_expiry(word),
+		.session = atomic_load_explicit(&lease->session, memory_order_relaxed),
 		.waits_for = arena_user_offset(arena, (uint32_t)edge, LAYOUT_LINE),
 	};
 	if (info->flags & LH_LEASE_PROCESS)

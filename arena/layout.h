@@ -151,6 +151,15 @@ struct lease_slot {
 		granted; /* hold_grant_key of the exclusive grant that it waited for last; 0 while
 			     * `granted_ns` is written; both by its user, for those who look */
 	shared_u64 granted_ns;
+	// third line: read by who looks for a cycle
+	shared_u64
+		session; /* a number that one thread has (process_session): while the lease waits, of
+			      * the thread that does; else of the one that will let go of what it
+			      * holds, 0: any may, or nobody need. Stored by its user before it holds
+			      * anything and before `edge`; read by who looks for a cycle. Wrongly 0: a
+			      * cycle is not seen. Wrongly another's: fatal, one without a cycle is told
+			      * of one */
+	uint64_t reserved[7];
 };
 
 enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD = 3 };
@@ -418,7 +427,7 @@ _Static_assert(sizeof(struct once_object) == LAYOUT_LINE, "slots begin on a line
 _Static_assert(offsetof(struct barrier_object, kind) == offsetof(struct object_header, kind) &&
 		       offsetof(struct once_object, kind) == offsetof(struct object_header, kind),
 	       "every primitive says its kind in the same place");
-_Static_assert(sizeof(struct lease_slot) == 2ul * LAYOUT_LINE, "lease slots take two lines");
+_Static_assert(sizeof(struct lease_slot) == 3ul * LAYOUT_LINE, "lease slots take three lines");
 _Static_assert(offsetof(struct lease_slot, ttl_ns) == LAYOUT_LINE, "the hot fields fill a line");
 _Static_assert(sizeof(struct owner_entry) % LAYOUT_LINE == 0, "owner entries are lines");
 _Static_assert(offsetof(struct owner_entry, generation) == LAYOUT_LINE, "liveness has a line");

@@ -43,6 +43,9 @@ struct lh_lease {
 	struct lh_lease **thread_link;
 	bool is_thread_lease;     // made by lh_thread_lease
 	struct keeper_duty *duty; // keeper.c
+	uint64_t session;         // of who lets go of what it holds: struct lease_slot
+	uint64_t searched_ns; // when its present wait last looked through all slots (deadlock.c)
+	bool waits_for_ever;  // its present wait has neither a deadline nor a cancel token
 	struct lease_memory *memory;
 };
 
@@ -76,6 +79,23 @@ uint64_t lease_expiry(const struct lh_lease *lease);
 uint64_t lease_slot_remaining(struct lease_slot *slot, uint64_t incarnation);
 // 0, -ESTALE, or -EINVAL for a TTL beyond what the word can say. Async-signal-safe.
 int lease_slot_renew(struct lease_slot *slot, uint64_t incarnation, uint64_t ttl_ns);
+
+// Who lets go of what it will hold. Before it holds anything.
+static inline void lease_set_session(struct lh_lease *lease, uint64_t session)
+{
+	lease->session = session;
+	atomic_store_explicit(&lease->slot->session, session, memory_order_relaxed);
+}
+
+// A thread lease is let go of by its thread alone, unless nobody renews it: then it ends by itself. Of a
+// process lease it is for its user to say.
+static inline uint64_t lease_session(const struct lh_lease_options *options)
+{
+	const bool ends = options->ttl_ns &&
+			  (!(options->flags & LH_LEASE_AUTO_RENEW) || options->max_renewals);
+
+	return ends || (options->flags & LH_LEASE_PROCESS) ? 0 : process_session();
+}
 
 // ---- the state word
 

@@ -190,6 +190,22 @@ uint64_t process_generation(void)
 	return seen;
 }
 
+uint64_t process_session(void)
+{
+	static __thread struct {
+		uint64_t number, generation;
+	} session __attribute__((tls_model("initial-exec")));
+	const uint64_t generation = process_generation();
+
+	if (session.number && session.generation == generation)
+		return session.number;
+	session.generation = generation;
+	do {
+		session.number = identity_draw();
+	} while (!session.number);
+	return session.number;
+}
+
 const struct clock_identity *process_clock(void)
 {
 	return &clock_identity;

@@ -67,6 +67,10 @@ static inline void process_allow_cancel(const int *before)
 	const int cancel_state                                                                     \
 		__attribute__((cleanup(process_allow_cancel), unused)) = process_hold_cancel()
 
+// A number that only the calling thread has, of all threads of this host: drawn at random when it first
+// asks, and anew in a forked child. Never 0.
+uint64_t process_session(void);
+
 pid_t process_pid(void); // without a system call once the thread is known
 
 // The calling thread's state with its identity read; 0, or a negative errno when /proc cannot be

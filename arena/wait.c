@@ -69,6 +69,9 @@ void wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *leas
 	wait->backstop_ns = WAIT_BACKSTOP_FIRST_NS;
 	wait->is_edge = lease != NULL;
 	wait->interruptible = lease && (lease->flags & LH_LEASE_INTERRUPTIBLE);
+	if (lease)
+		lease->waits_for_ever = deadline.ns == LH_FOREVER.ns && !lease->cancel &&
+					!wait->interruptible;
 	wait_round(wait);
 }
 

@@ -6,6 +6,14 @@
 // every wait, so all of them then stood at the same moment, between the walks. (The double collect
 // of Afek et al., "Atomic Snapshots of Shared Memory", JACM 1993.)
 //
+// What a lease holds that does not wait itself may have to wait all the same: for the thread that will
+// let go of it, if that waits with another lease. A lease says so by its session, and a thread waits
+// with one lease at a time, so the walk goes on at that one. Both walks read the owner, then its
+// session, then the edge of the one that waits, which was stored in the opposite order: session before
+// holding, session before waiting. So if both read the same, the thread waited all the time between,
+// hence let go of nothing, and whatever else may have had the owner's lease meanwhile had its own
+// session there before it owned anything, and was noticed.
+//
 // Whoever sees a cycle, one victim results: the member with the highest slot. Who is not the victim
 // pokes it, by CAS of its exact edge, and waits on. Of a cycle's members at least the one that
 // published last sees it; sequential consistency of publication and walk makes that so.
@@ -17,26 +25,41 @@
 #include "arena/owner.h"
 #include "arena/reap.h"
 #include "arena/sys/futex.h"
-#include "arena/sys/clock.h"
+#include "arena/wait.h"
 
 #include <errno.h>
+
+// Hops from a lease to another of its session, in one walk; each may look at all slots. Cycles with
+// more of them are not found.
+#define MOST_HOPS 64
+
+// How often a wait looks through all slots: cycles last, and most waits do not. Less than the shortest
+// backstop, so that a wait that nothing wakes looks each time.
+#define SEARCH_EVERY_NS (WAIT_BACKSTOP_FIRST_NS / 2)
 
 void deadlock_publish(struct lh_lease *lease, uint32_t granule)
 {
 	struct lease_slot *slot = lease->slot;
 	const uint64_t old = atomic_load_explicit(&slot->edge, memory_order_relaxed);
 	const uint64_t sequence = (old + EDGE_SEQUENCE_STEP) & EDGE_SEQUENCE_MASK;
+	const uint64_t session = process_session();
 
-	atomic_store_explicit(&slot->waiting_since, clock_now(), memory_order_relaxed);
+	lease->searched_ns = clock_now();
+	atomic_store_explicit(&slot->waiting_since, lease->searched_ns, memory_order_relaxed);
+	if (session != lease->session)
+		atomic_store_explicit(&slot->session, session, memory_order_relaxed);
 	atomic_store(&slot->edge, (uint64_t)granule << EDGE_WANTED_SHIFT | sequence);
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
 void deadlock_clear(struct lh_lease *lease)
 {
-	const uint64_t old = atomic_load_explicit(&lease->slot->edge, memory_order_relaxed);
+	struct lease_slot *slot = lease->slot;
+	const uint64_t old = atomic_load_explicit(&slot->edge, memory_order_relaxed);
 
-	atomic_store_explicit(&lease->slot->edge, old & EDGE_SEQUENCE_MASK, memory_order_release);
+	atomic_store_explicit(&slot->edge, old & EDGE_SEQUENCE_MASK, memory_order_release);
+	if (atomic_load_explicit(&slot->session, memory_order_relaxed) != lease->session)
+		atomic_store_explicit(&slot->session, lease->session, memory_order_relaxed);
 }
 
 struct step {
@@ -44,10 +67,75 @@ struct step {
 	uint64_t edge;
 };
 
+// What one walk does and finds.
+struct walk {
+	const struct lh_arena *arena;
+	struct step first;
+	uint64_t now;
+	bool poked_too; // who is poked counts as well
+	bool searches;  // sessions of others are looked for in all slots
+	uint32_t hops;
+	uint64_t digest;    // differs if any owner, session or edge does (64-bit FNV-1a)
+	struct step victim; // the member with the highest slot
+	bool cycle;         // back at the first
+	bool alone;         // with nobody else in it
+};
+
+static void digest(struct walk *walk, uint64_t value)
+{
+	walk->digest = (walk->digest ^ value) * UINT64_C(1099511628211);
+}
+
+static bool is_waiting(struct step step)
+{
+	return (step.edge >> EDGE_WANTED_SHIFT) != 0;
+}
+
+static struct step step_at(const struct lh_arena *arena, uint32_t slot)
+{
+	return (struct step){ slot, atomic_load(&arena->leases[slot].edge) };
+}
+
+static bool is_live(const struct walk *walk, uint32_t slot)
+{
+	return lease_state_seen(walk->arena, slot, walk->now) == LH_LEASE_LIVE;
+}
+
+// The lease in `owner` does not wait. Its thread may, with another: that one is where the walk goes on.
+static bool follow_session(struct walk *walk, uint32_t owner, struct step *ret_next)
+{
+	const struct lh_arena *arena = walk->arena;
+	const uint64_t session = atomic_load(&arena->leases[owner].session);
+
+	if (!session || !is_live(walk, owner))
+		return false;
+	digest(walk, owner);
+	digest(walk, session);
+	if (session == atomic_load(&arena->leases[walk->first.slot].session)) {
+		*ret_next = step_at(arena, walk->first.slot);
+		return true;
+	}
+	if (!walk->searches || walk->hops++ >= MOST_HOPS)
+		return false;
+	// A process's leases lie near each other.
+	for (uint32_t i = 1; i < arena->lease_count; i++) {
+		const uint32_t at = (owner + i) % arena->lease_count;
+
+		// First the edge: the session that is read after it is of that wait, or of a later one,
+		// which the second walk notices.
+		*ret_next = step_at(arena, at);
+		if (is_waiting(*ret_next) && atomic_load(&arena->leases[at].session) == session &&
+		    is_live(walk, at))
+			return true;
+	}
+	return false;
+}
+
 // One member further: who owns what `step`'s lease waits for, and what that one waits for. False:
 // the chain ends here.
-static bool follow(const struct lh_arena *arena, const struct step *step, struct step *ret_next)
+static bool follow(struct walk *walk, const struct step *step, struct step *ret_next)
 {
+	const struct lh_arena *arena = walk->arena;
 	const uint32_t granule = (uint32_t)(step->edge >> EDGE_WANTED_SHIFT);
 	const struct object_header *header = arena_object(arena, granule);
 	const struct kind_ops *ops = header ? kind_ops(header->kind) : NULL;
@@ -63,54 +151,53 @@ static bool follow(const struct lh_arena *arena, const struct step *step, struct
 		return false;
 	if (ops->passes && ops->passes(arena, granule, (uint32_t)owner, step->slot))
 		return false;
-	ret_next->slot = (uint32_t)owner;
-	ret_next->edge = atomic_load(&arena->leases[owner].edge);
-	return (ret_next->edge >> EDGE_WANTED_SHIFT) != 0;
+	*ret_next = step_at(arena, (uint32_t)owner);
+	return is_waiting(*ret_next) || follow_session(walk, (uint32_t)owner, ret_next);
 }
 
-// What one walk found.
-struct collect {
-	bool cycle;         // back at the first
-	uint64_t digest;    // differs if any owner or edge does (64-bit FNV-1a)
-	struct step victim; // the member with the highest slot
-};
-
-static struct collect walk(const struct lh_arena *arena, struct step first, bool poked_too)
+static void walk_on(struct walk *walk)
 {
-	const uint64_t now = clock_now();
-	struct collect seen = { false, UINT64_C(14695981039346656037), first };
-	struct step step = first;
+	struct step step = walk->first;
+	uint32_t before = step.slot;
 
-	for (uint32_t i = 0; i <= arena->lease_count; i++) {
+	walk->digest = UINT64_C(14695981039346656037);
+	walk->victim = step;
+	walk->now = clock_now();
+	walk->hops = 0;
+	walk->cycle = false;
+	for (uint32_t i = 0; i <= walk->arena->lease_count; i++) {
 		// A member that is lost lets go by being reaped: no deadlock.
 		// One that is poked already is about to give up: to waiters that is no cycle.
-		if (!follow(arena, &step, &step) || (!poked_too && (step.edge & EDGE_POKED)) ||
-		    lease_state_seen(arena, step.slot, now) != LH_LEASE_LIVE)
-			return seen;
-		seen.digest = (seen.digest ^ step.slot) * UINT64_C(1099511628211);
-		seen.digest = (seen.digest ^ step.edge) * UINT64_C(1099511628211);
-		if (step.slot > seen.victim.slot)
-			seen.victim = step;
-		if (step.slot == first.slot) {
-			seen.cycle = step.edge == first.edge;
-			return seen;
+		if (!follow(walk, &step, &step) || (!walk->poked_too && (step.edge & EDGE_POKED)) ||
+		    !is_live(walk, step.slot))
+			return;
+		digest(walk, step.slot);
+		digest(walk, step.edge);
+		if (step.slot > walk->victim.slot)
+			walk->victim = step;
+		if (step.slot == walk->first.slot) {
+			walk->cycle = step.edge == walk->first.edge;
+			walk->alone = i == 0;
+			return;
 		}
+		if (step.slot == before) // it waits for its own thread, and we for it
+			return;
+		before = step.slot;
 	}
-	return seen; // a cycle further on, without the first: its own members see it
+	// a cycle further on, without the first: its own members see it
 }
 
-static bool confirmed_cycle(const struct lh_arena *arena, struct step first, bool poked_too,
-			    struct step *ret_victim)
+static bool confirmed_cycle(struct walk *walk)
 {
-	const struct collect before = walk(arena, first, poked_too);
-	struct collect after;
+	uint64_t before;
 
-	if (!before.cycle)
+	walk_on(walk);
+	if (!walk->cycle)
 		return false;
+	before = walk->digest;
 	atomic_thread_fence(memory_order_seq_cst);
-	after = walk(arena, first, poked_too);
-	*ret_victim = after.victim;
-	return after.cycle && after.digest == before.digest;
+	walk_on(walk);
+	return walk->cycle && walk->digest == before;
 }
 
 static void record(struct lh_arena *arena, uint32_t slot, uint32_t granule)
@@ -124,35 +211,48 @@ static void record(struct lh_arena *arena, uint32_t slot, uint32_t granule)
 	event_record(arena, LH_EVENT_DEADLOCK, &member, (uint64_t)granule * LAYOUT_LINE, 0);
 }
 
+// Whether it is time to look through all slots again.
+static bool is_search_due(struct lh_lease *lease)
+{
+	const uint64_t now = clock_now();
+
+	if (now - lease->searched_ns < SEARCH_EVERY_NS)
+		return false;
+	lease->searched_ns = now;
+	return true;
+}
+
 int deadlock_check(struct lh_lease *lease)
 {
 	struct lh_arena *arena = lease->arena;
-	const struct step first = { lease->index, atomic_load(&lease->slot->edge) };
-	const uint32_t granule = (uint32_t)(first.edge >> EDGE_WANTED_SHIFT);
-	struct step victim;
+	struct walk walk = { .arena = arena,
+			     .first = step_at(arena, lease->index),
+			     .searches = is_search_due(lease) };
+	const uint32_t granule = (uint32_t)(walk.first.edge >> EDGE_WANTED_SHIFT);
 
-	if (first.edge & EDGE_POKED) {
+	if (walk.first.edge & EDGE_POKED) {
 		record(arena, lease->index, granule);
 		return -EDEADLK;
 	}
-	if (!confirmed_cycle(arena, first, false, &victim))
+	// A thread that waits for itself alone, but not for ever, holds up nobody who would be told.
+	if (!confirmed_cycle(&walk) || (walk.alone && !lease->waits_for_ever))
 		return 0;
-	if (victim.slot == lease->index) {
+	if (walk.victim.slot == lease->index) {
 		record(arena, lease->index, granule);
 		return -EDEADLK;
 	}
 	// The victim's edge as it stood in the cycle: if it has left, nothing happens.
-	if (atomic_compare_exchange_strong(&arena->leases[victim.slot].edge, &victim.edge,
-					   victim.edge | EDGE_POKED))
-		futex_wake(futex_low_half(&arena->leases[victim.slot].edge), FUTEX_ALL);
+	if (atomic_compare_exchange_strong(&arena->leases[walk.victim.slot].edge, &walk.victim.edge,
+					   walk.victim.edge | EDGE_POKED))
+		futex_wake(futex_low_half(&arena->leases[walk.victim.slot].edge), FUTEX_ALL);
 	return 0;
 }
 
 bool deadlock_seen(const struct lh_arena *arena, uint32_t slot)
 {
-	const struct step first = { slot, atomic_load(&arena->leases[slot].edge) };
-	struct step victim;
+	struct walk walk = {
+		.arena = arena, .first = step_at(arena, slot), .poked_too = true, .searches = true
+	};
 
-	return (first.edge >> EDGE_WANTED_SHIFT) != 0 &&
-	       confirmed_cycle(arena, first, true, &victim);
+	return is_waiting(walk.first) && confirmed_cycle(&walk);
 }

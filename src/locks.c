@@ -12,6 +12,7 @@
 
 static const struct provider *const providers[] = { &provider_shm, &provider_file };
 
+#define KNOWN_FLAGS (LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY | LH_ACQUIRE_ANY_THREAD)
 #define PROVIDERS (sizeof(providers) / sizeof(providers[0]))
 
 // ---------------------------------------------------------------------------------------------
@@ -163,8 +164,7 @@ int lh_acquire_key(lh_locks *locks, const void *key, size_t key_size, lh_deadlin
 	if (key_size > LH_KEY_MAX)
 		return error_detail(-EMSGSIZE, "a key of %zu bytes: at most %u", key_size,
 				    LH_KEY_MAX);
-	error = check_options(locks, request.options,
-			      LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY);
+	error = check_options(locks, request.options, KNOWN_FLAGS);
 	if (error)
 		return error;
 	wanted.mode = request.options->mode;
@@ -232,8 +232,7 @@ int lh_acquire_all(lh_locks *locks, const char *const keys[], size_t count, lh_d
 
 	if (!locks || !ret_handle || !keys || !count)
 		return error_detail(-EINVAL, "locks, keys or ret_handle is NULL, or no keys");
-	error = check_options(locks, request.options,
-			      LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY | LH_ACQUIRE_IN_ORDER);
+	error = check_options(locks, request.options, KNOWN_FLAGS | LH_ACQUIRE_IN_ORDER);
 	if (error)
 		return error;
 	wanted = calloc(count, sizeof(*wanted));
@@ -290,8 +289,7 @@ static void arrange_path(const char *path, size_t count, enum lh_mode mode,
 static int check_path(const lh_locks *locks, const char *path, size_t count,
 		      const struct lh_acquire_options *options)
 {
-	const int error = check_options(locks, options,
-					LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY);
+	const int error = check_options(locks, options, KNOWN_FLAGS);
 
 	if (error)
 		return error;

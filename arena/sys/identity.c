@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena/sys/identity.h"
 
+#include "arena/sys/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -8,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -54,6 +57,15 @@ static int start_time_at(const char *path, uint64_t *ret_start_time)
 	const int error = read_small(path, text, sizeof(text));
 
 	return error ? error : parse_start_time(text, ret_start_time);
+}
+
+uint64_t identity_draw(void)
+{
+	uint64_t bits;
+
+	if (getrandom(&bits, sizeof(bits), GRND_NONBLOCK) == (ssize_t)sizeof(bits))
+		return bits;
+	return clock_now() * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)syscall(SYS_gettid) << 40;
 }
 
 int identity_start_time(pid_t pid, uint64_t *ret_start_time)

@@ -23,6 +23,9 @@ int identity_of_self(struct identity *ret_identity);
 // Whether the kernel knows a robust list of the calling thread. True where it cannot be asked.
 bool identity_has_robust_list(void);
 
+// 64 random bits; where the kernel has none to give, bits of the calling thread and this moment.
+uint64_t identity_draw(void);
+
 // Start time of process `pid` in this namespace; 0 or a negative errno (-ESRCH: no such process).
 int identity_start_time(pid_t pid, uint64_t *ret_start_time);
 

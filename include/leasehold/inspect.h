@@ -123,7 +123,10 @@ struct lh_lease_info {
 	uint64_t waits_since_ns; /* when that wait began; 0: it does not wait */
 	char command[16];        /* the owner's comm when the lease was acquired */
 	char label[32];          /* the options' label; "" without */
-	uint64_t reserved[8];    /* 0 */
+	uint64_t
+		session; /* different for each thread: which one waits with the lease, or else which
+				 * is to let go of what it holds; 0: any, or none */
+	uint64_t reserved[7]; /* 0 */
 };
 
 struct lh_hold_info {

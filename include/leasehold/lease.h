@@ -34,6 +34,12 @@
  * lh_lease_id may be called by any thread at any time before the release. After fork the child's
  * copies are lost leases: -ESTALE, and releasing them frees private memory only.
  *
+ * Deadlock: of leases that wait for each other in a cycle one is told -EDEADLK. What a thread lease holds, or a
+ * handle of a named lock (locks.h), counts as waiting while its thread waits with any other lease: it is
+ * that thread that has to let go. Not so a process lease, or one with a TTL that is not renewed without end.
+ * A thread that waits for another lease of its own alone is told only if it would wait for ever: without
+ * deadline and cancel token, and without LH_LEASE_INTERRUPTIBLE.
+ *
  * Signal handlers: what the headers call safe in them is so with a lease that the interrupted code is
  * not using at that moment; so a handler that locks wants a lease of its own, acquired beforehand.
  *

@@ -25,9 +25,18 @@
  *	   is in use; a key that nobody holds or waits for gives its room to others. All modes,
  *	   semaphores, fencing tokens, versions, TTLs; the end of the holder's process releases. Writers come
  *	   before readers, but who was passed over for a millisecond is next. A handle is a lease of
- *	   the process, and up to eight are kept for the next to acquire; waits of several handles
- *	   for each other are not detected as a deadlock: take several keys by lh_acquire_all. Once
- *	   the arena was unlinked nothing more is acquired, but for a tenth of a second.
+ *	   the process, and up to eight are kept for the next to acquire. Once the arena was
+ *	   unlinked nothing more is acquired, but for a tenth of a second.
+ *
+ * Deadlock: where the provider has LH_CAP_DEADLOCK, threads that wait for each other are told: of each
+ * cycle one gets -EDEADLK. Who waits in it, and with what, does not matter: handles of one process or of
+ * several, and (shm) thread leases that hold or wait for what was placed in the same arena, together. What
+ * counts is who will let go of a handle: the thread that acquired it, so it is taken that it does. A handle
+ * that another thread may release while that one waits wants LH_ACQUIRE_ANY_THREAD. Such a handle is in no
+ * cycle as a holder, nor is one with a TTL that nobody renews, or not without end: it ends by itself.
+ * A thread that waits for a handle of its own alone is told if it would wait for ever; with a deadline or a
+ * cancel token it waits, and the time-out or the cancel is what it gets; with LH_NOW it is -EBUSY. A cycle is
+ * found some milliseconds after it has closed.
  *
  * Example: one of many processes does the work.
  *
@@ -94,13 +103,17 @@ enum {
 };
 
 /* lh_acquire_options.flags, beside LH_LEASE_AUTO_RENEW and LH_LEASE_KILL_ON_EXPIRY */
-enum { LH_ACQUIRE_IN_ORDER = 16 }; /* lh_acquire_all: the caller's order, not the canonical one */
+enum {
+	LH_ACQUIRE_IN_ORDER = 16,  /* lh_acquire_all: the caller's order, not the canonical one */
+	LH_ACQUIRE_ANY_THREAD = 32 /* any thread may release the handle while the calling one waits
+				    * (below, deadlock) */
+};
 
 struct lh_acquire_options {
 	enum lh_mode mode;
 	uint64_t ttl_ns;         /* from the grant on; 0: 30 s, renewed by the library */
 	unsigned flags;          /* LH_LEASE_AUTO_RENEW: an explicit TTL is renewed, too;
-			  * LH_LEASE_KILL_ON_EXPIRY: as lease.h says; LH_ACQUIRE_IN_ORDER */
+			  * LH_LEASE_KILL_ON_EXPIRY: as lease.h says; LH_ACQUIRE_… */
 	uint64_t renew_every_ns; /* where it is renewed; 0: a third of the TTL */
 	uint32_t max_renewals;   /* where it is renewed; 0: no limit */
 	uint32_t
@@ -145,9 +158,10 @@ LH_API unsigned lh_locks_capabilities(const lh_locks *locks);
  * as for those of any. The TTL begins with the grant. lh_acquire takes the bytes of a string
  * without its NUL; the empty key is a key.
  * Errors; nothing is held then:
- *   -EBUSY      deadline is LH_NOW, and somebody else is in the way
+ *   -EBUSY      deadline is LH_NOW, and some handle is in the way
  *   -ETIMEDOUT  the deadline passed
  *   -ECANCELED  options->cancel was fired, before this call or during it
+ *   -EDEADLK    this wait closed a cycle of threads waiting for each other, above; told to one of them
  *   -ESTALE     the lease of the wait was lost (the process was stopped for longer than the TTL), or
  *               the arena was unlinked
  *   -ENOLCK     no lease is left, or a lease has no more holds

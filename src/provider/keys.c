@@ -11,6 +11,9 @@
 #define KEYS_LEAST 16u
 #define ENTRIES_PER_BLOCK 16u
 #define MAX_TRIES_TO_RETIRE 8 // of an entry with other permits, each overtaken by another's change
+#define LINKS_MOST 64  // tries to link a draft, each overtaken, before the key is looked for anew
+#define ROUNDS_NOW 64u // of a call that may not wait, each overtaken by others
+#define ROUNDS_MOST 100000u // of any: damage
 
 _Static_assert(LH_KEY_MAX <= KEY_BLOCK_WORDS * sizeof(uint64_t), "a key fits into a block");
 
@@ -271,7 +274,11 @@ static int make(const struct keys *keys, struct lh_lease *lease, const struct ke
 	if (error)
 		return error;
 	error = write_entry(keys, lease, &draft, wanted);
-	while (!error) {
+	for (int i = 0; !error; i++) {
+		if (i == LINKS_MOST) {
+			error = -EAGAIN;
+			break;
+		}
 		error = keys_walk(keys, wanted->hash, wanted, &found);
 		if (!error && found.entry)
 			error = -EAGAIN;
@@ -325,22 +332,46 @@ static int change_permits(const struct keys *keys, const struct key_found *found
 			    found->permits, wanted->permits);
 }
 
+static int refer_once(const struct keys *keys, struct lh_lease *lease,
+		      const struct key_wanted *wanted, int *tries, struct hold_record **ret_record)
+{
+	struct key_found found;
+	const int error = keys_walk(keys, wanted->hash, wanted, &found);
+
+	if (error)
+		return error;
+	if (found.entry && found.permits != wanted->permits)
+		return change_permits(keys, &found, wanted, tries);
+	return found.entry ? confirm(keys, lease, &found, ret_record)
+			   : make(keys, lease, wanted, ret_record);
+}
+
+// Overtaken for the `rounds`th time: whether the call goes on. 0, or what ends it.
+static int check_patience(const struct lh_lease *lease, lh_deadline deadline, uint32_t rounds)
+{
+	if (rounds >= ROUNDS_MOST)
+		return error_detail(-EBADMSG, "the table of named locks changes without end");
+	if (lease_check_cancel(lease))
+		return -ECANCELED;
+	if (deadline.ns == LH_NOW.ns)
+		return rounds < ROUNDS_NOW ? 0 : -EBUSY;
+	return clock_now() < deadline.ns ? 0 : -ETIMEDOUT;
+}
+
 int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key, size_t size,
-	       uint32_t permits, struct hold_record **ret_record)
+	       uint32_t permits, lh_deadline deadline, struct hold_record **ret_record)
 {
 	const struct key_wanted wanted = { key, size, hash_bytes(key, size), permits };
-	struct key_found found;
 	int error, tries = 0;
 
-	do {
-		error = keys_walk(keys, wanted.hash, &wanted, &found);
-		if (!error && found.entry && found.permits != permits)
-			error = change_permits(keys, &found, &wanted, &tries);
-		else if (!error)
-			error = found.entry ? confirm(keys, lease, &found, ret_record)
-					    : make(keys, lease, &wanted, ret_record);
-	} while (error == -EAGAIN);
-	return error;
+	for (uint32_t rounds = 1;; rounds++) {
+		error = refer_once(keys, lease, &wanted, &tries, ret_record);
+		if (error != -EAGAIN)
+			return error;
+		error = check_patience(lease, deadline, rounds);
+		if (error)
+			return error;
+	}
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -371,14 +402,15 @@ int keys_version(const struct keys *keys, const void *key, size_t size, uint64_t
 {
 	const struct key_wanted wanted = { key, size, hash_bytes(key, size), 0 };
 	struct key_found found;
-	bool seen;
 
 	// What was read before is not read later than the version: pairs with the fence in
 	// become_writer, which stands between a record that says EXCLUSIVE and what is written under it.
 	atomic_thread_fence(memory_order_acquire);
-	do {
+	for (uint32_t rounds = 0; rounds < ROUNDS_MOST; rounds++) {
 		const int error = keys_walk(keys, wanted.hash, &wanted, &found);
 
+		if (error == -EAGAIN)
+			continue;
 		if (error)
 			return error;
 		if (!found.entry) {
@@ -387,9 +419,10 @@ int keys_version(const struct keys *keys, const void *key, size_t size, uint64_t
 						   &keys_bucket(keys, wanted.hash)->floor));
 			return 0;
 		}
-		seen = version_of(keys, found.entry, atomic_load(&found.entry->lock.header.word),
-				  ret_version) &&
-		       !((atomic_load(&found.entry->state) ^ found.state) & KEY_TENANCY_MASK);
-	} while (!seen);
-	return 0;
+		if (version_of(keys, found.entry, atomic_load(&found.entry->lock.header.word),
+			       ret_version) &&
+		    !((atomic_load(&found.entry->state) ^ found.state) & KEY_TENANCY_MASK))
+			return 0;
+	}
+	return error_detail(-EBADMSG, "the table of named locks changes without end");
 }

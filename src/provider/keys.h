@@ -60,9 +60,11 @@ int keys_open(struct lh_arena *arena, struct keys *ret_keys);
 // Makes the lease refer to the key's entry, which is found or made: *ret_record says INTENT, and
 // until it is cleared the entry stays the key's. It has so many permits; 0: it is a lock. 0; -ENOLCK: the
 // lease has max_holds; -ENOSPC: each entry (or, for a long key, each block) is referred to; -EINVAL:
-// somebody refers to it as to one with other permits; -EBADMSG.
+// somebody refers to it as to one with other permits; -EBADMSG. Who is overtaken by others' changes
+// goes round until the deadline (-ETIMEDOUT; LH_NOW: -EBUSY, after so many rounds as no living others
+// make one go) or the lease's cancel token (-ECANCELED) ends it.
 int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key, size_t size,
-	       uint32_t permits, struct hold_record **ret_record);
+	       uint32_t permits, lh_deadline deadline, struct hold_record **ret_record);
 
 // lh_key_version. 0; -EBADMSG.
 int keys_version(const struct keys *keys, const void *key, size_t size, uint64_t *ret_version);
@@ -132,7 +134,7 @@ static inline uint64_t key_link(uint64_t before, uint64_t link)
 }
 
 // Walks along the bucket of `hash`, taking out what is marked: *ret_found says whose entry `wanted`
-// is; wanted NULL: to its end. 0; -EBADMSG.
+// is; wanted NULL: to its end. 0; -EAGAIN: overtaken too often; -EBADMSG.
 int keys_walk(const struct keys *keys, uint64_t hash, const struct key_wanted *wanted,
 	      struct key_found *ret_found);
 

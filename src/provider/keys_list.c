@@ -7,7 +7,7 @@
 
 #include "arena/error.h"
 
-#define MAX_WALKS 1000000 // of one call, each overtaken by another's change: damage
+#define MAX_WALKS 16 // of one call, each overtaken by another's change
 
 // Whether the entry has the key, as far as its tenancy has not changed meanwhile.
 static bool has_key(const struct keys *keys, const struct key_entry *entry,
@@ -29,10 +29,10 @@ static bool has_key(const struct keys *keys, const struct key_entry *entry,
 	return true;
 }
 
-static void finish(const struct keys *keys, struct key_entry *entry, uint64_t state);
+static int finish(const struct keys *keys, struct key_entry *entry, uint64_t state);
 
 // Whether the key is this entry's, whose state was `state` while it was linked: 0, as *found says;
-// -EAGAIN: its old tenancy had to be ended first.
+// -EAGAIN: its old tenancy had to be ended first; -EBADMSG.
 static int look_at(const struct keys *keys, struct key_entry *entry, uint64_t state,
 		   const struct key_wanted *wanted, struct key_found *found)
 {
@@ -44,10 +44,8 @@ static int look_at(const struct keys *keys, struct key_entry *entry, uint64_t st
 	atomic_thread_fence(memory_order_acquire); // the key was read before the state is again
 	if ((atomic_load(&entry->state) ^ state) & KEY_TENANCY_MASK)
 		return -EAGAIN;
-	if (key_phase(state) == KEY_RETIRED) {
-		finish(keys, entry, state);
-		return -EAGAIN;
-	}
+	if (key_phase(state) == KEY_RETIRED)
+		return finish(keys, entry, state) == -EBADMSG ? -EBADMSG : -EAGAIN;
 	if (key_phase(state) != KEY_FREE) {
 		found->entry = entry;
 		found->state = state;
@@ -109,7 +107,7 @@ int keys_walk(const struct keys *keys, uint64_t hash, const struct key_wanted *w
 		if (error != -EAGAIN)
 			return error;
 	}
-	return error_detail(-EBADMSG, "the table of named locks changes without end");
+	return -EAGAIN;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -130,27 +128,30 @@ static void raise_floor(struct key_bucket *bucket, uint64_t word)
 }
 
 // The entry was RETIRED, as `state`: out of its bucket, and FREE. Anybody may do that, and as many
-// as like.
-static void finish(const struct keys *keys, struct key_entry *entry, uint64_t state)
+// as like. 0; what keys_walk says if the bucket could not be walked to its end.
+static int finish(const struct keys *keys, struct key_entry *entry, uint64_t state)
 {
 	const uint64_t hash = atomic_load(&entry->hash);
 	const uint64_t word = atomic_load(&entry->lock.header.word);
 	uint64_t next;
 	struct key_found found;
+	int error;
 
 	if (atomic_load(&entry->state) != state)
-		return; // what was read may be another tenancy's
+		return 0; // what was read may be another tenancy's
 	raise_floor(keys_bucket(keys, hash), word);
 	do {
 		next = atomic_load(&entry->next);
 		if (atomic_load(&entry->state) != state)
-			return; // likewise
+			return 0; // likewise
 	} while (!(next & KEY_LINK_MARK) &&
 		 !atomic_compare_exchange_weak(&entry->next, &next,
 					       key_link(next, next) | KEY_LINK_MARK));
 	// Whoever walks to the end has it behind him or has taken it out.
-	if (keys_walk(keys, hash, NULL, &found) == 0)
+	error = keys_walk(keys, hash, NULL, &found);
+	if (!error)
 		atomic_compare_exchange_strong(&entry->state, &state, key_state(KEY_FREE, state));
+	return error;
 }
 
 // Whether a lease that is not over has a record of the entry. Who is lost is reaped.

@@ -232,6 +232,15 @@ static int check_name(struct shm_locks *shm, uint64_t now)
 	return error;
 }
 
+// By whom the handle will be let go of, if it will only end so: struct lease_slot.
+static uint64_t session_of(const struct lh_acquire_options *options)
+{
+	const bool ends = options->max_renewals ||
+			  (options->ttl_ns && !(options->flags & LH_LEASE_AUTO_RENEW));
+
+	return ends || (options->flags & LH_ACQUIRE_ANY_THREAD) ? 0 : process_session();
+}
+
 static bool is_plain(const struct lh_acquire_options *options)
 {
 	return !options->ttl_ns && !(options->flags & LH_LEASE_KILL_ON_EXPIRY) &&
@@ -334,7 +343,7 @@ static int take_key(struct shm_locks *shm, const struct provider_request *reques
 					  .grant = &grant };
 	uint32_t permit = 0;
 	int error = keys_refer(&shm->keys, handle->lease, key->bytes, key->size, permits,
-			       &attempt.record);
+			       request->deadline, &attempt.record);
 
 	if (error)
 		return error;
@@ -388,8 +397,11 @@ static int let_go_of_all(struct shm_locks *shm, struct shm_handle *handle)
 
 	if (!result)
 		result = let_go(handle);
-	if (!result && handle->returns && put_pooled(shm, handle->lease))
-		return 0;
+	if (!result && handle->returns) {
+		lease_set_session(handle->lease, 0); // the next one says its own
+		if (put_pooled(shm, handle->lease))
+			return 0;
+	}
 	error = lh_lease_release(handle->lease);
 	return error == -EDEADLK || !result ? error : result;
 }
@@ -412,6 +424,7 @@ static int acquire(struct lh_locks *locks, const struct provider_request *reques
 		free(handle);
 		return error;
 	}
+	lease_set_session(handle->lease, session_of(options));
 	if (options->cancel)
 		error = lh_lease_set_cancel(handle->lease, options->cancel);
 	if (!error)
@@ -513,7 +526,7 @@ static int version(struct lh_locks *locks, const struct provider_key *key, uint6
 const struct provider provider_shm = {
 	.scheme = "shm",
 	.capabilities = LH_CAP_SHARED | LH_CAP_SEMAPHORE | LH_CAP_INTENT | LH_CAP_FENCING |
-			LH_CAP_TTL | LH_CAP_DEATH_RELEASES,
+			LH_CAP_TTL | LH_CAP_DEADLOCK | LH_CAP_DEATH_RELEASES,
 	.open = open_locks,
 	.close = close_locks,
 	.acquire = acquire,

@@ -266,6 +266,51 @@ static void a_cycle_with_a_stopped_victim_is_a_deadlock(void **state)
 	json_decref(history);
 }
 
+// Waits for a handle of its own, with a deadline: so it stands in that cycle for as long.
+static void wait_for_oneself(void)
+{
+	lh_handle *handle, *other;
+	lh_locks *locks;
+	char url[80];
+
+	alarm(100);
+	snprintf(url, sizeof(url), "shm://%s", arena);
+	if (lh_locks_open(url, &locks) == 0 && lh_acquire(locks, "key", LH_NOW, NULL, &handle) == 0)
+		(void)!lh_acquire(locks, "key", lh_deadline_after(LH_SEC(90)), NULL, &other);
+	_exit(1);
+}
+
+// What a handle holds is in a cycle though its lease does not wait: its thread does, with another.
+static void a_cycle_by_way_of_a_thread_is_a_deadlock(void **state)
+{
+	const pid_t child = fork();
+	const json_t *lease;
+	size_t i, hops = 0;
+	int code, status;
+
+	(void)state;
+	assert_true(child >= 0);
+	if (child == 0)
+		wait_for_oneself();
+	await_check(LH_CHECK_DEADLOCK);
+	json_t *tree = inspect(0, "tree", arena);
+
+	json_array_foreach(json_object_get(tree, "leases"), i, lease)
+	{
+		assert_true(json_is_true(json_object_get(lease, "deadlock")));
+		hops += json_is_integer(json_object_get(lease, "thread_waits_with"));
+	}
+	assert_int_equal(i, 2);
+	assert_int_equal(hops, 1);
+	json_decref(tree);
+	struct output output = inspector(&code, "tree %s", arena);
+
+	assert_non_null(strstr(output.out, "DEADLOCK: the cycle closes"));
+	output_free(&output);
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, &status, 0), child);
+}
+
 // ---- check, history -----------------------------------------------------------------------------
 
 // G2, as a reader sees it: stale as long as nobody wants anything, clean once somebody did.
@@ -412,6 +457,7 @@ int main(void)
 		TEST(an_expired_lease_is_shown_as_such),
 		TEST(tree_puts_waiters_below_what_is_held),
 		TEST(a_cycle_with_a_stopped_victim_is_a_deadlock),
+		TEST(a_cycle_by_way_of_a_thread_is_a_deadlock),
 		TEST(a_killed_holder_is_stale_until_the_next_grant),
 		TEST(looking_changes_nothing),
 		TEST(numbers_are_exact_and_headings_absent_on_demand),

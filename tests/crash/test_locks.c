@@ -40,7 +40,7 @@ static int take(lh_lease *lease, const char *name, lh_deadline deadline, lh_gran
 	struct rwlock_attempt attempt = {
 		.arena = keys.arena, .lease = lease, .deadline = deadline, .grant = grant
 	};
-	int error = keys_refer(&keys, lease, name, strlen(name), 0, &attempt.record);
+	int error = keys_refer(&keys, lease, name, strlen(name), 0, deadline, &attempt.record);
 
 	if (error)
 		return error;
@@ -219,7 +219,8 @@ static void check_room(struct crash_scene *scene)
 		char name[16];
 
 		snprintf(name, sizeof(name), "room %d", i);
-		result = keys_refer(&keys, scene->lease, name, strlen(name), 0, &records[i]);
+		result = keys_refer(&keys, scene->lease, name, strlen(name), 0, LH_NOW,
+				    &records[i]);
 		CRASH_CHECK(scene, result == 0, "G6: key %d of %d: %d (%s)", i, ENTRIES, result,
 			    lh_error_detail());
 		if (result)
@@ -228,7 +229,7 @@ static void check_room(struct crash_scene *scene)
 			CRASH_CHECK(scene, entry_of(records[i]) != entry_of(records[j]),
 				    "two keys have one entry");
 	}
-	result = keys_refer(&keys, scene->lease, "one more", 8, 0, &record);
+	result = keys_refer(&keys, scene->lease, "one more", 8, 0, LH_NOW, &record);
 	CRASH_CHECK(scene, result == -ENOSPC, "a key beyond the last entry: %d", result);
 	check_lists(scene);
 	for (int i = 0; i < ENTRIES; i++)
@@ -302,7 +303,8 @@ static void stop_and_go_on(struct crash_scene *scene)
 		char name[16];
 
 		snprintf(name, sizeof(name), "room %d", i);
-		if (keys_refer(&keys, scene->lease, name, strlen(name), 0, &records[taken]) == 0)
+		if (keys_refer(&keys, scene->lease, name, strlen(name), 0, LH_NOW,
+			       &records[taken]) == 0)
 			taken++;
 	}
 	// The stopped one refers to one or two, the director to one.

@@ -11,6 +11,7 @@
 #include "arena/lease.h"
 #include "tests/crash/crash.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -79,6 +80,23 @@ static void new_tenant_then_verify(struct crash_scene *scene)
 	crash_collect_waiters(scene);
 	crash_must(scene, lh_lease_release(tenant), "release");
 	crash_verify(scene);
+}
+
+// It holds the mutex and waits for it with another lease: a cycle of its thread alone, told at once.
+static lh_lease *second;
+
+static void holding_with_another_lease(struct crash_scene *scene)
+{
+	crash_holding(scene);
+	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &second), "another lease");
+}
+
+static int lock_for_oneself(struct crash_scene *scene)
+{
+	lh_grant grant;
+	const int error = lh_mutex_lock(&scene->mutex, second, LH_FOREVER, &grant);
+
+	return error == -EDEADLK ? crash_unlock(scene) : error ? error : -EBADMSG;
 }
 
 static void another_comes(struct crash_scene *scene)
@@ -281,6 +299,16 @@ static const struct crash_operation operations[] = {
 	  .act = crash_lock,
 	  .sleeps = true,
 	  .verify = new_tenant_then_verify },
+	{ .name = "lock that closes a cycle of its thread alone, one sleeps",
+	  .shows = "G1 G2 G5 G8 G12",
+	  .every = true,
+	  .thin = { 60, 16, 4 },
+	  .stage = crash_stage,
+	  .prepare = holding_with_another_lease,
+	  .act = lock_for_oneself,
+	  .begin = crash_one_sleeper,
+	  .impatient = true, // by the time, a walk searches or not
+	  .verify = crash_verify },
 	{ .name = "asleep, two behind it",
 	  .shows = "G8",
 	  .repeat = { 10, 50, 200 },

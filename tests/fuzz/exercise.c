@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/fuzz/exercise.h"
 
+#include "src/provider/keys.h"
+
 #include <signal.h>
 #include <sys/prctl.h>
 
 enum { TIME_LIMIT_S = 100, MOST_STEPS = 1 << 20 };
 
-const struct lh_arena_options exercise_options = { .size = 65536,
+const struct lh_arena_options exercise_options = { .size = 98304,
 						   .max_leases = EXERCISE_MAX_LEASES,
 						   .max_holds = EXERCISE_MAX_HOLDS };
 
@@ -45,6 +47,32 @@ static const struct lh_barrier_options barrier_options = { .parties = 3,
 							   .name = "barrier" };
 static const struct lh_once_options once_options = { .data_size = 100, .name = "once" };
 
+static const char *const keys_used[] = { "key", "another key", "" };
+static char long_key[300];
+
+// The table of named locks, with keys in it.
+static void place_keys(lh_arena *arena)
+{
+	struct hold_record *record;
+	struct keys keys;
+	lh_lease *lease;
+
+	memset(long_key, 'k', sizeof(long_key) - 1);
+	assert_int_equal(keys_open(arena, &keys), 0);
+	assert_int_equal(lh_lease_acquire(arena, NULL, &lease), 0);
+	for (int i = 0; i < 20; i++) {
+		// one long one, and "k", "kk", … beside
+		const char *key = i < 3 ? keys_used[i] : long_key;
+		const size_t size = i < 3     ? strlen(key)
+				    : i == 19 ? sizeof(long_key) - 1
+					      : (size_t)i;
+
+		assert_int_equal(keys_refer(&keys, lease, key, size, 0, LH_NOW, &record), 0);
+		hold_clear(record);
+	}
+	assert_int_equal(lh_lease_release(lease), 0);
+}
+
 void exercise_place(lh_arena *arena)
 {
 	lh_rwlock rwlock;
@@ -57,6 +85,7 @@ void exercise_place(lh_arena *arena)
 	lh_once once;
 	uint64_t offset;
 
+	place_keys(arena);
 	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, &array_options, &mutex), 0);
 	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, NULL, &mutex), 0);
 	assert_int_equal(lh_rwlock_at(arena, LH_ANYWHERE, &rwlock_options, &rwlock), 0);
@@ -306,6 +335,53 @@ static void use_once(lh_arena *arena, lh_lease *lease)
 	read_once(&once);
 }
 
+static void use_keys_of(lh_locks *locks, const char *key)
+{
+	const struct lh_acquire_options options[] = { { .mode = LH_EXCLUSIVE },
+						      { .mode = LH_SHARED },
+						      { .ttl_ns = LH_SEC(1000) } };
+
+	for (int i = 0; i < 3; i++) {
+		lh_handle *handle, *other = NULL;
+
+		if (accept(lh_acquire(locks, key, i ? lh_deadline_after(LH_MS(1)) : LH_NOW,
+				      &options[i], &handle)) != 0)
+			continue;
+		if (accept(lh_acquire(locks, key, lh_deadline_after(LH_MS(1)), &options[1],
+				      &other)) == 0)
+			accept(lh_handle_release(other));
+		accept(lh_handle_consistent(handle));
+		accept(lh_handle_extend(handle, LH_SEC(2000)));
+		accept(lh_handle_release(handle));
+	}
+}
+
+static void use_locks(const char *path)
+{
+	char url[160];
+	lh_locks *locks;
+	lh_handle *handle;
+
+	snprintf(url, sizeof(url), "shm://%s", path);
+	if (accept(lh_locks_open(url, &locks)) != 0)
+		return;
+	memset(long_key, 'k', sizeof(long_key) - 1);
+	for (size_t i = 0; i < sizeof(keys_used) / sizeof(keys_used[0]); i++)
+		use_keys_of(locks, keys_used[i]);
+	use_keys_of(locks, long_key);
+	for (int i = 0; i < 60; i++) { // more than there are entries: others' are taken back
+		char key[16];
+
+		snprintf(key, sizeof(key), "key %d", i);
+		if (accept(lh_acquire(locks, key, LH_NOW, NULL, &handle)) == 0)
+			accept(lh_handle_release(handle));
+	}
+	if (accept(lh_acquire_all(locks, keys_used, 3, lh_deadline_after(LH_MS(1)), NULL,
+				  &handle)) == 0)
+		accept(lh_handle_release(handle));
+	accept(lh_locks_close(locks));
+}
+
 static void use_lease(lh_arena *arena, lh_lease *lease)
 {
 	lh_mutex mutex;
@@ -403,6 +479,7 @@ void exercise(const char *path)
 		look(arena);
 		accept(lh_arena_close(arena));
 	}
+	use_locks(path);
 }
 
 static int run(void *path)

@@ -6,6 +6,9 @@
 // those who wait for nobody: they decide when the rest goes on. A lease that several others keep
 // waiting is drawn out below the first of them and named below the others. Leases that wait for
 // each other in a cycle have no top; the first of them is put there.
+//
+// What a lease holds may have to wait for its thread, which waits with another lease. That one's
+// holdings stand below it, too, as if they were one: the lease itself is drawn there.
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,21 +24,46 @@ struct tree {
 	const struct options *options;
 	const struct view *view;
 	struct table table;
-	bool *deadlocked; /* these three per lease of the view */
+	size_t *waits_with; /* these four per lease of the view: its thread's lease that waits */
+	bool *deadlocked;
 	bool *drawn;
 	bool *postponed;
 	size_t *queue; /* the postponed, in the order in which they were */
 	size_t queue_first, queue_end;
 };
 
+#define NONE SIZE_MAX
+
+// Of leases that do not wait: the lease with which the thread waits that is to let go of what they hold.
+static size_t *find_threads(const struct view *view)
+{
+	size_t *waits_with = (size_t *)inspector_need(
+		calloc(view->lease_count + 1, sizeof(size_t)));
+
+	for (size_t i = 0; i < view->lease_count; i++) {
+		const struct lh_lease_info *lease = &view->leases[i];
+
+		waits_with[i] = NONE;
+		if (!lease->session || lease->waits_for || lease->state != LH_LEASE_LIVE)
+			continue;
+		for (size_t j = 0; j < view->waiter_count; j++) {
+			if (view->waiters[j]->session == lease->session &&
+			    view->waiters[j]->state == LH_LEASE_LIVE)
+				waits_with[i] = (size_t)(view->waiters[j] - view->leases);
+		}
+	}
+	return waits_with;
+}
+
 // ---- cycles -------------------------------------------------------------------------------------
-// Strongly connected components of the graph waiter → holder, by Tarjan's algorithm ("Depth-first
+// Strongly connected components of the graph waiter → holder → what its thread waits with, by Tarjan's algorithm ("Depth-first
 // search and linear graph algorithms", SIAM J. Comput. 1972). Lost leases are left out: what they
 // hold is free and what they wait for they do not get.
 struct search {
 	const struct view *view;
 	const bool *waits; /* per lease: follow its edge */
-	bool *deadlocked;  /* per lease: found in a cycle */
+	const size_t *waits_with;
+	bool *deadlocked; /* per lease: found in a cycle */
 	bool *open;
 	size_t *number; /* in order of discovery; 0: not discovered */
 	size_t *lowest;
@@ -58,6 +86,16 @@ static void close_component(struct search *search, size_t lease)
 	search->any |= !single;
 }
 
+static void visit(struct search *search, size_t lease);
+
+static void visit_next(struct search *search, size_t lease, size_t next)
+{
+	if (search->number[next] == 0)
+		visit(search, next);
+	if (search->open[next] && search->lowest[next] < search->lowest[lease])
+		search->lowest[lease] = search->lowest[next];
+}
+
 static void visit(struct search *search, size_t lease)
 {
 	const struct view *view = search->view;
@@ -73,23 +111,23 @@ static void visit(struct search *search, size_t lease)
 
 		if (!holder || holder->state != LH_LEASE_LIVE || !view_is_held(view->by_object[i]))
 			continue;
-		const size_t next = (size_t)(holder - view->leases);
-
-		if (search->number[next] == 0)
-			visit(search, next);
-		if (search->open[next] && search->lowest[next] < search->lowest[lease])
-			search->lowest[lease] = search->lowest[next];
+		visit_next(search, lease, (size_t)(holder - view->leases));
 	}
+	if (search->waits_with[lease] != NONE)
+		visit_next(search, lease, search->waits_with[lease]);
 	if (search->lowest[lease] == search->number[lease])
 		close_component(search, lease);
 }
 
 // Marks the leases that wait for each other in cycles, going by the waits in `waits` alone. Returns
 // whether there are any.
-static bool find_cycles(const struct view *view, const bool *waits, bool *deadlocked)
+static bool find_cycles(const struct view *view, const bool *waits, const size_t *waits_with,
+			bool *deadlocked)
 {
 	const size_t count = view->lease_count + 1;
-	struct search search = { .view = view, .waits = waits, .deadlocked = deadlocked };
+	struct search search = {
+		.view = view, .waits = waits, .waits_with = waits_with, .deadlocked = deadlocked
+	};
 
 	memset(deadlocked, 0, view->lease_count);
 	search.open = (bool *)inspector_need(calloc(count, sizeof(bool)));
@@ -125,14 +163,14 @@ static bool same_holders(const struct view *view, const struct view *later, uint
 
 // The parts of one picture are not of one moment, so it can show a cycle where there never was one.
 // A second picture settles it: of the waits that did not change in between all were there at once.
-static void find_deadlocks(const struct view *view, bool *deadlocked)
+static void find_deadlocks(const struct view *view, size_t *waits_with, bool *deadlocked)
 {
 	bool *waits = (bool *)inspector_need(calloc(view->lease_count + 1, sizeof(bool)));
 	struct view later;
 
 	for (size_t i = 0; i < view->lease_count; i++)
 		waits[i] = view->leases[i].waits_for && view->leases[i].state == LH_LEASE_LIVE;
-	if (find_cycles(view, waits, deadlocked)) {
+	if (find_cycles(view, waits, waits_with, deadlocked)) {
 		const bool again = view_load(&later, view->arena, view->name) == 0;
 
 		for (size_t i = 0; i < view->lease_count; i++) {
@@ -143,8 +181,10 @@ static void find_deadlocks(const struct view *view, bool *deadlocked)
 				   is->waits_for == was->waits_for &&
 				   is->waits_since_ns == was->waits_since_ns &&
 				   same_holders(view, &later, was->waits_for);
+			if (!is || is->session != was->session)
+				waits_with[i] = NONE;
 		}
-		find_cycles(view, waits, deadlocked);
+		find_cycles(view, waits, waits_with, deadlocked);
 		if (again)
 			view_forget(&later);
 	}
@@ -164,6 +204,16 @@ static const struct column tree_columns[TREE_COLUMNS] = {
 	[TREE_FOR] = { "FOR", NULL, SCOLS_FL_RIGHT },
 	[TREE_NOTE] = { "NOTE", NULL, 0 },
 };
+
+static bool holds_something(const struct view *view, const struct lh_lease_info *lease)
+{
+	const struct span holds = view_holds_of(view, lease->id);
+
+	for (size_t i = holds.first; i < holds.end; i++)
+		if (view_is_held(&view->holds[i]))
+			return true;
+	return false;
+}
 
 static void draw_lease(struct tree *tree, const struct row *parent, size_t index, unsigned depth);
 
@@ -243,6 +293,9 @@ static void draw_lease(struct tree *tree, const struct row *parent, size_t index
 	for (size_t i = holds.first; i < holds.end; i++)
 		if (view_is_held(&view->holds[i]))
 			draw_hold(tree, &row, &view->holds[i], depth + 1);
+	for (size_t i = 0; lease->waits_for && i < view->lease_count; i++)
+		if (tree->waits_with[i] == index && holds_something(view, &view->leases[i]))
+			draw_lease(tree, &row, i, depth + 1);
 }
 
 // What was cut off so far, at the top level.
@@ -262,16 +315,6 @@ static bool somebody_holds(const struct view *view, uint64_t offset)
 
 	for (size_t i = holders.first; i < holders.end; i++)
 		if (view_is_held(view->by_object[i]) && view_lease(view, view->by_object[i]->lease))
-			return true;
-	return false;
-}
-
-static bool holds_something(const struct view *view, const struct lh_lease_info *lease)
-{
-	const struct span holds = view_holds_of(view, lease->id);
-
-	for (size_t i = holds.first; i < holds.end; i++)
-		if (view_is_held(&view->holds[i]))
 			return true;
 	return false;
 }
@@ -305,8 +348,9 @@ static void draw_tree(struct tree *tree)
 	table_start(&tree->table, tree->options, tree_columns, TREE_COLUMNS);
 	for (int pass = FREE_TO_GO_ON; pass < PASSES; pass++) {
 		for (size_t i = 0; i < view->lease_count; i++) {
-			const bool waits = view->leases[i].waits_for != 0;
-			const bool shown = waits || tree->options->all ||
+			const bool waits = view->leases[i].waits_for != 0 ||
+					   tree->waits_with[i] != NONE;
+			const bool shown = view->leases[i].waits_for || tree->options->all ||
 					   holds_something(view, &view->leases[i]);
 
 			if (tree->drawn[i] || !shown || (pass == FREE_TO_GO_ON && waits) ||
@@ -394,6 +438,10 @@ static json_t *lease_value(const struct tree *tree, size_t index)
 	value_set(value, "deadlock", json_boolean(tree->deadlocked[index]));
 	value_set(value, "holds", list);
 	value_set(value, "waits_for", wait);
+	value_set(value, "thread_waits_with",
+		  tree->waits_with[index] == NONE
+			  ? json_null()
+			  : value_number(view->leases[tree->waits_with[index]].id));
 	return value;
 }
 
@@ -424,11 +472,13 @@ int verb_tree(const struct options *options, const char *arena)
 	tree.drawn = (bool *)inspector_need(calloc(view.lease_count + 1, sizeof(bool)));
 	tree.postponed = (bool *)inspector_need(calloc(view.lease_count + 1, sizeof(bool)));
 	tree.queue = (size_t *)inspector_need(calloc(view.lease_count + 1, sizeof(size_t)));
-	find_deadlocks(&view, tree.deadlocked);
+	tree.waits_with = find_threads(&view);
+	find_deadlocks(&view, tree.waits_with, tree.deadlocked);
 	if (options->json)
 		print_graph(&tree);
 	else
 		draw_tree(&tree);
+	free(tree.waits_with);
 	free(tree.deadlocked);
 	free(tree.drawn);
 	free(tree.postponed);
