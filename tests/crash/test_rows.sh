@@ -115,7 +115,8 @@ awk -F '\t' -v excepted="$here/excepted" '
 				wrong = 1
 			}
 			used[plain] = used[plain] || counts[name]
-			used[name] = used[plain]
+			if (name != plain)
+				used[name] = used[name] || counts[name]
 		}
 	}
 	END {
