@@ -74,14 +74,14 @@ awk -F '|' '/^#/ { inside = /Which operation goes where/ }
 
 awk -F '\t' -v excepted="$here/excepted" '
 	BEGIN { while ((getline line < excepted) > 0) except[line] = 1 }
-	# A name without its file is of one of those that the document speaks of.
+	# A name without its file is of one of those that the document speaks of, if one of them has it.
 	function key_of(document, name, i) {
 		if (name ~ /:/)
 			return name
 		for (i = 1; i <= files[document]; i++)
 			if (counts[file[document, i] ":" name])
 				return file[document, i] ":" name
-		return name
+		return name in anywhere ? anywhere[name] : name
 	}
 	FILENAME ~ /files$/ {
 		file[$1, ++files[$1]] = $2
@@ -90,6 +90,7 @@ awk -F '\t' -v excepted="$here/excepted" '
 	FILENAME ~ /names$/ {
 		key = $2 ":" $1
 		counts[key]++
+		anywhere[$1] = key
 		some[key] = some[key] (counts[key] <= 3 ? (counts[key] > 1 ? "; " : "") $3 : "")
 		next
 	}
@@ -115,7 +116,8 @@ awk -F '\t' -v excepted="$here/excepted" '
 				wrong = 1
 			}
 			used[plain] = used[plain] || counts[name]
-			used[name] = used[plain]
+			if (name != plain)
+				used[name] = used[name] || counts[name]
 		}
 	}
 	END {
