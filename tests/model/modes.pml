@@ -26,6 +26,7 @@
  * config: -DONE=16 -DTWO=16 -DTHREE=16 -DDEATHS=1
  * config: -DONE=16 -DTWO=16 -DTHREE=16 -DEXPIRIES=1 -DLIMIT=2
  * ci: -DONE=2 -DTWO=8 -DTHREE=15 -DEXPIRIES=1
+ * ci: -DSTART_INTENTS -DONE=2 -DTWO=8 -DTHREE=2 -DEXPIRIES=1
  * ci: -DONE=10 -DTWO=10 -DTHREE=10 -DEXPIRIES=1
  * quick: -DPROCS=2 -DONE=15 -DTWO=15 -DDEATHS=1
  * quick: -DONE=2 -DTWO=8 -DTHREE=10 -DEXPIRIES=1
@@ -36,10 +37,10 @@
  * must-fail: -DNO_AWAIT -DPROCS=2 -DONE=2 -DTWO=8   the group is changed beside the other one
  * must-fail: -DNO_AWAIT_READS -DPROCS=2 -DONE=4 -DTWO=1   intentions to read are not awaited
  * must-fail: -DEARLY_GROUP -DONE=2 -DTWO=8 -DTHREE=8 -DDEATHS=1   the group is changed with the claim
- * must-fail: -DOWN_STEP -DONE=2 -DTWO=8 -DTHREE=2 -DEXPIRIES=1   the group is changed by a step of its own
+ * must-fail: -DOWN_STEP -DSTART_INTENTS -DONE=2 -DTWO=8 -DTHREE=2 -DEXPIRIES=1   the group is changed by a step of its own
  * must-fail: -DSTATE_FIRST -DPROCS=2 -DONE=2 -DTWO=8 -DEXPIRIES=1   own state before the word is let go
  * must-fail: -DPASSES_ALL -DPROCS=2 -DONE=4 -DTWO=1   an intention to read passes who wants to write
- * must-fail: -DLATE_WANT -DPROCS=2 -DONE=4 -DTWO=9 -DOPS=2   what is wanted is said after the claim
+ * must-fail: -DLATE_WANT -DPROCS=2 -DONE=4 -DTWO=1   what is wanted is said after the claim
  * must-fail: -DNO_BUMP -DPROCS=2 -DONE=16 -DTWO=16   who gives a permit back tells nobody
  * must-fail: -DNO_BACK_FENCE -DPROCS=2 -DONE=16 -DTWO=16   nor has a fence before it looks for somebody
  * must-fail: -DLATE_COUNT -DPROCS=2 -DONE=16 -DTWO=16   departures are read after the records
@@ -208,10 +209,7 @@ proctype Lease(byte me)
 #ifndef LATE_WANT
 		store(m);
 #else
-		if
-		:: n == 1 -> store(m)
-		:: else
-		fi;
+		store(IX);
 #endif
 look:		atomic { r = w; o = OWNER(r) };
 		look_at_owner();
@@ -494,6 +492,9 @@ proctype Clock()
 
 init {
 	atomic {
+#ifdef START_INTENTS
+		w = INTENTS;
+#endif
 		run Lease(1); run Lease(2); THIRD(run Lease(3));
 		run Buffers();
 #if DEATHS
