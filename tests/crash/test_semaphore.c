@@ -408,7 +408,7 @@ static void try_everything(struct crash_scene *scene)
 // on: told by each call, and changing nothing. `had`: permits when it was stopped.
 static bool may_succeed(const struct crash_scene *scene, int had)
 {
-	if (scene->operation->act == release_two)
+	if (scene->operation->act == release_one || scene->operation->act == release_two)
 		return had == 0;
 	return had == (scene->operation->act == acquire_two ? 2 : 1);
 }
