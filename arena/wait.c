@@ -10,19 +10,16 @@
 // ---------------------------------------------------------------------------------------------
 // Patience
 
-#define PATIENCE_NS UINT64_C(10000)        // at least, of a thread whose last was rewarded
+#define PATIENCE_NS UINT64_C(10000)        // of a thread whose last was rewarded
 #define PATIENCE_TRIAL_NS UINT64_C(100000) // else: as long as an idle processor may take to wake
 #define PATIENCE_LATE_NS UINT64_C(300000)  // a reward that others held up for so long came late
 #define PATIENCE_MOST_SKIPPED 256u
-#define PATIENCE_LATE_SKIPPED 16u // and twice as many each time that the next trial is late again
-#define PATIENCE_LATE_MOST_SKIPPED 4096u
+#define PATIENCE_LATE_SKIPPED 4096u
 
 // What the calling thread's patience was worth of late.
 static __thread struct {
-	uint32_t interval;    // waits without it after a failure; 0: the last was rewarded
-	uint32_t skipped;     // so many of them are still to come
-	uint32_t late;        // as interval, after a reward that was late; 0: the last was not
-	uint64_t rewarded_ns; // how long the last reward took
+	uint32_t interval; // waits without it after a failure; 0: the last was rewarded
+	uint32_t skipped;  // so many of them are still to come
 } experience __attribute__((tls_model("initial-exec")));
 
 static bool skip_next(uint32_t count)
@@ -32,38 +29,11 @@ static bool skip_next(uint32_t count)
 	return false;
 }
 
-static uint32_t doubled(uint32_t count, uint32_t first, uint32_t most)
-{
-	return !count ? first : count < most / 2 ? count * 2 : most;
-}
-
-// Two that wait for each other get quick only when both are patient at once: so one goes on waiting for
-// as long as the other takes while it still sleeps each time.
-static uint64_t patience(void)
-{
-	const uint64_t wanted = PATIENCE_NS + 2 * experience.rewarded_ns;
-
-	return experience.interval || wanted > PATIENCE_TRIAL_NS ? PATIENCE_TRIAL_NS : wanted;
-}
-
-static void reward(uint64_t took, uint64_t last_yield)
-{
-	experience.interval = 0;
-	experience.rewarded_ns = took;
-	if (last_yield < PATIENCE_LATE_NS) {
-		experience.late = 0;
-		return;
-	}
-	experience.late = doubled(experience.late, PATIENCE_LATE_SKIPPED,
-				  PATIENCE_LATE_MOST_SKIPPED);
-	skip_next(experience.late);
-}
-
 bool wait_patiently(const struct lh_lease *lease, const _Atomic uint32_t *address,
 		    uint32_t expected)
 {
 	const uint64_t began = clock_now();
-	const uint64_t allowed = patience();
+	const uint64_t allowed = experience.interval ? PATIENCE_TRIAL_NS : PATIENCE_NS;
 	uint64_t before, now = began;
 
 	if (lease && (lease->flags & LH_LEASE_INTERRUPTIBLE))
@@ -77,11 +47,14 @@ bool wait_patiently(const struct lh_lease *lease, const _Atomic uint32_t *addres
 		sched_yield();
 		now = clock_now();
 		if (atomic_load_explicit(address, memory_order_acquire) != expected) {
-			reward(now - began, now - before);
+			experience.interval = 0;
+			if (now - before >= PATIENCE_LATE_NS)
+				skip_next(PATIENCE_LATE_SKIPPED);
 			return true;
 		}
 	} while (now - began < allowed);
-	return skip_next(doubled(experience.interval, 1, PATIENCE_MOST_SKIPPED));
+	return skip_next(experience.interval < PATIENCE_MOST_SKIPPED ? experience.interval * 2 + 1
+								     : PATIENCE_MOST_SKIPPED);
 }
 
 // ---------------------------------------------------------------------------------------------
