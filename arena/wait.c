@@ -147,7 +147,13 @@ static int outcome(const struct wait *wait, int slept)
 	return 0;
 }
 
-int wait_sleep(struct wait *wait)
+void wait_tell(const struct wait *wait)
+{
+	for (size_t i = 0; i < wait->owner_count; i++)
+		owner_wake_if_ended(wait->arena, wait->owners[i]);
+}
+
+static int sleep_now(struct wait *wait)
 {
 	const uint64_t backstop = clock_now() + wait->backstop_ns;
 	int slept;
@@ -164,7 +170,18 @@ int wait_sleep(struct wait *wait)
 		if (wait->backstop_ns > WAIT_BACKSTOP_LAST_NS)
 			wait->backstop_ns = WAIT_BACKSTOP_LAST_NS;
 	}
-	for (size_t i = 0; i < wait->owner_count; i++)
-		owner_wake_if_ended(wait->arena, wait->owners[i]);
+	return slept;
+}
+
+int wait_sleep_untold(struct wait *wait)
+{
+	return outcome(wait, sleep_now(wait));
+}
+
+int wait_sleep(struct wait *wait)
+{
+	const int slept = sleep_now(wait);
+
+	wait_tell(wait);
 	return outcome(wait, slept);
 }

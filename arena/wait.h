@@ -60,4 +60,9 @@ bool wait_patiently(const struct lh_lease *lease, const _Atomic uint32_t *addres
 // has ended, all others who sleep on it have been woken: the kernel woke one.
 int wait_sleep(struct wait *wait);
 
+// The same in two parts, for who looks before it tells: it has to tell before the next round, and before
+// its call returns, and somebody has to be armed on its own life until then.
+int wait_sleep_untold(struct wait *wait);
+void wait_tell(const struct wait *wait);
+
 #endif

@@ -171,9 +171,9 @@ int barrier_judge(const struct barrier *barrier, uint32_t place, uint64_t seen,
 
 	if (result != PRIMITIVE_LOST)
 		return result;
-	owner_wake_if_ended(barrier->arena, lost.owner);
-	// The place first: what the lease's table says may be damaged.
+	// The place first: what the lease's table says may be damaged; and who is woken then finds it done.
 	barrier_drop(barrier, place, &lost);
+	owner_wake_if_ended(barrier->arena, lost.owner);
 	reap_lease(barrier->arena, &lost);
 	return -EAGAIN;
 }

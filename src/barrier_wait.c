@@ -27,6 +27,7 @@ struct waiter {
 	bool waits;    // has slept; others see what it waits for
 	bool sees_all; // looks at every life: a backstop has passed, or it will not sleep
 	bool was_patient;
+	bool told; // of a member's end, and has not told the others yet
 	struct primitive_stuck stuck;
 	struct wait wait;
 };
@@ -139,16 +140,26 @@ static int watch_others(struct waiter *waiter, uint64_t word)
 	return 0;
 }
 
-// A member's end is told to one of those who watch it, and that one to all: whoever changed the word
-// last may have died before its wake.
-static void pass_on(const struct waiter *waiter)
+static bool was_told(const struct waiter *waiter)
 {
 	for (size_t i = 0; i < waiter->wait.owner_count; i++) {
-		if (owner_ended(waiter->barrier.arena, waiter->wait.owners[i])) {
-			barrier_wake(&waiter->barrier);
-			return;
-		}
+		if (owner_ended(waiter->barrier.arena, waiter->wait.owners[i]))
+			return true;
 	}
+	return false;
+}
+
+// A member's end is told to one of those who watch it, and that one to all: whoever changed the word
+// last may have died before its wake. It looks first, or all would do the same work at once, and each
+// would be slower for it. Should it die before this, it is told of by whoever watches it: it has
+// arrived, so the nearest sleeper before it does (tests/model/barrier.pml, told).
+static void tell(struct waiter *waiter)
+{
+	if (!waiter->told)
+		return;
+	waiter->told = false;
+	wait_tell(&waiter->wait);
+	barrier_wake(&waiter->barrier);
 }
 
 // Before the word is compared and slept on: whoever completes the phase after that wakes us.
@@ -166,6 +177,7 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint64_t until)
 	const struct barrier *barrier = &waiter->barrier;
 	int error;
 
+	tell(waiter);
 	raise_slept(waiter);
 	if (!waiter->waits) {
 		waiter->waits = true;
@@ -179,9 +191,9 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint64_t until)
 	error = watch_others(waiter, word);
 	if (error)
 		return error;
-	error = wait_sleep(&waiter->wait);
-	pass_on(waiter);
-	waiter->sees_all = waiter->wait.backstop_passed;
+	error = wait_sleep_untold(&waiter->wait);
+	waiter->told = was_told(waiter);
+	waiter->sees_all = waiter->wait.backstop_passed || waiter->told;
 	return error ? error : -EAGAIN;
 }
 
@@ -287,6 +299,7 @@ static int await_phase(struct waiter *waiter)
 		deadlock_clear(waiter->lease);
 	if (error && error != -ESTALE)
 		error = withdraw(waiter, error);
+	tell(waiter);
 	return error;
 }
 
@@ -325,6 +338,7 @@ int lh_barrier_wait(const lh_barrier *barrier, lh_lease *lease, lh_deadline dead
 	waiter.waits = false;
 	waiter.sees_all = deadline.ns == 0;
 	waiter.was_patient = false;
+	waiter.told = false;
 	waiter.stuck = (struct primitive_stuck){ 0 };
 	error = await_phase(&waiter);
 	error = told_first(lease, waiter.waits, error);

@@ -67,6 +67,7 @@ int lh_inline_semaphore_acquire_rest(const lh_semaphore *semaphore, lh_lease *le
 int lh_inline_semaphore_release_rest(const lh_semaphore *semaphore, lh_lease *lease)
 {
 	return semaphore_finish_plain((struct semaphore *)primitive_header(semaphore->private_),
+				      lease,
 				      hold_first(lease, primitive_granule(semaphore->private_)));
 }
 

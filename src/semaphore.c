@@ -226,6 +226,12 @@ void semaphore_wake(struct semaphore *semaphore)
 	futex_wake(&semaphore->signal, FUTEX_ALL);
 }
 
+void semaphore_tell(struct semaphore *semaphore, struct lh_lease *lease)
+{
+	if (mutex_free(lease->arena, &semaphore->header, lease) != 0)
+		semaphore_wake(semaphore);
+}
+
 int semaphore_give_back_some(struct semaphore *semaphore, uint32_t permits,
 			     const struct lh_lease *lease, uint32_t count)
 {
@@ -266,7 +272,7 @@ static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore,
 	if (!record)
 		return -EBADMSG;
 	error = semaphore_give_back_some(body, permits_of(semaphore), lease, permits);
-	semaphore_wake(body);
+	semaphore_tell(body, lease);
 	if (error)
 		return error;
 	if (held == permits)
@@ -277,23 +283,23 @@ static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore,
 	return 0;
 }
 
-__attribute__((noinline)) int semaphore_finish_plain(struct semaphore *semaphore,
+__attribute__((noinline)) int semaphore_finish_plain(struct semaphore *semaphore, lh_lease *lease,
 						     struct hold_record *record)
 {
-	semaphore_wake(semaphore);
+	semaphore_tell(semaphore, lease);
 	hold_clear(record);
 	return 0;
 }
 
 // Its owner is not lost while it runs: nobody else writes the word.
-static inline int give_back_plain(struct semaphore *semaphore, struct hold_record *record,
-				  uint32_t index)
+static inline int give_back_plain(struct semaphore *semaphore, lh_lease *lease,
+				  struct hold_record *record, uint32_t index)
 {
 	atomic_store_explicit(&semaphore->owners[index], 0, memory_order_release);
 	fence_light(); // pairs with fence_heavy in semaphore_wait.c
 	if (!likely(!word_owner(
 		    atomic_load_explicit(&semaphore->header.word, memory_order_relaxed))))
-		return semaphore_finish_plain(semaphore, record);
+		return semaphore_finish_plain(semaphore, lease, record);
 	hold_clear(record);
 	return 0;
 }
@@ -311,7 +317,7 @@ static __attribute__((noinline)) int release_elsewhere(const lh_semaphore *semap
 		const uint32_t index = place + i < created ? place + i : place + i - created;
 
 		if (atomic_load_explicit(&body->owners[index], memory_order_relaxed) == lease->id)
-			return give_back_plain(body, record, index);
+			return give_back_plain(body, lease, record, index);
 	}
 	return release_slow(semaphore, lease, permits);
 }
@@ -334,7 +340,7 @@ int lh_semaphore_release(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 	index = place_of(semaphore, lease);
 	if (!likely(atomic_load_explicit(&body->owners[index], memory_order_relaxed) == lease->id))
 		return release_elsewhere(semaphore, lease, permits, record);
-	return give_back_plain(body, record, index);
+	return give_back_plain(body, lease, record, index);
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -37,6 +37,9 @@ int semaphore_acquire(const struct semaphore_attempt *attempt);
 // fence_light stands between.
 void semaphore_wake(struct semaphore *semaphore);
 
+// The same after the lease has given permits back; it passes the baton on, if it has kept that.
+void semaphore_tell(struct semaphore *semaphore, struct lh_lease *lease);
+
 // Whether the semaphore may hold so much as it does: `limit` is still the limit and no more words are
 // owned. Who has taken words and then hears yes was granted them at this moment.
 bool semaphore_within(const struct semaphore *semaphore, uint32_t permits, uint32_t limit);
@@ -49,7 +52,8 @@ int semaphore_acquire_elsewhere(const lh_semaphore *semaphore, lh_lease *lease, 
 int semaphore_acquire_again(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits,
 			    lh_deadline deadline, struct hold_record *record);
 // The rest of a plain release that somebody may wait for: the record goes only when it has been woken. 0.
-int semaphore_finish_plain(struct semaphore *semaphore, struct hold_record *record);
+int semaphore_finish_plain(struct semaphore *semaphore, struct lh_lease *lease,
+			   struct hold_record *record);
 
 // kind.h says what it does.
 bool semaphore_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);

@@ -74,7 +74,7 @@ static int release(struct lh_lease *lease, struct hold_record *record)
 		return -ESTALE;
 	error = semaphore_give_back_some(semaphore, permits, lease,
 					 semaphore_count(semaphore, permits, lease->id));
-	semaphore_wake(semaphore);
+	semaphore_tell(semaphore, lease);
 	if (!error)
 		hold_clear(record);
 	return error;

@@ -59,6 +59,11 @@ static uint64_t owner_at(const struct semaphore_attempt *attempt, uint32_t index
 	return atomic_load(&attempt->semaphore->owners[index]);
 }
 
+static bool has_baton(const struct semaphore_attempt *attempt)
+{
+	return word_owner(atomic_load(&attempt->semaphore->header.word)) == attempt->lease->name;
+}
+
 // ---------------------------------------------------------------------------------------------
 // Collecting
 
@@ -232,7 +237,7 @@ static void close_gate(struct collector *collector)
 		wait_not_after(&collector->wait, ends);
 		return;
 	}
-	if (word_owner(atomic_load(&attempt->semaphore->header.word)) == attempt->lease->name)
+	if (has_baton(attempt))
 		collector->gate_closed = atomic_compare_exchange_strong(
 			&attempt->semaphore->gate, &before, attempt->lease->id);
 }
@@ -365,12 +370,14 @@ static int acquire_in_turn(const struct semaphore_attempt *attempt)
 
 	do {
 		error = wait_aside(attempt);
-		if (!error)
+		if (!error && !has_baton(attempt))
 			error = mutex_acquire(&baton);
 		if (error)
 			return error;
 		error = collect(attempt);
-		mutex_free(attempt->arena, baton.header, attempt->lease);
+		// Of one permit in all, who has it is the one to wait for: those behind stay asleep.
+		if (error || attempt->permits > 1)
+			mutex_free(attempt->arena, baton.header, attempt->lease);
 	} while (error == -ERANGE);
 	return error;
 }

@@ -250,6 +250,37 @@ static void a_dead_baton_holder_passes_on(void **state)
 	assert_all_free(scene, 3);
 }
 
+// Of one permit in all who waited for it keeps the baton: a second request of its own waits like anybody's
+// (G10), and whoever queued behind gets the permit when it is released (G8), or its lease is, or it dies (G2).
+static void who_waited_for_the_only_permit_passes_it_on(void **state)
+{
+	const struct scene *scene = *state;
+	lh_lease *holder = scene_lease(scene->arena);
+	struct worker *workers[4];
+
+	place(scene->arena, 1);
+	assert_int_equal(take(holder, 1), 0);
+	for (int i = 0; i < 4; i++)
+		workers[i] = start_waiting(scene, NULL, 1);
+	assert_int_equal(give(holder, 1), 0);
+	assert_int_equal(worker_hear(workers[0]), 0);
+	assert_false(worker_answered(workers[1]));
+	assert_int_equal(worker_do(workers[0], step_try, 1), -EBUSY);
+	assert_int_equal(worker_do(workers[0], step_release, 1), 0);
+	assert_int_equal(worker_hear(workers[1]), 0);
+	assert_int_equal(worker_end(workers[1]), 0);
+	assert_int_equal(worker_hear(workers[2]), 0);
+	worker_kill(workers[2]);
+	assert_int_equal(worker_hear(workers[3]), 0);
+	assert_int_equal(worker_do(workers[3], step_briefly, 1), -ETIMEDOUT);
+	assert_int_equal(worker_do(workers[3], step_held, 0), 1);
+	assert_int_equal(worker_do(workers[3], step_release, 1), 0);
+	assert_int_equal(worker_end(workers[3]), 0);
+	assert_int_equal(worker_end(workers[0]), 0);
+	assert_int_equal(lh_lease_release(holder), 0);
+	assert_all_free(scene, 1);
+}
+
 // G2, G6
 static void a_dead_holders_permits_come_back_at_once(void **state)
 {
@@ -460,6 +491,7 @@ int main(void)
 		SCENE_TEST(two_big_requests_do_not_wait_for_each_other),
 		SCENE_TEST(a_middle_waiter_that_dies_does_not_let_the_third_in_early),
 		SCENE_TEST(a_dead_baton_holder_passes_on),
+		SCENE_TEST(who_waited_for_the_only_permit_passes_it_on),
 		SCENE_TEST(a_dead_holders_permits_come_back_at_once),
 		SCENE_TEST(a_lost_lease_has_no_permits_and_every_call_says_so),
 		SCENE_TEST(a_lease_that_expires_while_it_queues_gets_estale_and_nothing_is_lost),

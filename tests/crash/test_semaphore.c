@@ -11,6 +11,7 @@
 #include "tests/crash/crash.h"
 
 #include "arena/lease.h"
+#include "src/word.h"
 
 #include <errno.h>
 #include <leasehold/inline.h>
@@ -27,6 +28,7 @@ enum { PERMITS = 3, WAITERS = 2, LAST_MS = 2, RESULTS = 4 };
 static lh_semaphore semaphore;
 static pid_t waiters[WAITERS];
 static uint32_t waiter_count;
+static uint32_t all; // permits that there are
 
 // What all processes share beside the arena; the oracle among it.
 static struct shared {
@@ -44,7 +46,7 @@ static int acquire(lh_lease *lease, uint32_t permits)
 
 static void enter(uint32_t permits)
 {
-	if (atomic_fetch_add(&shared->inside, permits) + permits > PERMITS)
+	if (atomic_fetch_add(&shared->inside, permits) + permits > all)
 		atomic_fetch_add(&shared->intrusions, 1);
 }
 
@@ -55,16 +57,34 @@ static void leave(uint32_t permits)
 
 // ---- stages --------------------------------------------------------------------------------------
 
-static void stage(struct crash_scene *scene)
+static void stage_with(struct crash_scene *scene, uint32_t permits)
 {
-	const struct lh_semaphore_options options = { .permits = PERMITS, .name = "pool" };
+	const struct lh_semaphore_options options = { .permits = permits, .name = "pool" };
 
 	crash_stage(scene);
+	all = permits;
 	scene->placements = 2;
 	crash_must(scene, lh_semaphore_at(scene->arena, LH_ANYWHERE, &options, &semaphore),
 		   "semaphore");
 	*shared = (struct shared){ .inside = 0 };
 	waiter_count = 0;
+}
+
+static void stage(struct crash_scene *scene)
+{
+	stage_with(scene, PERMITS);
+}
+
+// Who has waited for it keeps the baton as well.
+static void stage_only_one(struct crash_scene *scene)
+{
+	stage_with(scene, 1);
+}
+
+static void stage_only_one_taken(struct crash_scene *scene)
+{
+	stage_only_one(scene);
+	crash_must(scene, acquire(scene->lease, 1), "acquire");
 }
 
 static void stage_one_taken(struct crash_scene *scene)
@@ -126,13 +146,35 @@ static void add_waiter(struct crash_scene *scene, uint32_t permits)
 
 static bool one_wants_all(struct crash_scene *scene)
 {
-	add_waiter(scene, PERMITS);
+	add_waiter(scene, all);
 	return true;
 }
 
 static void one_wants_two(struct crash_scene *scene)
 {
 	add_waiter(scene, 2);
+}
+
+static void one_wants_one(struct crash_scene *scene)
+{
+	add_waiter(scene, 1);
+}
+
+static bool two_want_one(struct crash_scene *scene)
+{
+	add_waiter(scene, 1);
+	add_waiter(scene, 1);
+	return true;
+}
+
+// It sleeps for the only one; one behind it; then it is told.
+static bool woken_for_one(struct crash_scene *scene)
+{
+	if (!crash_victim_asleep(scene))
+		return false;
+	add_waiter(scene, 1);
+	crash_must(scene, lh_semaphore_release(&semaphore, scene->lease, 1), "release");
+	return stepper_leave_call(&scene->stepper);
 }
 
 // It sleeps with what it has collected; one behind it; then it is told.
@@ -151,6 +193,32 @@ static void hold_one(struct crash_scene *scene)
 {
 	crash_with_lease(scene);
 	crash_must(scene, acquire(scene->mine, 1), "acquire");
+}
+
+static struct semaphore *words_of(void)
+{
+	return (struct semaphore *)(uintptr_t)semaphore.private_[1];
+}
+
+// The gate is closed, as by one that was lost: in turn, so that the baton stays with the only permit.
+static void hold_in_turn(struct crash_scene *scene)
+{
+	atomic_store(&words_of()->gate, scene->mine->id - 1);
+	crash_must(scene, acquire(scene->mine, 1), "acquire");
+	CRASH_CHECK(scene, word_owner(atomic_load(&words_of()->header.word)) == scene->mine->name,
+		    "the baton was not kept");
+}
+
+static void keep_only_one(struct crash_scene *scene)
+{
+	crash_with_lease(scene);
+	hold_in_turn(scene);
+}
+
+static void keep_only_one_with_ttl(struct crash_scene *scene)
+{
+	crash_with_ttl(scene);
+	hold_in_turn(scene);
 }
 
 static void hold_two(struct crash_scene *scene)
@@ -192,7 +260,7 @@ static int try_for_two(struct crash_scene *scene)
 
 static int acquire_all(struct crash_scene *scene)
 {
-	return acquire(scene->mine, PERMITS);
+	return acquire(scene->mine, all);
 }
 
 // By a deadline that has passed: it collects what there is, and gives it back.
@@ -233,13 +301,13 @@ static void take_all_and_release(struct crash_scene *scene)
 		result = lh_semaphore_release(&semaphore, scene->lease, (uint32_t)already);
 	CRASH_CHECK(scene, result == 0, "the director's release: %d", result);
 	patience_begin(&scene->shared->patience);
-	result = lh_semaphore_acquire(&semaphore, scene->lease, PERMITS,
+	result = lh_semaphore_acquire(&semaphore, scene->lease, all,
 				      lh_deadline_after(CRASH_DEADLINE_NS));
 	crash_note_recovery(scene, lh_now());
 	CRASH_CHECK(scene, result == 0, "G6: all permits, for the next user: %d", result);
-	enter(PERMITS);
-	leave(PERMITS);
-	result = lh_semaphore_release(&semaphore, scene->lease, PERMITS);
+	enter(all);
+	leave(all);
+	result = lh_semaphore_release(&semaphore, scene->lease, all);
 	CRASH_CHECK(scene, result == 0, "release: %d", result);
 	patience_begin(NULL);
 }
@@ -248,11 +316,10 @@ static void take_all_and_release(struct crash_scene *scene)
 // need nothing of it.
 static int held_by_victim(const struct crash_scene *scene)
 {
-	const struct semaphore *words = (struct semaphore *)(uintptr_t)semaphore.private_[1];
 	int count = 0;
 
-	for (int i = 0; i < PERMITS; i++)
-		count += atomic_load(&words->owners[i]) == scene->shared->lease;
+	for (uint32_t i = 0; i < all; i++)
+		count += atomic_load(&words_of()->owners[i]) == scene->shared->lease;
 	return count;
 }
 
@@ -281,14 +348,14 @@ static void verify(struct crash_scene *scene)
 	CRASH_CHECK(scene, atomic_load(&shared->failure) == 0, "a waiter's calls add up to %d",
 		    atomic_load(&shared->failure));
 	take_all_and_release(scene);
-	CRASH_CHECK(scene, !atomic_load(&shared->intrusions), "G1: more than %d permits were held",
-		    PERMITS);
+	CRASH_CHECK(scene, !atomic_load(&shared->intrusions), "G1: more than %u permits were held",
+		    all);
 	CRASH_CHECK(scene, !atomic_load(&scene->shared->patience.lost_wakes),
 		    "G2, G8: %u times nobody woke a sleeper",
 		    atomic_load(&scene->shared->patience.lost_wakes));
 	crash_reap_children(scene);
 	available = lh_semaphore_available(&semaphore);
-	CRASH_CHECK(scene, available == PERMITS, "G6: %lld permits are left", (long long)available);
+	CRASH_CHECK(scene, available == all, "G6: %lld permits are left", (long long)available);
 	crash_check_empty(scene);
 }
 
@@ -341,7 +408,7 @@ static void try_everything(struct crash_scene *scene)
 // on: told by each call, and changing nothing. `had`: permits when it was stopped.
 static bool may_succeed(const struct crash_scene *scene, int had)
 {
-	if (scene->operation->act == release_two)
+	if (scene->operation->act == release_one || scene->operation->act == release_two)
 		return had == 0;
 	return had == (scene->operation->act == acquire_two ? 2 : 1);
 }
@@ -360,14 +427,14 @@ static void stop_and_succeed(struct crash_scene *scene)
 	CRASH_CHECK(scene, WIFSTOPPED(status), "it did not stop");
 	lease_slot_renew(slot, incarnation, LH_MS(LAST_MS));
 	expiry = lease_word_expiry(atomic_load(&slot->state));
-	result = lh_semaphore_acquire(&semaphore, scene->lease, PERMITS,
+	result = lh_semaphore_acquire(&semaphore, scene->lease, all,
 				      lh_deadline_after(CRASH_DEADLINE_NS));
 	CRASH_CHECK(scene, result == 0, "the successor got %d", result);
 	CRASH_CHECK(scene, !had || lh_now() >= expiry, "G3: granted before the expiry");
 	while (lease_slot_remaining(slot, incarnation))
 		;
 	if (left_free)
-		crash_must(scene, lh_semaphore_release(&semaphore, scene->lease, PERMITS), "give");
+		crash_must(scene, lh_semaphore_release(&semaphore, scene->lease, all), "give");
 	kill(scene->victim, SIGCONT);
 	waitpid(scene->victim, &status, 0);
 	CRASH_CHECK(scene, atomic_load(&scene->shared->finished), "the resumed one died");
@@ -385,7 +452,7 @@ static void stop_and_succeed(struct crash_scene *scene)
 	if (left_free)
 		return;
 	result = lh_semaphore_slots(&semaphore, scene->lease, NULL, 0);
-	CRASH_CHECK(scene, result == PERMITS, "G1: the successor has %d permits left", result);
+	CRASH_CHECK(scene, result == (int)all, "G1: the successor has %d permits left", result);
 }
 
 #define KILLED(shown, called)                                                                      \
@@ -396,7 +463,7 @@ static void stop_and_succeed(struct crash_scene *scene)
 	.verify = verify
 #define STOPPED(shown, called)                                                                     \
 	.name = (shown), .shows = "G1 G3 G4 G6", .every = true, .act = (called),                   \
-	.after = try_everything, .strike = stop_and_succeed, .stage = stage, .verify = verify
+	.after = try_everything, .strike = stop_and_succeed, .verify = verify
 
 static const struct crash_operation operations[] = {
 	{ KILLED("acquire one", acquire_one), .thin = { 12, 2, 1 }, .at_most = 150, .stage = stage,
@@ -435,6 +502,18 @@ static const struct crash_operation operations[] = {
 	{ KILLED("acquire all, a holder of two has died", acquire_all), .thin = { 300, 40, 10 },
 	  .stage = stage_holder, .prepare = crash_with_lease, .begin = crash_holder_dies,
 	  .verify = verify },
+	{ KILLED("acquire the only one up to its sleep, another behind it", acquire_one),
+	  .thin = { 300, 40, 10 }, .sleeps = true, .stage = stage_only_one_taken,
+	  .prepare = crash_with_lease, .at_point = one_wants_one, .verify = verify },
+	{ KILLED("acquire the only one, woken, another behind it", acquire_one),
+	  .thin = { 40, 6, 2 }, .stage = stage_only_one_taken, .prepare = crash_with_lease,
+	  .begin = woken_for_one, .verify = verify },
+	{ KILLED("release the only one, two wait in turn", release_one), .thin = { 40, 6, 2 },
+	  .stage = stage_only_one, .prepare = keep_only_one, .begin = two_want_one,
+	  .verify = verify },
+	{ KILLED("release the only one of a lease with a TTL, two wait in turn", release_one),
+	  .thin = { 80, 10, 3 }, .stage = stage_only_one, .prepare = keep_only_one_with_ttl,
+	  .begin = two_want_one, .verify = verify },
 	{ KILLED("lease release with two permits, another waits for all", crash_release),
 	  .thin = { 120, 15, 4 }, .stage = stage, .prepare = hold_two, .begin = one_wants_all,
 	  .verify = verify },
@@ -452,11 +531,13 @@ static const struct crash_operation operations[] = {
 	{ LOWERED("try for two, the limit is lowered meanwhile", stage_one_taken, crash_with_lease,
 		  try_for_two),
 	  .thin = { 60, 12, 3 } },
-	{ STOPPED("stopped in acquire one", acquire_one), .thin = { 80, 10, 3 },
+	{ STOPPED("stopped in acquire one", acquire_one), .stage = stage, .thin = { 80, 10, 3 },
 	  .prepare = crash_with_ttl },
-	{ STOPPED("stopped in acquire two", acquire_two), .thin = { 120, 15, 4 },
+	{ STOPPED("stopped in acquire two", acquire_two), .stage = stage, .thin = { 120, 15, 4 },
 	  .prepare = crash_with_ttl },
-	{ STOPPED("stopped in release two", release_two), .thin = { 80, 10, 3 },
+	{ STOPPED("stopped in release of the only one", release_one), .stage = stage_only_one,
+	  .thin = { 80, 10, 3 }, .prepare = keep_only_one_with_ttl },
+	{ STOPPED("stopped in release two", release_two), .stage = stage, .thin = { 80, 10, 3 },
 	  .prepare = hold_two_with_ttl },
 };
 

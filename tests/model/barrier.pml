@@ -14,8 +14,8 @@
  * Labels (docs/protocol/barrier.md): arrive 1 place -> ARRIVED; look 2 load the word; scan 3 the
  * places, then the lives; complete 4 CAS the word, then wake; learnt 4b of it: wake,
  * as who completed it may have died before; say 5a that I sleep; arm 5 those after me, up to the first
- * that has arrived; sleep 6; told 7 of a death: wake all; withdraw 8 place, then epoch; drop 9 a
- * lost party: break the word, then the place, or the place, then the epoch; join 10 JOINING, epoch
+ * that has arrived; sleep 6; told 7 of a death: look at every life, then, before I sleep again or
+ * return, wake all; withdraw 8 place, then epoch; drop 9 a lost party: break the word, then the place, or the place, then the epoch; join 10 JOINING, epoch
  * and wake, member. Reset: evict and mend each place, end.
  *
  * Shown by assertions: no phase is complete while a living member of it does not wait in it, or with
@@ -39,7 +39,7 @@
  * must-fail: -DNO_EPOCH -DN=2 -DGIVEUPS=1 -DSHRINK=0   withdrawing counts no epoch up
  * must-fail: -DEPOCH_FIRST -DN=2 -DGIVEUPS=1 -DSHRINK=0   withdrawing: epoch before place
  * must-fail: -DWITHDRAW_IN_SILENCE -DN=3 -DDEATHS=1 -DGIVEUPS=1 -DSHRINK=0   withdraws, wakes nobody
- * must-fail: -DNO_TELL -DN=3 -DDEATHS=1 -DSHRINK=1   told of a death, wakes no others
+ * must-fail: -DNO_TELL -DN=3 -DDEATHS=1 -DSHRINK=1   told of a death, looks and tells as if not
  * must-fail: -DNO_WAKE -DN=3 -DDEATHS=1 -DSHRINK=1   completed without a party, wakes nobody
  * must-fail: -DNO_PASS -DN=3 -DDEATHS=1 -DSHRINK=0   learns of it, passes nothing on
  * must-fail: -DSAYS_NOTHING -DN=2 -DSHRINK=0   sleeps without saying so
@@ -207,6 +207,26 @@ inline check_complete()
 	n = 0; leaders = 0
 }
 
+/* Of the deaths that woke me: all who sleep on those lives, and all who sleep at the barrier. */
+inline tell()
+{
+	if
+	:: d_step { heard ->
+		n = 0;
+		do
+		:: n < P ->
+			if
+			:: armed[n] & heard -> OUT(asleep, n)
+			:: else
+			fi;
+			n++
+		:: else -> n = 0; heard = 0; break
+		od };
+		wake_word()
+	:: else
+	fi
+}
+
 /* Where a joiner may stand: a place that is waited for, before one that phases do without. */
 #define FREE(p) (own[p] == 0 && !(flag[p] & LOST))
 #if N > 2
@@ -226,8 +246,8 @@ inline check_complete()
 
 proctype Party(byte me)
 {
-	byte name, at, goal, wp, we, p, i, t, w, n, lives, round, tries, was;
-	bit wb, bad, joined;
+	byte name, at, goal, wp, we, p, i, t, w, n, lives, round, tries, was, heard;
+	bit wb, bad, joined, part;
 #ifdef NO_SEQUENCE
 	byte so, sf, sa;
 #endif
@@ -275,7 +295,7 @@ arrive:		atomic {
 				waits[me] = goal; PUT(fresh, me)
 			:: else -> goto out
 			fi };
-look:		atomic { wp = phase; we = epoch; wb = broken; i = 1; lives = 0; p = 0;
+look:		atomic { wp = phase; we = epoch; wb = broken; i = 1; lives = 0; p = 0; part = 0;
 			if
 			:: wp >= goal -> goto learnt
 			:: wp < goal && (wb || !IS_AS_I_LEFT_IT(at)) -> bad = 1; goto withdraw
@@ -291,7 +311,11 @@ scan:		do
 				goto break_again
 #endif
 			:: (own[p] == 0 && flag[p] == 0) || (own[p] && arrived[p] != goal) ->
-				i = 1; p = 0; goto missing
+				i = 1; p = 0;
+				if
+				:: heard -> part = 1; break	/* looks at every life */
+				:: else -> goto missing
+				fi
 			:: else -> i++; p = 0
 			fi }
 		:: atomic { i == N -> i = 1; break }
@@ -303,7 +327,11 @@ scan:		do
 				t = own[p] - 1; w = who[t]; goto dropping
 			:: else -> p = 0
 			fi }
-		:: atomic { i == N -> i = 0; break }
+		:: atomic { i == N -> i = 0;
+			if
+			:: part -> part = 0; i = 1; goto missing
+			:: else -> break
+			fi }
 		od;
 #ifdef SLEPT_FIRST
 		t = (slept >= goal);
@@ -346,7 +374,7 @@ missing:	if
 		:: atomic { giveups < GIVEUPS -> giveups++; i = 0; goto withdraw }
 		:: skip
 		fi;
-say:
+say:		tell();
 #ifndef SAYS_NOTHING
 		atomic {
 			if
@@ -390,25 +418,10 @@ sleep:		atomic {
 			:: else -> armed[me] = lives; PUT(asleep, me)
 			fi };
 end_asleep:	atomic { !HAS(asleep, me) -> armed[me] = 0 };
-told:
+told:		atomic {
 #ifndef NO_TELL
-		if
-		:: d_step { lives & dead ->
-			n = 0;
-			do
-			:: n < P ->
-				if
-				:: armed[n] & lives & dead -> OUT(asleep, n)
-				:: else
-				fi;
-				n++
-			:: else -> n = 0; break
-			od };
-			wake_word()
-		:: else
-		fi;
+			heard = lives & dead;
 #endif
-		atomic {
 			if
 			:: HAS(over, me) -> waits[me] = 0; goto out
 			:: else -> goto look
@@ -445,6 +458,7 @@ withdraw:
 #ifndef WITHDRAW_IN_SILENCE
 		wake_word();
 #endif
+		tell();
 		atomic {
 			assert(!bad || !HAS(calm, me));
 			OUT(calm, me); tries = tries + bad; bad = 0; goal = 0;
@@ -467,12 +481,14 @@ leave:		atomic {
 		:: else
 		fi;
 		goto out;
-passed:		atomic { waits[me] = 0; OUT(calm, me); FORGET(at); goal = 0; round++; wp = 0; we = 0; wb = 0;
+passed:		tell();
+		atomic { waits[me] = 0; OUT(calm, me); FORGET(at); goal = 0; round++; wp = 0; we = 0; wb = 0;
 			if
 			:: round < ROUNDS -> goto call
 			:: else
 			fi };
-out:		PUT(ended, me)
+out:		tell();
+		PUT(ended, me)
 	} unless {
 		atomic { HAS(kill, me) && !HAS(ended, me) ->
 			if
@@ -480,6 +496,7 @@ out:		PUT(ended, me)
 			:: else -> PUT(dead, me)
 			fi; OUT(asleep, me); armed[me] = 0; i = 0; n = 0; t = 0; w = 0; p = 0;
 			lives = 0; wp = 0; we = 0; wb = 0; bad = 0; goal = 0; tries = 0; round = 0;
+			heard = 0; part = 0;
 			do
 			:: i < N -> FORGET(i); i++
 			:: else -> i = 0; break

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Semaphore: two permits; acquire of one or of both, release, resize, reap, with death or expiry of
+ * Semaphore: two permits, or one in all; acquire of one or of both, release, resize, reap, with death or expiry of
  * holder, collector and reaper at any step.
  *
  * Abstracted: the baton is a mutex, whose own model (mutex.pml) shows that it is handed on promptly
@@ -24,7 +24,11 @@
  * ci: -DPROCS=2 -DDEATHS=1 -DGROW -DBIG=2
  * config: -DPROCS=2 -DDEATHS=1 -DSHRINK -DBIG=2 -DPLAINMASK=4
  * ci: -DPROCS=3 -DDEATHS=1 -DBIG=2
+ * config: -DONE -DPROCS=2 -DDEATHS=1 -DGIVEUPS=1 -DPLAINMASK=4 -DOPS=2   one permit in all: its holder keeps the baton
+ * config: -DONE -DPROCS=2 -DEXPIRIES=1 -DOPS=2
+ * ci: -DONE -DPROCS=3 -DDEATHS=2 -DPLAINMASK=4
  * quick: -DPROCS=2 -DDEATHS=1 -DBIG=2 -DPLAINMASK=4
+ * quick: -DONE -DPROCS=2 -DDEATHS=1 -DPLAINMASK=4 -DOPS=2
  *
  * must-fail: -DNO_BATON -DPROCS=2 -DBIG=6   two collect at the same time
  * must-fail: -DNO_WAKE -DPROCS=2 -DBIG=2   a release wakes nobody
@@ -37,6 +41,7 @@
  * must-fail: -DNO_COUNT -DPROCS=2 -DSHRINK -DOPS=2   after a shrink nobody counts
  * must-fail: -DNO_LIMIT_WAKE -DPROCS=2 -DGROW -DBIG=2   a resize wakes nobody
  * must-fail: -DNO_GIVEBACK -DPROCS=2 -DBIG=2 -DGIVEUPS=1   a collector gives up and keeps its permits
+ * must-fail: -DNO_PASS -DONE -DPROCS=2 -DOPS=2   who kept the baton with the only permit releases that alone
  */
 #ifndef OPS
 #define OPS 1
@@ -156,6 +161,20 @@ inline reap(x)
 	tell()
 }
 
+/* The same by me, who may have kept the baton. */
+inline tell_or_pass()
+{
+	if
+	:: kept && baton == me ->
+#ifndef NO_PASS
+		d_step { drain(me); baton = 0 }
+#else
+		d_step { drain(me) }
+#endif
+	:: else -> tell()
+	fi
+}
+
 /* What this call took. */
 inline undo()
 {
@@ -208,7 +227,7 @@ inline confirm()
 proctype Lease(byte me)
 {
 	byte s, l, n, o1, o2, turn;
-	bit ok, fenced, quit, late, got0, got1, free, again;
+	bit ok, fenced, quit, late, got0, got1, free, again, kept;
 
 	{
 	do
@@ -412,29 +431,34 @@ giveback:
 		tell();
 		goto leave;
 grant:		skip;
+#ifdef ONE
+		kept = 1;
+#else
 		d_step {
 			if
 			:: baton == me -> baton = 0
 			:: else
 			fi
 		}
+#endif
 release:	if
 		:: LOST(me) -> skip		/* -ESTALE, and nothing is written */
 		:: !LOST(me) && WANTS == 1 && ((PLAINMASK >> me) & 1) ->
 			atomic { granted[me] = 0; sb[me] = 1 + got1 }
-			tell();
+			tell_or_pass();
 			d_step { drain(me) }
 		:: else ->
 			granted[me] = 0;
 			undo();
-			tell()
+			tell_or_pass()
 		fi;
 leave:		skip;
 		d_step {
 			if
-			:: baton == me -> baton = 0
+			:: baton == me && !kept -> baton = 0
 			:: else
 			fi;
+			kept = 0;
 			got0 = 0; got1 = 0; quit = 0; ok = 0; granted[me] = 0; again = 0; late = 0; fenced = 0;
 			s = 0; l = 0; n = 0; o1 = 0; o2 = 0
 		}
@@ -447,7 +471,7 @@ leave:		skip;
 			q[me] = 0; woken[me] = 0; granted[me] = 0;
 			drain(me);
 			s = 0; l = 0; n = 0; o1 = 0; o2 = 0; turn = 0;
-			ok = 0; fenced = 0; quit = 0; late = 0; got0 = 0; got1 = 0; free = 0; again = 0
+			ok = 0; fenced = 0; quit = 0; late = 0; got0 = 0; got1 = 0; free = 0; again = 0; kept = 0
 		}
 		dead[me] = 1;
 		wake_one(LIVE(me))
@@ -520,7 +544,7 @@ proctype Resizer()
 
 init {
 	atomic {
-#ifdef GROW
+#if defined(GROW) || defined(ONE)
 		limit = 1;
 #else
 		limit = 2;
