@@ -14,7 +14,7 @@ enum { MOST_STOPS = 2000 };
 static struct progress {
 	_Atomic int granted, repaired, releasing, released;
 	_Atomic uint64_t token;
-} *progress;
+} * progress;
 
 static char key[32];
 
@@ -83,9 +83,7 @@ static void run_all(void)
 
 // ---- before and after ----------------------------------------------------------------------------
 
-static void prepare_nothing(void)
-{
-}
+static void prepare_nothing(void) {}
 
 static void prepare_key(void)
 {
@@ -269,8 +267,8 @@ static int begin(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(
-			whoever_dies_at_any_call_leaves_what_the_tables_say, begin, locks_teardown),
+		cmocka_unit_test_setup_teardown(whoever_dies_at_any_call_leaves_what_the_tables_say,
+						begin, locks_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

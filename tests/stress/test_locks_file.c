@@ -13,14 +13,14 @@ enum { WORKERS = 6, KEYS = 6, PERMITS = 3 };
 // Of each key, outside of the files; written under its lock.
 struct watched {
 	uint64_t token;
-	_Atomic uint64_t inside;  // who, from just after the grant to just before the release
+	_Atomic uint64_t inside; // who, from just after the grant to just before the release
 };
 
 static struct tally {
 	struct watched keys[KEYS];
 	_Atomic uint64_t slots[PERMITS]; // the process that has it
 	_Atomic uint64_t grants, reads, permits, busy, late, told;
-} *tally;
+} * tally;
 
 static void stay_a_while(unsigned *seed)
 {
