@@ -10,7 +10,7 @@
 
 struct lh_cancel {
 	_Atomic uint32_t fired; // 0, then 1 for ever; the futex that waits sleep on
-	_Atomic int event;      // an eventfd and 1, for waits that sleep on descriptors; 0: none yet
+	_Atomic int event; // an eventfd and 1, for waits that sleep on descriptors; 0: none yet
 };
 
 static inline bool cancel_fired(const struct lh_cancel *cancel)

@@ -455,7 +455,8 @@ static int drop_or_free(struct keeper_duty **place)
 
 void keeper_free_inherited(struct lh_lease *lease)
 {
-	drop_or_free(&lease->duty); // its own, too: its thread may have ended, and the handle remained
+	drop_or_free(
+		&lease->duty); // its own, too: its thread may have ended, and the handle remained
 }
 
 // ---------------------------------------------------------------------------------------------

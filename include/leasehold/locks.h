@@ -38,6 +38,19 @@
  * cancel token it waits, and the time-out or the cancel is what it gets; with LH_NOW it is -EBUSY. A cycle is
  * found some milliseconds after it has closed.
  *
+ *   file:///directory[?mode=OCTAL]
+ *	   A directory that is there, on any file system with locks of open files; its path may be
+ *	   percent-encoded, and "localhost" may stand before it. Each key has a file in it, made with
+ *	   mode 0600 unless said otherwise, which stays: with its users gone it may be removed, and
+ *	   then the key's tokens begin again. All modes, semaphores (whose permits have no token, 0), fencing tokens,
+ *	   versions; the end of the holder's process releases. There is no TTL: a holder that is
+ *	   stopped keeps its keys; lh_handle_remaining is UINT64_MAX and lh_handle_extend does
+ *	   nothing. A handle is lost when a file of its was removed or replaced; on_loss and the
+ *	   loss descriptor tell that within a quarter of a second. Further errors: -ENOENT: the directory is gone;
+ *	   -EACCES, -EROFS, -ENOSPC, -EMFILE of the file; -EBADMSG: it is no regular file, another
+ *	   key's, or damaged; -ENOTSUP: no such locks there, or a key of more than 200 bytes
+ *	   and no libcrypto.
+ *
  * Example: one of many processes does the work.
  *
  *	#include <errno.h>
@@ -137,6 +150,7 @@ LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_acquire_options) == 104
  *   -ENOTSUP  no such provider
  *   -ENOMEM   no memory
  *   shm: those of lh_arena_open, and -ENOSPC: the arena has no room for a table of keys
+ *   file: -ENOENT: no such directory; -EACCES: it may not be searched; -EROFS
  * Crash: the arena and its table are there, whole, or not.
  * Signal: unsafe.
  */

@@ -215,9 +215,8 @@ static int check(struct file_handle *handle)
 {
 	if (!is_lost(handle))
 		return 0;
-	return error_detail(-ESTALE, is_inherited(handle)
-					     ? "the handle was inherited over fork"
-					     : "a lock file was removed or replaced");
+	return error_detail(-ESTALE, is_inherited(handle) ? "the handle was inherited over fork"
+							  : "a lock file was removed or replaced");
 }
 
 // ---------------------------------------------------------------------------------------------

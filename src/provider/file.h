@@ -33,7 +33,7 @@ struct lock_file {
 	int fd; // -1: none; a forked child's copies are closed before anything else runs in it
 	dev_t device;
 	ino_t inode;
-	const char *directory;     // of the locks that it belongs to
+	const char *directory; // of the locks that it belongs to
 	char *path;
 	struct cds_list_head node; // in the process's list
 };
@@ -125,7 +125,7 @@ void bytes_give_all_back(const struct lock_file *file);
 struct file_locks {
 	struct lh_locks base;
 	char *directory;
-	mode_t mode;                              // of new files
+	mode_t mode;                                // of new files
 	_Atomic uint64_t notifiers[FILE_NOTIFIERS]; // kept for the next to wait; 0: none
 };
 

@@ -109,8 +109,7 @@ int file_decode(const char *text, size_t length, char **ret_text)
 			byte = high >= 0 && low >= 0 ? high << 4 | low : 0;
 			if (!byte) {
 				free(decoded);
-				return error_detail(-EINVAL,
-						    "file URL: not understood: \"%.*s\"",
+				return error_detail(-EINVAL, "file URL: not understood: \"%.*s\"",
 						    (int)(length - i < 3 ? length - i : 3),
 						    text + i);
 			}

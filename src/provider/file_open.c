@@ -39,8 +39,7 @@ static void after_fork_in_child(void)
 	struct lock_file *file;
 
 	list_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-	cds_list_for_each_entry(file, &list, node)
-	{
+	cds_list_for_each_entry(file, &list, node) {
 		close(file->fd);
 		file->fd = -1;
 	}
@@ -70,8 +69,7 @@ static int error_of(int number)
 
 int lock_file_error(const struct lock_file *file, int number, const char *what)
 {
-	return error_detail(error_of(number), "%.150s: %s: %s", file->path, what,
-			    strerror(number));
+	return error_detail(error_of(number), "%.150s: %s: %s", file->path, what, strerror(number));
 }
 
 // Unnamed until its mode is right, where the file system has such files. Else whoever opens it between the
@@ -183,7 +181,8 @@ int lock_file_open_to_read(struct lock_file *file, const char *directory,
 		return error;
 	file->fd = open(file->path, O_RDONLY | OPEN_FLAGS);
 	if (file->fd < 0)
-		error = errno == ENOENT ? -ENOENT : lock_file_error(file, errno, "cannot be opened");
+		error = errno == ENOENT ? -ENOENT
+					: lock_file_error(file, errno, "cannot be opened");
 	else
 		error = check(file);
 	if (error)

@@ -90,6 +90,30 @@ static void renewal_keeps_a_handle_for_longer_than_its_ttl(void **state)
 	close_all();
 }
 
+// A release ends the renewals, though the lease may be kept for others: the next handle is lost at its
+// own TTL.
+static void what_was_released_is_renewed_no_more(void **state)
+{
+	const struct lh_acquire_options renewed = { .ttl_ns = LH_MS(60),
+						    .flags = LH_LEASE_AUTO_RENEW,
+						    .renew_every_ns = LH_MS(5) };
+	lh_handle *handle;
+
+	(void)state;
+	locks_need(LH_CAP_TTL, "TTL");
+	for (int i = 0; i < 3; i++) {
+		let_go(hold("key", &renewed));
+		let_go(hold("key", NULL));
+		handle = hold("key", &brief);
+		await_end(handle);
+		assert_int_equal(lh_handle_release(handle), -ESTALE);
+		handle = hold("key", NULL);
+		assert_int_equal(lh_handle_consistent(handle), 0);
+		let_go(handle);
+	}
+	close_all();
+}
+
 static void as_many_renewals_as_were_allowed(void **state)
 {
 	const struct lh_acquire_options options = { .ttl_ns = LH_MS(60),
@@ -422,7 +446,8 @@ static void hold_and_look(const struct line *line, void *context)
 	close_all();
 }
 
-// G3, G4: its own thread renews nothing while it is stopped, and revives nothing afterwards.
+// G3, G4: its own thread renews nothing while it is stopped, and revives nothing afterwards: "a slow
+// renewal is fenced at the TTL".
 static void a_holder_stopped_past_its_ttl_has_lost_the_key(void **state)
 {
 	struct lh_acquire_options options = { .ttl_ns = LH_MS(50), .flags = LH_LEASE_AUTO_RENEW };
@@ -506,6 +531,7 @@ int main(void)
 		LOCKS_TEST(a_lost_handle_stays_lost_and_disturbs_nobody),
 		LOCKS_TEST(a_handle_is_extended_and_never_shortened),
 		LOCKS_TEST(renewal_keeps_a_handle_for_longer_than_its_ttl),
+		LOCKS_TEST(what_was_released_is_renewed_no_more),
 		LOCKS_TEST(as_many_renewals_as_were_allowed),
 		LOCKS_TEST(loss_is_told_once_and_also_to_who_asks_late),
 		LOCKS_TEST(with_a_lock_held_the_body_runs),
