@@ -437,4 +437,5 @@ const struct provider provider_file = {
 	.loss_fd = loss_fd,
 	.release = release,
 	.version = version,
+	.is_local = true,
 };
