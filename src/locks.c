@@ -295,7 +295,7 @@ static int check_path(const lh_locks *locks, const char *path, size_t count,
 		      const struct lh_acquire_options *options)
 {
 	const int error = locks_check_options(locks, options,
-					LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY);
+					      LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY);
 
 	if (error)
 		return error;

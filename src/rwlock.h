@@ -123,7 +123,8 @@ int rwlock_acquire_write(const struct rwlock_attempt *attempt);
 // Whether the heir lives and waits for this lock.
 bool rwlock_is_heir(const struct rwlock_attempt *attempt, uint32_t heir);
 // The heir, if it is still that one, is none any more; `wake`: who left the lock to it looks again.
-void rwlock_drop_heir(struct lh_arena *arena, struct rwlock_object *object, uint32_t heir, bool wake);
+void rwlock_drop_heir(struct lh_arena *arena, struct rwlock_object *object, uint32_t heir,
+		      bool wake);
 // Whether anybody reads but the lease in slot `self`, who owns the word.
 bool rwlock_is_read(const struct lh_arena *arena, struct rwlock_object *object, uint32_t granule,
 		    uint32_t self);
@@ -172,8 +173,8 @@ int rwlock_unlock(struct lh_lease *lease, struct rwlock_object *object, struct h
 struct rwlock_pending {
 	struct rwlock_attempt attempt; // lease: the helper thread's; heir: rwlock_pending_heir
 	bool reads;
-	bool passes;       // an intention to read: only owners of the word who want it all exclude it
-	uint32_t modes;    // of others' records, as bits 1 << LH_HOLD_…, that exclude it
+	bool passes;    // an intention to read: only owners of the word who want it all exclude it
+	uint32_t modes; // of others' records, as bits 1 << LH_HOLD_…, that exclude it
 	uint64_t since_ns; // of the wait
 	// What was in its way when rwlock_pend looked, and nothing was done by anybody about it since:
 	uint64_t word;

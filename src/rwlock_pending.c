@@ -240,8 +240,8 @@ static bool find_blocker(struct rwlock_pending *pending, uint64_t word)
 {
 	const uint32_t owner = word_owner(word);
 
-	if (owner && owner <= pending->attempt.arena->lease_count &&
-	    !lets_pass(pending, owner) && is_live_tenant(pending, owner - 1)) {
+	if (owner && owner <= pending->attempt.arena->lease_count && !lets_pass(pending, owner) &&
+	    is_live_tenant(pending, owner - 1)) {
 		pending->by = BLOCKED_BY_WRITER;
 		blocked_by(pending, owner - 1);
 		return true;
@@ -314,5 +314,6 @@ bool rwlock_pend_stands(const struct rwlock_pending *pending)
 void rwlock_pend_end(struct rwlock_pending *pending)
 {
 	leave_name(pending);
-	rwlock_drop_heir(pending->attempt.arena, pending->attempt.object, pending->attempt.heir, true);
+	rwlock_drop_heir(pending->attempt.arena, pending->attempt.object, pending->attempt.heir,
+			 true);
 }

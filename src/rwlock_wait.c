@@ -67,7 +67,8 @@ static void name_heir(struct rwlock_waiter *waiter)
 	atomic_compare_exchange_strong(&header->heir, &heir, own_heir(waiter));
 }
 
-void rwlock_drop_heir(struct lh_arena *arena, struct rwlock_object *object, uint32_t heir, bool wake)
+void rwlock_drop_heir(struct lh_arena *arena, struct rwlock_object *object, uint32_t heir,
+		      bool wake)
 {
 	if (atomic_load_explicit(&object->header.heir, memory_order_relaxed) == heir &&
 	    atomic_compare_exchange_strong(&object->header.heir, &heir, 0) && wake) {

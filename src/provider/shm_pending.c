@@ -85,9 +85,8 @@ static bool look_under(struct shm_pending *pending, const struct keys *keys,
 	const uint32_t granule = hold_word_granule(
 		atomic_load_explicit(&record->object, memory_order_relaxed));
 	struct rwlock_object *object = rwlock_object(keys->arena, granule);
-	const uint32_t mode = queue->options->max_holders
-				      ? LH_HOLD_PERMIT
-				      : shm_hold_mode(queue->options->mode);
+	const uint32_t mode = queue->options->max_holders ? LH_HOLD_PERMIT
+							  : shm_hold_mode(queue->options->mode);
 	const bool reads = mode != LH_HOLD_EXCLUSIVE && mode != LH_HOLD_PERMIT;
 	struct key_entry *entry = (struct key_entry *)object;
 
