@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -233,7 +232,6 @@ static void forget_parent(void)
 // Called with the lock held.
 static int start(void)
 {
-	sigset_t all, before;
 	int error;
 
 	if (keeper.started == process_generation())
@@ -244,12 +242,9 @@ static int start(void)
 		keeper.duties = cds_lfht_new(256, 256, 0, 0, NULL);
 	if (!keeper.duties)
 		return error_detail(-ENOMEM, "no memory");
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&keeper.thread, NULL, keep, NULL);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	error = process_start_thread(&keeper.thread, keep, NULL);
 	if (error)
-		return error_detail(-error, "the library's thread cannot be started");
+		return error_detail(error, "the library's thread cannot be started");
 	pthread_detach(keeper.thread);
 	keeper.started = process_generation();
 	return 0;

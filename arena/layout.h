@@ -305,7 +305,14 @@ struct rwlock_object {
 				* entry, read by all: constant while it is that key's */
 	shared_u32 departures; /* DEPARTURES_…: counts permits that were given back, for who waits
 				* for one; by who had them and by reapers; never reset */
-	shared_u64 reserved[4];
+	// of named locks, for acquires that wait without a thread of their own (src/rwlock_pending.c)
+	shared_u64
+		pending; /* PENDING_…: leases of helper threads to be poked by who lets go; CASed by
+			     * them; 0 again with a key's new tenancy. Wrongly set: a needless poke.
+			     * Wrongly clear: fatal, the helper sleeps on (until its backstop) */
+	shared_u64 pending_since; /* ns; since when the heir waits if it is a pending one */
+	shared_u64 pending_until; /* ns; until when the lock is left to it */
+	shared_u64 pending_heir;  /* id of its lease; these three are written by it */
 };
 
 // ---------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -255,4 +256,16 @@ pid_t process_pid(void)
 	return thread->fork_generation && thread->fork_generation == process_generation()
 		       ? thread->identity.pid
 		       : getpid();
+}
+
+int process_start_thread(pthread_t *ret_thread, void *(*function)(void *argument), void *argument)
+{
+	sigset_t all, before;
+	int error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(ret_thread, NULL, function, argument);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -error;
 }

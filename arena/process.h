@@ -88,6 +88,10 @@ extern const _Atomic uint64_t process_guard_none;
 
 #pragma GCC visibility pop
 
+// A thread of the library's own: its signals are blocked, so that the program's handlers run on the
+// program's. 0 or a negative errno.
+int process_start_thread(pthread_t *ret_thread, void *(*function)(void *argument), void *argument);
+
 // What names the calling thread: different in each living thread of a process.
 static inline uintptr_t process_thread_name(void)
 {

@@ -92,6 +92,12 @@ void wait_on(struct wait *wait, const _Atomic uint32_t *address, uint32_t expect
 		wait->words[wait->count++] = (struct futex_word){ address, expected, false };
 }
 
+void wait_on_private(struct wait *wait, const _Atomic uint32_t *address, uint32_t expected)
+{
+	if (wait_has_room(wait))
+		wait->words[wait->count++] = (struct futex_word){ address, expected, true };
+}
+
 void wait_not_after(struct wait *wait, uint64_t ns)
 {
 	if (ns < wait->until_ns)
@@ -111,6 +117,15 @@ bool wait_on_owner(struct wait *wait, uint64_t ref)
 	}
 	wait_not_after(wait, clock_now() + WAIT_POLL_NS);
 	return !owner_ended(wait->arena, ref);
+}
+
+bool wait_is_on_owner(const struct wait *wait, uint64_t ref)
+{
+	for (size_t i = 0; i < wait->owner_count; i++) {
+		if (wait->owners[i] == ref)
+			return true;
+	}
+	return false;
 }
 
 static void add_own_words(struct wait *wait)

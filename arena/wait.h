@@ -38,6 +38,8 @@ void wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *leas
 		lh_deadline deadline);
 void wait_round(struct wait *wait);
 void wait_on(struct wait *wait, const _Atomic uint32_t *address, uint32_t expected);
+// The same for a word of this process alone.
+void wait_on_private(struct wait *wait, const _Atomic uint32_t *address, uint32_t expected);
 // Whether another word fits. One too many is left to the backstop.
 static inline bool wait_has_room(const struct wait *wait)
 {
@@ -46,6 +48,8 @@ static inline bool wait_has_room(const struct wait *wait)
 // Sleep on an owner's life. A process that is ending has no word: the wait polls. False: it has
 // ended, look again instead of sleeping.
 bool wait_on_owner(struct wait *wait, uint64_t ref);
+// Whether that was done in this round.
+bool wait_is_on_owner(const struct wait *wait, uint64_t ref);
 void wait_not_after(struct wait *wait, uint64_t ns);
 
 // Before a first sleep: gives the processor away (sched_yield) for some microseconds while the word is

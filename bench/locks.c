@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // locks.c: lease-bench locks: a named lock of an arena, and one in files, against flock(2) on an open
-// file, and what the number of keys costs.
-#include "bench.h"
+// file, and what the number of keys costs. locks_pending.c: acquires that wait without a thread.
+#include "locks.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,6 +21,8 @@ static void measure_pairs(struct run *run, const struct bench_case *self, double
 
 static const struct bench_case cases[] = {
 	{ "pair", "acquire and release of a key, uncontended", 1, measure_pairs },
+	{ "pending", "a thousand acquires that wait without a thread, on one helper thread", 1,
+	  locks_pending },
 	{ 0 },
 };
 

@@ -12,7 +12,6 @@
 
 static const struct provider *const providers[] = { &provider_shm, &provider_file };
 
-#define KNOWN_FLAGS (LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY | LH_ACQUIRE_ANY_THREAD)
 #define PROVIDERS (sizeof(providers) / sizeof(providers[0]))
 
 // ---------------------------------------------------------------------------------------------
@@ -39,6 +38,7 @@ int lh_locks_open(const char *url, lh_locks **ret_locks)
 			return error;
 		locks->provider = provider;
 		atomic_init(&locks->handles, 0);
+		atomic_init(&locks->helper, NULL);
 		*ret_locks = locks;
 		return 0;
 	}
@@ -54,7 +54,9 @@ int lh_locks_close(lh_locks *locks)
 		return 0;
 	handles = atomic_load(&locks->handles);
 	if (handles)
-		return error_detail(-EBUSY, "%llu handles are out", (unsigned long long)handles);
+		return error_detail(-EBUSY, "%llu handles or pending acquires are out",
+				    (unsigned long long)handles);
+	pending_close(locks);
 	return locks->provider->close(locks);
 }
 
@@ -83,8 +85,8 @@ static unsigned wanted_of(const struct lh_acquire_options *options)
 	return wanted;
 }
 
-static int check_options(const lh_locks *locks, const struct lh_acquire_options *options,
-			 unsigned known)
+int locks_check_options(const lh_locks *locks, const struct lh_acquire_options *options,
+			unsigned known)
 {
 	for (size_t i = 0; i < 4; i++) {
 		if (options->reserved[i])
@@ -130,7 +132,7 @@ static void explain(const struct provider_key *key)
 	error_note("key \"%s\"%s", name, length < key->size ? "…" : "");
 }
 
-static int acquire(lh_locks *locks, const struct provider_request *request, lh_handle **ret_handle)
+int locks_acquire(lh_locks *locks, const struct provider_request *request, lh_handle **ret_handle)
 {
 	struct lh_handle *handle;
 	int error;
@@ -164,11 +166,11 @@ int lh_acquire_key(lh_locks *locks, const void *key, size_t key_size, lh_deadlin
 	if (key_size > LH_KEY_MAX)
 		return error_detail(-EMSGSIZE, "a key of %zu bytes: at most %u", key_size,
 				    LH_KEY_MAX);
-	error = check_options(locks, request.options, KNOWN_FLAGS);
+	error = locks_check_options(locks, request.options, LOCKS_KNOWN_FLAGS);
 	if (error)
 		return error;
 	wanted.mode = request.options->mode;
-	return acquire(locks, &request, ret_handle);
+	return locks_acquire(locks, &request, ret_handle);
 }
 
 int lh_acquire(lh_locks *locks, const char *key, lh_deadline deadline,
@@ -232,7 +234,7 @@ int lh_acquire_all(lh_locks *locks, const char *const keys[], size_t count, lh_d
 
 	if (!locks || !ret_handle || !keys || !count)
 		return error_detail(-EINVAL, "locks, keys or ret_handle is NULL, or no keys");
-	error = check_options(locks, request.options, KNOWN_FLAGS | LH_ACQUIRE_IN_ORDER);
+	error = locks_check_options(locks, request.options, LOCKS_KNOWN_FLAGS | LH_ACQUIRE_IN_ORDER);
 	if (error)
 		return error;
 	wanted = calloc(count, sizeof(*wanted));
@@ -241,7 +243,7 @@ int lh_acquire_all(lh_locks *locks, const char *const keys[], size_t count, lh_d
 	request.keys = wanted;
 	error = arrange(keys, count, request.options, wanted);
 	if (!error)
-		error = acquire(locks, &request, ret_handle);
+		error = locks_acquire(locks, &request, ret_handle);
 	free(wanted);
 	return error;
 }
@@ -289,7 +291,7 @@ static void arrange_path(const char *path, size_t count, enum lh_mode mode,
 static int check_path(const lh_locks *locks, const char *path, size_t count,
 		      const struct lh_acquire_options *options)
 {
-	const int error = check_options(locks, options, KNOWN_FLAGS);
+	const int error = locks_check_options(locks, options, LOCKS_KNOWN_FLAGS);
 
 	if (error)
 		return error;
@@ -326,7 +328,7 @@ int lh_acquire_path(lh_locks *locks, const char *path, lh_deadline deadline,
 		return error_detail(-ENOMEM, "no memory");
 	arrange_path(path, request.count, request.options->mode, wanted);
 	request.keys = wanted;
-	error = acquire(locks, &request, ret_handle);
+	error = locks_acquire(locks, &request, ret_handle);
 	free(wanted);
 	return error;
 }

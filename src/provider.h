@@ -12,7 +12,8 @@
 // Begins a provider's own struct of an opened URL.
 struct lh_locks {
 	const struct provider *provider;
-	_Atomic uint64_t handles; // that are out
+	_Atomic uint64_t handles;                // that are out, and pending acquires
+	_Atomic(struct pending_helper *) helper; // src/pending.c; NULL: not needed yet
 };
 
 // Begins a provider's own struct of what one call acquired.
@@ -28,19 +29,31 @@ struct provider_key {
 			   // than the options say
 };
 
+// A key of a set that acquires wait for without a thread of their own (src/pending.c), the oldest first.
+// Used by the set's helper thread alone.
+struct provider_queue {
+	struct provider_key key;
+	const struct lh_acquire_options *options; // of the first
+	uint64_t since_ns;                        // since when it waits
+	bool refused; // it was tried though is_free had said so, and busy; cleared by is_free
+	void *own;    // the provider's; NULL at first
+};
+
 struct provider_request {
 	const struct provider_key *keys; // in the order in which they are to be acquired
 	size_t count;                    // at least 1
 	lh_deadline deadline;
 	const struct lh_acquire_options
 		*options; // checked; the keys' modes and the flags are within the capabilities
+	struct provider_queue *queue; // on behalf of its first; NULL: the caller's own
 };
+
+struct wait;
 
 struct provider {
 	const char *scheme; // before "://"
 	unsigned capabilities;
-	// `rest` is what follows "://". *ret_locks: its `provider` and `handles` are written by the
-	// caller.
+	// `rest` is what follows "://". The fields of *ret_locks are written by the caller.
 	int (*open)(const char *rest, struct lh_locks **ret_locks);
 	// No handle is out. 0: freed.
 	int (*close)(struct lh_locks *locks);
@@ -60,7 +73,24 @@ struct provider {
 	// lh_key_version; the key's mode counts for nothing. NULL: the provider has none.
 	int (*version)(struct lh_locks *locks, const struct provider_key *key,
 		       uint64_t *ret_version);
+	// An acquire with LH_NOW waits for no other machine: lh_acquire_start may do one itself.
+	bool is_local;
+	// How pending acquires are told that a try is worth while. All NULL: they are tried at intervals. The
+	// helper thread calls listen when it begins to look; then is_free for each queue: if not, what
+	// may change that wakes the wait; and leave when nobody waits in a queue any more. listen: 0, or
+	// an error: at intervals for now, without is_free.
+	int (*listen)(struct lh_locks *locks, struct wait *wait);
+	bool (*is_free)(struct lh_locks *locks, struct provider_queue *queue, struct wait *wait);
+	void (*leave)(struct lh_locks *locks, struct provider_queue *queue);
 };
+
+// What src/pending.c needs of src/locks.c.
+#define LOCKS_KNOWN_FLAGS (LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY | LH_ACQUIRE_ANY_THREAD)
+int locks_check_options(const lh_locks *locks, const struct lh_acquire_options *options,
+			unsigned known);
+int locks_acquire(lh_locks *locks, const struct provider_request *request, lh_handle **ret_handle);
+// And the other way round. No pending acquire is out.
+void pending_close(struct lh_locks *locks);
 
 extern const struct provider provider_shm;  // src/provider/shm.c
 extern const struct provider provider_file; // src/provider/file.c

@@ -166,23 +166,17 @@ void rwlock_enter_map(struct rwlock_object *object, uint32_t slot)
 
 void rwlock_depart(struct lh_arena *arena, struct rwlock_object *object, uint32_t slot)
 {
+	uint64_t word;
+
 	if (arena->plain_fences)
 		atomic_thread_fence(memory_order_seq_cst); // pairs with that of a writer's claim
 	else
-		fence_light(); // pairs with fence_heavy in sleep_on_reader
-	if (word_owner(atomic_load_explicit(&object->header.word, memory_order_relaxed)))
+		fence_light(); // pairs with fence_heavy in sleep_on_reader and rwlock_pend
+	word = atomic_load_explicit(&object->header.word, memory_order_acquire);
+	if (word_owner(word))
 		rwlock_bump(&arena->leases[slot].departures);
-}
-
-void rwlock_bump(shared_u32 *departures)
-{
-	uint32_t count = atomic_load(departures);
-
-	while (!atomic_compare_exchange_weak(departures, &count,
-					     (count & ~DEPARTURES_AWAITED) + DEPARTURES_ONE))
-		;
-	if (count & DEPARTURES_AWAITED)
-		futex_wake(departures, FUTEX_ALL);
+	if (word & WORD_MARK)
+		rwlock_poke(arena, object);
 }
 
 void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *object, uint64_t word)
@@ -439,16 +433,18 @@ int lh_rwlock_upgrade(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline dead
 
 // Whether the lock is to be left to its heir: who has waited for a millisecond, but one such in each
 // millisecond, or all locking would go at the pace of sleepers.
-static bool is_heir_passed_over(const struct lh_arena *arena, struct object_header *header)
+static bool is_heir_passed_over(const struct lh_arena *arena, struct rwlock_object *object)
 {
-	const uint32_t name = atomic_load(&header->heir) & (uint32_t)WORD_OWNER_MASK;
+	struct object_header *header = &object->header;
+	const uint32_t heir = atomic_load(&header->heir);
+	const uint32_t name = heir & (uint32_t)WORD_OWNER_MASK;
 	uint64_t now, last, since;
 
 	if (!name || name > arena->lease_count)
 		return false;
 	now = clock_now();
 	last = atomic_load_explicit(&header->reserved_ns, memory_order_relaxed);
-	since = atomic_load_explicit(&arena->leases[name - 1].waiting_since, memory_order_relaxed);
+	since = rwlock_heir_since(arena, object, heir);
 	if (now - since < WORD_PASSED_OVER_NS || (last <= now && now - last < WORD_PASSED_OVER_NS))
 		return false;
 	atomic_store_explicit(&header->reserved_ns, now, memory_order_relaxed);
@@ -467,12 +463,14 @@ int rwlock_free_with(struct rwlock_object *object, const struct lh_lease *lease,
 		if (word_owner(word) != lease->name)
 			return -ESTALE;
 		freed = (word & ~(WORD_OWNER_MASK | WORD_MARK | RWLOCK_WANTED | off)) | on;
-		if ((word & WORD_MARK) && is_heir_passed_over(lease->arena, header))
+		if ((word & WORD_MARK) && is_heir_passed_over(lease->arena, object))
 			freed |= RWLOCK_WANTED;
 	} while (!atomic_compare_exchange_weak_explicit(
 		&header->word, &word, freed, memory_order_acq_rel, memory_order_relaxed));
-	if (word & WORD_MARK)
+	if (word & WORD_MARK) {
 		futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+		rwlock_poke(lease->arena, object);
+	}
 	return 0;
 }
 

@@ -28,7 +28,14 @@
 // heir, 32 bits: who is let in before others once it has waited for a millisecond: lease slot + 1, and
 // HEIR_READS if it is a reader (who had waited for as long when it named itself) and not a writer (the
 // first to wait). A hint: checked against what that lease waits for. reserved_ns: when a free lock was
-// last left to an heir. Both wrong in any way: harmless.
+// last left to an heir. Both wrong in any way: harmless. HEIR_PENDING: the lease is that of a helper
+// thread, on behalf of an acquire that waits without a thread (rwlock_pending.c).
+//
+// pending, 64 bits: whom to poke, beside waking who sleeps on the word, when a MARKed one is let go, or
+// somebody departs from it:
+//
+//	56      MANY    more than have room: every lease is poked
+//	55..0   four names, each a lease slot + 1; 0: none
 //
 // A record's mode: INTENT: wants to read or to write. SHARED: reads, `count` times; or has it published
 // and is about to look at the word. EXCLUSIVE: writes. An upgrading lease owns the word and reads.
@@ -43,6 +50,11 @@
 #define RWLOCK_FENCED (UINT64_C(1) << 15)
 #define RWLOCK_WANTED (UINT64_C(1) << 17)
 #define HEIR_READS (1u << 14)
+#define HEIR_PENDING (1u << 15)
+
+#define PENDING_NAMES 4u
+#define PENDING_NAME_BITS 14u
+#define PENDING_MANY (UINT64_C(1) << 56)
 
 #define RWLOCK_HANDLE_LINE_SHIFT 32 // in a handle's last word
 
@@ -65,6 +77,7 @@ struct rwlock_attempt {
 	struct hold_record *record;
 	lh_deadline deadline;
 	lh_grant *grant; // NULL: who wants no news of damage is not granted it
+	uint32_t heir;   // on whose behalf, as the lock's `heir` says it; 0: the lease's own
 };
 
 static inline uint64_t rwlock_record(uint32_t granule, uint32_t mode, uint32_t count)
@@ -107,6 +120,11 @@ void rwlock_enter_map(struct rwlock_object *object, uint32_t slot);
 // upgrade.
 int rwlock_acquire_read(const struct rwlock_attempt *attempt);
 int rwlock_acquire_write(const struct rwlock_attempt *attempt);
+// Whether the heir lives and waits for this lock.
+bool rwlock_is_heir(const struct rwlock_attempt *attempt, uint32_t heir);
+// The heir, if it is still that one, is none any more; `wake`: who left the lock to it looks again.
+void rwlock_drop_heir(struct lh_arena *arena, struct rwlock_object *object, uint32_t heir,
+		      bool wake);
 // Whether anybody reads but the lease in slot `self`, who owns the word.
 bool rwlock_is_read(const struct lh_arena *arena, struct rwlock_object *object, uint32_t granule,
 		    uint32_t self);
@@ -145,6 +163,55 @@ static inline int rwlock_free(struct rwlock_object *object, const struct lh_leas
 
 // Lets go of what the record says, once. 0; -ESTALE; -EPERM: nothing.
 int rwlock_unlock(struct lh_lease *lease, struct rwlock_object *object, struct hold_record *record);
+
+// ---- acquires that wait without a thread of their own (rwlock_pending.c)
+
+// For how long at most a lock that is read is left to a pending writer, before it says so again.
+#define RWLOCK_PENDING_NS (100 * CLOCK_NS_PER_MS)
+
+// One of them, or the first of several for the same lock.
+struct rwlock_pending {
+	struct rwlock_attempt attempt; // lease: the helper thread's; heir: rwlock_pending_heir
+	bool reads;
+	bool passes;    // an intention to read: only owners of the word who want it all exclude it
+	uint32_t modes; // of others' records, as bits 1 << LH_HOLD_…, that exclude it
+	uint64_t since_ns; // of the wait
+	// What was in its way when rwlock_pend looked, and nothing was done by anybody about it since:
+	uint64_t word;
+	uint32_t blocker; // lease slot + 1; 0: unknown, look again at `until_ns`
+	enum { BLOCKED_BY_WRITER, BLOCKED_BY_READER, BLOCKED_BY_HEIR } by;
+	uint32_t heir;     // that is the blocker
+	uint64_t until_ns; // when to look again in any case; 0: at once
+};
+
+// How `heir` names a pending acquire of a helper thread.
+uint32_t rwlock_pending_heir(const struct lh_lease *lease, bool reads);
+// 0: somebody has the lock or comes before us, as *pending says now, and if that ends, or the lock is
+// given to another key, the departures of the helper's lease are counted up; but the end of the
+// blocker's owner and until_ns are for the caller to wait for. -EAGAIN: nobody, as far as can be seen:
+// try. `refused`: that was tried, and busy.
+int rwlock_pend(struct rwlock_pending *pending, bool refused);
+// Whether what it found is still so.
+bool rwlock_pend_stands(const struct rwlock_pending *pending);
+// It waits no more, if it ever did.
+void rwlock_pend_end(struct rwlock_pending *pending);
+
+// Whether an heir whose name is valid is a pending acquire's, and waits for this lock.
+bool rwlock_is_pending_heir(const struct lh_arena *arena, const struct rwlock_object *object,
+			    uint32_t heir);
+// The lock was let go, or somebody reads it no more.
+void rwlock_poke(struct lh_arena *arena, struct rwlock_object *object);
+
+// Since when an heir whose name is valid waits.
+static inline uint64_t rwlock_heir_since(const struct lh_arena *arena,
+					 const struct rwlock_object *object, uint32_t heir)
+{
+	const uint32_t slot = (heir & (uint32_t)WORD_OWNER_MASK) - 1;
+
+	return atomic_load_explicit(heir & HEIR_PENDING ? &object->pending_since
+							: &arena->leases[slot].waiting_since,
+				    memory_order_relaxed);
+}
 
 uint64_t rwlock_stride(uint64_t data_size);
 

@@ -17,6 +17,7 @@ static void wake_others(struct lh_arena *arena, struct rwlock_object *object, ui
 	rwlock_bump(&arena->leases[slot].departures);
 	if (atomic_load_explicit(&object->permits, memory_order_relaxed))
 		rwlock_bump(&object->departures);
+	rwlock_poke(arena, object);
 }
 
 bool rwlock_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)

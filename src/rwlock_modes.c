@@ -175,12 +175,16 @@ void rwlock_end_hold(struct lh_lease *lease, struct rwlock_object *object,
 {
 	const uint32_t mode = hold_word_mode(
 		atomic_load_explicit(&record->object, memory_order_relaxed));
+	uint64_t word;
 
 	hold_clear(record);
 	if (mode == LH_HOLD_PERMIT) {
 		atomic_thread_fence(memory_order_seq_cst); // pairs with the CAS in claim
-		if (word_owner(atomic_load(&object->header.word)))
+		word = atomic_load(&object->header.word);
+		if (word_owner(word))
 			rwlock_bump(&object->departures);
+		if (word & WORD_MARK)
+			rwlock_poke(lease->arena, object);
 	} else if (RWLOCK_SIDE_BY_SIDE >> mode & 1) {
 		rwlock_depart(lease->arena, object, lease->index);
 	}

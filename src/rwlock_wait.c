@@ -22,6 +22,8 @@
 
 static uint32_t own_heir(const struct rwlock_waiter *waiter)
 {
+	if (waiter->attempt->heir)
+		return waiter->attempt->heir;
 	return (waiter->attempt->lease->index + 1) | (waiter->reads ? HEIR_READS : 0);
 }
 
@@ -65,44 +67,56 @@ static void name_heir(struct rwlock_waiter *waiter)
 	atomic_compare_exchange_strong(&header->heir, &heir, own_heir(waiter));
 }
 
-void rwlock_resign(const struct rwlock_waiter *waiter, bool wake)
+void rwlock_drop_heir(struct lh_arena *arena, struct rwlock_object *object, uint32_t heir,
+		      bool wake)
 {
-	struct object_header *header = rwlock_waiter_header(waiter);
-	uint32_t heir = own_heir(waiter);
-
-	if (atomic_load_explicit(&header->heir, memory_order_relaxed) == heir &&
-	    atomic_compare_exchange_strong(&header->heir, &heir, 0) && wake)
-		futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+	if (atomic_load_explicit(&object->header.heir, memory_order_relaxed) == heir &&
+	    atomic_compare_exchange_strong(&object->header.heir, &heir, 0) && wake) {
+		futex_wake(futex_low_half(&object->header.word), FUTEX_ALL);
+		rwlock_poke(arena, object);
+	}
 }
 
-// Until when a free lock is left to the heir: 4 ms from the release on; 0: not at all.
-static uint64_t reservation(const struct object_header *header)
+void rwlock_resign(const struct rwlock_waiter *waiter, bool wake)
+{
+	rwlock_drop_heir(waiter->attempt->arena, waiter->attempt->object, own_heir(waiter), wake);
+}
+
+// Until when a free lock is left to the heir: 4 ms from the release on, or for as long as a pending one
+// said when it found readers there; 0: not at all.
+static uint64_t reservation(const struct rwlock_object *object, uint32_t heir)
 {
 	const uint64_t now = clock_now();
-	const uint64_t since = atomic_load_explicit(&header->reserved_ns, memory_order_relaxed);
+	const uint64_t since = atomic_load_explicit(&object->header.reserved_ns,
+						    memory_order_relaxed);
+	const uint64_t until = heir & HEIR_PENDING ? atomic_load_explicit(&object->pending_until,
+									  memory_order_relaxed)
+						   : 0;
 
+	if (until > now && until - now <= RWLOCK_PENDING_NS)
+		return until;
 	return since <= now && now < since + WORD_RESERVATION_NS ? since + WORD_RESERVATION_NS : 0;
 }
 
 // Whether it comes first: writers before readers; but before a writer only who was passed over, or
 // all writing would go at the pace of sleepers; and nobody before a reader that was passed over.
-static bool comes_first(const struct rwlock_waiter *waiter, uint32_t heir,
-			const struct lease_slot *slot)
+static bool comes_first(const struct rwlock_waiter *waiter, uint32_t heir)
 {
 	if (waiter->reads)
 		return !(heir & HEIR_READS) && !is_passed_over(waiter);
-	return clock_now() - atomic_load_explicit(&slot->waiting_since, memory_order_relaxed) >=
+	return clock_now() -
+		       rwlock_heir_since(waiter->attempt->arena, waiter->attempt->object, heir) >=
 	       WORD_PASSED_OVER_NS;
 }
 
-// Whether the heir lives and waits here.
-static bool is_valid(const struct rwlock_attempt *attempt, uint32_t heir)
+bool rwlock_is_heir(const struct rwlock_attempt *attempt, uint32_t heir)
 {
 	const uint32_t name = heir & (uint32_t)WORD_OWNER_MASK;
 
 	return name && name <= attempt->arena->lease_count &&
-	       atomic_load(&attempt->arena->leases[name - 1].edge) >> EDGE_WANTED_SHIFT ==
-		       attempt->granule &&
+	       (rwlock_is_pending_heir(attempt->arena, attempt->object, heir) ||
+		atomic_load(&attempt->arena->leases[name - 1].edge) >> EDGE_WANTED_SHIFT ==
+			attempt->granule) &&
 	       lease_state_seen(attempt->arena, name - 1, clock_now()) == LH_LEASE_LIVE;
 }
 
@@ -116,10 +130,10 @@ static uint32_t awaited_heir(const struct rwlock_waiter *waiter, uint64_t *ret_u
 
 	if (!heir || heir == own_heir(waiter) || attempt->upgrade)
 		return 0;
-	if (is_valid(attempt, heir)) {
-		if (!comes_first(waiter, heir, &attempt->arena->leases[name - 1]))
+	if (rwlock_is_heir(attempt, heir)) {
+		if (!comes_first(waiter, heir))
 			return 0;
-		*ret_until = reservation(header); // not for longer than it takes to come
+		*ret_until = reservation(attempt->object, heir); // no longer than it takes to come
 		if (*ret_until)
 			return name;
 	}
@@ -133,9 +147,9 @@ static bool is_writer_next(const struct rwlock_waiter *waiter)
 	struct object_header *header = rwlock_waiter_header(waiter);
 	uint32_t heir = atomic_load(&header->heir);
 
-	if (!heir)
+	if (!heir || heir == own_heir(waiter))
 		return false;
-	if (is_valid(waiter->attempt, heir))
+	if (rwlock_is_heir(waiter->attempt, heir))
 		return !(heir & HEIR_READS);
 	atomic_compare_exchange_strong(&header->heir, &heir, 0);
 	return false;
@@ -310,6 +324,8 @@ int rwlock_waiter_end(const struct rwlock_waiter *waiter, int result)
 	if (waiter->began_ns) {
 		deadlock_clear(lease);
 		rwlock_resign(waiter, result != 0);
+	} else if (waiter->attempt->heir && !result) {
+		rwlock_resign(waiter, false);
 	}
 	return result && !lease_is_live(lease) ? -ESTALE : result;
 }
@@ -333,7 +349,8 @@ static bool is_another_next(const struct rwlock_waiter *waiter)
 {
 	const uint32_t heir = atomic_load(&rwlock_waiter_header(waiter)->heir);
 
-	return heir != own_heir(waiter) && !(heir & HEIR_READS) && is_valid(waiter->attempt, heir);
+	return heir != own_heir(waiter) && !(heir & HEIR_READS) &&
+	       rwlock_is_heir(waiter->attempt, heir);
 }
 
 // 0: the word is ours, as *ret_word; -EAGAIN: look again.

@@ -91,6 +91,7 @@ LH_BEGIN_DECLS
 
 typedef struct lh_locks lh_locks;
 typedef struct lh_handle lh_handle;
+typedef struct lh_pending lh_pending;
 
 #define LH_KEY_MAX 1024u /* bytes of a key */
 
@@ -157,8 +158,8 @@ LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_acquire_options) == 104
 LH_API int lh_locks_open(const char *url, lh_locks **ret_locks);
 
 /*
- * Closes it; NULL does nothing.
- * Errors: -EBUSY: handles are out.
+ * Closes it, and ends the thread that lh_acquire_start has started; NULL does nothing.
+ * Errors: -EBUSY: handles are out, or pending acquires that were not finished.
  * Crash: as any end of the process.
  * Signal: unsafe.
  */
@@ -332,6 +333,74 @@ LH_API int lh_key_version(lh_locks *locks, const char *key, uint64_t *ret_versio
  * Signal: unsafe.
  */
 LH_API ssize_t lh_key_join(void *buffer, size_t capacity, const char *const parts[], size_t count);
+
+/*
+ * Asynchronous acquire, for event loops: begins what lh_acquire does, and does not wait. The result is
+ * there when lh_pending_fd becomes readable, and is had by lh_pending_finish, which every pending
+ * acquire wants. A key that is free is granted before this returns.
+ *
+ * The first that has to wait starts a thread of the library's ("lh-pending", all signals blocked), one
+ * for all pending acquires of a set. It acquires on their behalf, for each key in the order in which
+ * they began: as a handle's, so that a granted one's TTL runs, is renewed, and can be lost before it is
+ * finished. Until the grant a pending acquire has no lease; among those who wait, here and in
+ * lh_acquire, it counts like any other. The key and the label are copied; options->cancel has to stay
+ * until the pending acquire is finished, and on_loss may be called before that.
+ *
+ *	int wait_in_poll(lh_locks *locks, const char *key, lh_handle **ret_handle)
+ *	{
+ *		lh_pending *pending;
+ *		struct pollfd poll_fd = { .events = POLLIN };
+ *		int error = lh_acquire_start(locks, key, LH_FOREVER, NULL, &pending);
+ *
+ *		if (error)
+ *			return error;
+ *		poll_fd.fd = lh_pending_fd(pending);
+ *		if (poll_fd.fd < 0 || poll(&poll_fd, 1, -1) < 0)
+ *			lh_pending_cancel(pending);
+ *		return lh_pending_finish(pending, ret_handle);
+ *	}
+ *
+ * Errors; there is nothing to finish then:
+ *   -EINVAL, -EMSGSIZE, -ENOTSUP   as lh_acquire says, of what can be told without acquiring
+ *   -ENOMEM, -EAGAIN   no memory; the thread cannot be started
+ * All else is what lh_pending_finish returns.
+ * Crash: what waits is gone without a trace that anybody waits for; what was granted is a lost holder's.
+ * Signal: unsafe.
+ */
+LH_API LH_NODISCARD int lh_acquire_start(lh_locks *locks, const char *key, lh_deadline deadline,
+					 const struct lh_acquire_options *options,
+					 lh_pending **ret_pending);
+
+/*
+ * A descriptor that is readable once the acquire is finished, granted or not; always the same one, and
+ * the pending acquire's: lh_pending_finish closes it. It is made when first asked for.
+ * Errors: -EINVAL: NULL; -ESTALE: the parent's, in a forked child; those of eventfd(2), as -EMFILE.
+ * Signal: unsafe.
+ */
+LH_API int lh_pending_fd(const lh_pending *pending);
+
+/*
+ * The result: what lh_acquire would have returned (-EBUSY with LH_NOW, -ETIMEDOUT, -ECANCELED, …), and
+ * with 0 the handle. Frees the pending acquire, but for -EINPROGRESS. Never waits.
+ * Errors beside those of lh_acquire:
+ *   -EINPROGRESS  it waits still: not freed
+ *   -ESTALE       also: the parent's, in a forked child; freed there, and the parent's is left alone
+ *   -EINVAL       NULL
+ * Order: acquire, as lh_acquire.
+ * Crash: as lh_acquire_start.
+ * Signal: unsafe.
+ */
+LH_API LH_NODISCARD int lh_pending_finish(lh_pending *pending, lh_handle **ret_handle);
+
+/*
+ * Ends the wait: when it returns, the acquire is finished, with -ECANCELED, or with what came first, be
+ * it the grant, which lh_pending_finish hands over all the same. Waits for no more than a try that is
+ * under way. Of calls on one pending acquire, one at a time may run.
+ * Errors: -EINVAL: NULL; -ESTALE: the parent's, in a forked child.
+ * Crash: as lh_acquire_start.
+ * Signal: unsafe; options->cancel is for handlers.
+ */
+LH_API int lh_pending_cancel(lh_pending *pending);
 
 LH_END_DECLS
 

@@ -436,4 +436,5 @@ const struct provider provider_file = {
 	.loss_fd = loss_fd,
 	.release = release,
 	.version = version,
+	.is_local = true,
 };

@@ -232,6 +232,10 @@ static int write_entry(const struct keys *keys, const struct lh_lease *lease,
 	for (size_t i = 0; i < RWLOCK_MAP_WORDS; i++)
 		atomic_store_explicit(&entry->lock.readers[i], 0, memory_order_relaxed);
 	atomic_store_explicit(rwlock_reader_words(&entry->lock), 0, memory_order_relaxed);
+	// Who still waits for the key that was here looks for it anew: a reader may have let go of it
+	// without being in time for its word.
+	rwlock_poke(keys->arena, &entry->lock);
+	atomic_store_explicit(&entry->lock.pending, 0, memory_order_relaxed);
 	atomic_store_explicit(&entry->lock.header.heir, 0, memory_order_relaxed);
 	atomic_store_explicit(&entry->lock.permits, wanted->permits, memory_order_relaxed);
 	return 0;

@@ -7,7 +7,7 @@
 // A lease costs some hundred times what a lock does. So those of the default TTL, which the keeper
 // renews, are kept when their handle is released: a few, for the next to acquire.
 #include "src/provider.h"
-#include "src/provider/keys.h"
+#include "src/provider/shm_pending.h"
 
 #include "arena/error.h"
 #include "arena/keeper.h"
@@ -29,6 +29,7 @@ struct shm_locks {
 	struct keys keys;
 	_Atomic uint64_t named_ns;                    // when the arena still had its name
 	_Atomic(struct lh_lease *) pool[POOL_LEASES]; // NULL: none; taken and put by exchange
+	struct shm_pending pending;
 };
 
 struct shm_hold {
@@ -168,6 +169,7 @@ static int close_locks(struct lh_locks *locks)
 
 	for (size_t i = 0; i < POOL_LEASES; i++)
 		lh_lease_release(atomic_exchange(&shm->pool[i], NULL));
+	shm_pending_close(&shm->pending);
 	error = lh_arena_close(shm->arena);
 	if (!error)
 		free(shm);
@@ -318,20 +320,6 @@ static int settle(struct shm_handle *handle, const struct lh_acquire_options *op
 // ---------------------------------------------------------------------------------------------
 // Acquiring
 
-static uint32_t hold_mode_of(enum lh_mode mode)
-{
-	switch (mode) {
-	case LH_SHARED:
-		return LH_HOLD_SHARED;
-	case LH_INTENT_SHARED:
-		return LH_HOLD_INTENT_SHARED;
-	case LH_INTENT_EXCLUSIVE:
-		return LH_HOLD_INTENT_EXCLUSIVE;
-	default:
-		return LH_HOLD_EXCLUSIVE;
-	}
-}
-
 static int take_key(struct shm_locks *shm, const struct provider_request *request,
 		    const struct provider_key *key, struct shm_handle *handle)
 {
@@ -340,7 +328,8 @@ static int take_key(struct shm_locks *shm, const struct provider_request *reques
 	struct rwlock_attempt attempt = { .arena = shm->arena,
 					  .lease = handle->lease,
 					  .deadline = request->deadline,
-					  .grant = &grant };
+					  .grant = &grant,
+					  .heir = shm_pending_heir(request->queue) };
 	uint32_t permit = 0;
 	int error = keys_refer(&shm->keys, handle->lease, key->bytes, key->size, permits,
 			       request->deadline, &attempt.record);
@@ -355,7 +344,7 @@ static int take_key(struct shm_locks *shm, const struct provider_request *reques
 	else if (permits)
 		error = rwlock_acquire_permit(&attempt, &permit);
 	else
-		error = rwlock_acquire_mode(&attempt, hold_mode_of(key->mode));
+		error = rwlock_acquire_mode(&attempt, shm_hold_mode(key->mode));
 	if (error) {
 		hold_clear(attempt.record);
 		return error;
@@ -523,6 +512,30 @@ static int version(struct lh_locks *locks, const struct provider_key *key, uint6
 	return keys_version(&locks_of(locks)->keys, key->bytes, key->size, ret_version);
 }
 
+// ---------------------------------------------------------------------------------------------
+// Acquires that wait without a thread
+
+static int listen(struct lh_locks *locks, struct wait *wait)
+{
+	struct shm_locks *shm = locks_of(locks);
+
+	return shm_pending_listen(&shm->pending, shm->arena, wait);
+}
+
+static bool is_free(struct lh_locks *locks, struct provider_queue *queue, struct wait *wait)
+{
+	struct shm_locks *shm = locks_of(locks);
+
+	return shm_pending_is_free(&shm->pending, &shm->keys, queue, wait);
+}
+
+static void leave(struct lh_locks *locks, struct provider_queue *queue)
+{
+	struct shm_locks *shm = locks_of(locks);
+
+	shm_pending_leave(&shm->pending, queue);
+}
+
 const struct provider provider_shm = {
 	.scheme = "shm",
 	.capabilities = LH_CAP_SHARED | LH_CAP_SEMAPHORE | LH_CAP_INTENT | LH_CAP_FENCING |
@@ -539,4 +552,8 @@ const struct provider provider_shm = {
 	.loss_fd = loss_fd,
 	.release = release,
 	.version = version,
+	.is_local = true,
+	.listen = listen,
+	.is_free = is_free,
+	.leave = leave,
 };
