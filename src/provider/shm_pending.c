@@ -117,7 +117,7 @@ static bool look(struct shm_pending *pending, const struct keys *keys, struct pr
 	bool blocked;
 
 	if (keys_refer(keys, pending->lease, queue->key.bytes, queue->key.size,
-		       queue->options->max_holders, &record))
+		       queue->options->max_holders, LH_NOW, &record))
 		return false; // the try says why
 	blocked = look_under(pending, keys, record, queue);
 	hold_clear(record);
