@@ -33,7 +33,7 @@ static int take(lh_lease *lease, bool reads, uint32_t heir, lh_grant *grant,
 					  .deadline = LH_NOW,
 					  .grant = grant,
 					  .heir = heir };
-	int error = keys_refer(&keys, lease, "key", 3, 0, &attempt.record);
+	int error = keys_refer(&keys, lease, "key", 3, 0, LH_FOREVER, &attempt.record);
 
 	if (error)
 		return error;
