@@ -55,3 +55,16 @@ for program in "$work"/root/usr/bin/*; do
 	"$program" --version | grep -F "$version" || fail "$program --version"
 	! readelf --dynamic "$program" | grep 'R.*PATH' || fail "$program has a search path"
 done
+
+echo "-- python"
+if [ -x /usr/bin/python3 ]; then
+	PYTHONPATH=$work/root/usr/lib/python3/dist-packages /usr/bin/python3 - <<-END
+		import leasehold
+		name = "leasehold-package-$$"
+		with leasehold.Arena(name) as arena, arena.mutex("one") as held:
+		    assert leasehold.__version__ == "$version" and held.token == 1
+		leasehold.Arena.unlink(name)
+	END
+else
+	echo "-- no /usr/bin/python3: the module is not tried"
+fi
