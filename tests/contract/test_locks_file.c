@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "src/provider/file.h"
@@ -212,12 +213,14 @@ static void tokens_rise_over_a_crash_of_the_host(void **state)
 // G5, G12: the newer record is lost, which may have said anything.
 static void a_damaged_record_is_told_and_its_token_passed_over(void **state)
 {
-	lh_handle *handle = hold("key", NULL);
-	const uint64_t token = lh_handle_token(handle);
+	struct locks_holding holding = { "key", NULL };
+	struct peer peer = peer_start(locks_hold_and_stay, &holding);
+	const uint64_t token = (uint64_t)line_hear(&peer.line);
+	lh_handle *handle;
 
 	(void)state;
-	let_go(handle);
-	change_record("key", false);
+	change_record("key", false); // what is left is of the time before the grant
+	peer_kill(&peer);
 	handle = hold("key", &shared);
 	assert_int_equal(lh_handle_flags(handle), LH_GRANT_OWNER_DIED);
 	let_go(handle);
@@ -301,6 +304,9 @@ static void stay(const struct line *line, void *context)
 {
 	lh_handle *handle = context;
 
+	need(prctl(PR_SET_PDEATHSIG, 0) == 0); // it outlives its parent
+	line_say(line, 1);
+	line_hear(line);
 	need_equal(lh_handle_release(handle), -ESTALE);
 	line_say(line, 1);
 	for (;;)
@@ -317,6 +323,8 @@ static void hold_and_fork(const struct line *line, void *context)
 	handle = hold("key", NULL);
 	child = peer_start(stay, handle);
 	line_hear(&child.line);
+	line_say(&child.line, 1);
+	line_hear(&child.line);
 	need_equal(attempt("key", NULL), -EBUSY); // the child has released nothing
 	line_say(line, child.pid);
 	line_hear(line);
@@ -326,12 +334,14 @@ static void hold_and_fork(const struct line *line, void *context)
 static void a_forked_child_does_not_keep_its_dead_parents_key(void **state)
 {
 	struct peer peer = peer_start(hold_and_fork, NULL);
+	const pid_t child = (pid_t)line_hear(&peer.line);
 	lh_handle *handle;
 
 	(void)state;
-	assert_true(line_hear(&peer.line) > 0);
+	assert_true(child > 0);
 	peer_kill(&peer);
 	handle = hold("key", NULL);
+	assert_int_equal(kill(child, SIGKILL), 0); // it was still there
 	assert_int_equal(lh_handle_flags(handle), LH_GRANT_OWNER_DIED);
 	let_go(handle);
 	close_all();
