@@ -143,6 +143,9 @@ static int wait_for_permit(struct rwlock_waiter *waiter, uint32_t departures)
 		return -EAGAIN;
 	wait_on(&waiter->wait, at, departures | DEPARTURES_AWAITED);
 	error = judge_all(attempt, &waiter->wait);
+	// Whose record has gone since the look is not armed on, and may have died before it told.
+	if (!error && free_permit(attempt) >= 0)
+		return -EAGAIN;
 	if (!error)
 		error = rwlock_sleep(waiter);
 	return error ? error : -EAGAIN;

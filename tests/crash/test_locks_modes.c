@@ -46,7 +46,8 @@ static int take(lh_lease *lease, uint32_t mode, lh_deadline deadline, lh_grant *
 		.arena = keys.arena, .lease = lease, .deadline = deadline, .grant = grant
 	};
 	uint32_t permit;
-	int error = keys_refer(&keys, lease, "key", 3, permits_of(mode), deadline, &attempt.record);
+	int error = keys_refer(&keys, lease, "key", 3, permits_of(mode), LH_FOREVER,
+			       &attempt.record);
 
 	if (error)
 		return error;

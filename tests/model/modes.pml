@@ -24,7 +24,7 @@
  * config: -DPROCS=2 -DONE=15 -DTWO=15 -DOPS=2 -DEXPIRIES=1
  * config: -DPROCS=2 -DONE=15 -DTWO=15 -DOPS=2 -DDEATHS=1
  * config: -DONE=16 -DTWO=16 -DTHREE=16 -DDEATHS=1
- * config: -DONE=16 -DTWO=16 -DTHREE=16 -DEXPIRIES=1 -DLIMIT=2
+ * ci: -DONE=16 -DTWO=16 -DTHREE=16 -DEXPIRIES=1 -DLIMIT=2
  * ci: -DONE=2 -DTWO=8 -DTHREE=15 -DEXPIRIES=1
  * ci: -DSTART_INTENTS -DONE=2 -DTWO=8 -DTHREE=2 -DEXPIRIES=1
  * ci: -DONE=10 -DTWO=10 -DTHREE=10 -DEXPIRIES=1
@@ -43,9 +43,8 @@
  * must-fail: -DLATE_WANT -DPROCS=2 -DONE=4 -DTWO=1   what is wanted is said after the claim
  * must-fail: -DNO_BUMP -DPROCS=2 -DONE=16 -DTWO=16   who gives a permit back tells nobody
  * must-fail: -DNO_BACK_FENCE -DPROCS=2 -DONE=16 -DTWO=16   nor has a fence before it looks for somebody
- * must-fail: -DLATE_COUNT -DPROCS=2 -DONE=16 -DTWO=16   departures are read after the records
  * must-fail: -DNO_LIVES -DPROCS=2 -DONE=16 -DTWO=16 -DDEATHS=1   not armed on the lives of those who have them
- * must-fail: -DCOUNTS_LOST -DPROCS=2 -DONE=16 -DTWO=16 -DDEATHS=1   permits of the lost count
+ * must-fail: -DNO_RESCAN -DPROCS=2 -DONE=16 -DTWO=16 -DDEATHS=1   nor a look once armed
  * must-fail: -DEARLY_FREE -DPROCS=2 -DONE=16 -DTWO=16   the word is let go before the permit's record
  */
 #ifndef PROCS
@@ -105,7 +104,8 @@ byte rec[PROCS + 1], sb[PROCS + 1];	/* hold records; late stores to them, + 1 */
 bit lost[PROCS + 1], dead[PROCS + 1], kill[PROCS + 1];
 byte holds[PROCS + 1];			/* ghost: what each may believe to hold */
 byte dep;				/* departures of the entry */
-bit asleep[PROCS + 1], woken[PROCS + 1], armed[PROCS + 1];
+bit asleep[PROCS + 1], woken[PROCS + 1];
+byte armed[PROCS + 1];			/* on whose lives, as bits */
 byte deaths, expiries;
 
 inline drain(i)
@@ -121,13 +121,13 @@ inline store(v)
 	d_step { drain(me); sb[me] = (v) + 1 }
 }
 
-/* Those who wait for a permit, on the departures or (b) on the lives of those who have one. */
+/* Those who wait for a permit, on the departures or, if b is not 0, on the life of b. */
 inline wake(b)
 {
 	d_step {
-		woken[1] = woken[1] || (asleep[1] && (!(b) || armed[1]));
-		woken[2] = woken[2] || (asleep[2] && (!(b) || armed[2]));
-		THIRD(woken[3] = woken[3] || (asleep[3] && (!(b) || armed[3])))
+		woken[1] = woken[1] || (asleep[1] && (!(b) || (armed[1] >> (b)) & 1));
+		woken[2] = woken[2] || (asleep[2] && (!(b) || (armed[2] >> (b)) & 1));
+		THIRD(woken[3] = woken[3] || (asleep[3] && (!(b) || (armed[3] >> (b)) & 1)))
 	}
 }
 
@@ -181,12 +181,18 @@ inline look_at_owner()
 	fi
 }
 
-#ifdef COUNTS_LOST
-#define HAS(q, i) (rec[q] == PERMIT + (i))
-#else
 #define HAS(q, i) (rec[q] == PERMIT + (i) && !lost[q])
-#endif
 
+#define TAKER(q) (rec[q] >= PERMIT && !lost[q] -> 1 << (q) : 0)
+#if PROCS > 2
+#define TAKERS (TAKER(1) | TAKER(2) | TAKER(3))
+#define GONE ((lost[1] << 1) | (lost[2] << 2) | (lost[3] << 3))
+#define TAKEN(i) (HAS(1, i) || HAS(2, i) || HAS(3, i))
+#else
+#define TAKERS (TAKER(1) | TAKER(2))
+#define GONE ((lost[1] << 1) | (lost[2] << 2))
+#define TAKEN(i) (HAS(1, i) || HAS(2, i))
+#endif
 #define GONE_WITH_PERMIT(q) (lost[q] && rec[q] >= PERMIT)
 
 proctype Lease(byte me)
@@ -331,10 +337,7 @@ change:		atomic {
 		};
 		goto leave;
 
-permit:
-#ifndef LATE_COUNT
-		d = dep;
-#endif
+permit:		d = dep;
 		b = 0;			/* of two: whether each is taken */
 		h = 0;
 		p = 1;
@@ -348,27 +351,32 @@ permit:
 			fi;
 			p++ }
 		od;
-#ifdef LATE_COUNT
-		d = dep;
-#endif
 		if
 		:: h == 0 || h == 2 -> h = 0; o = 0
 		:: h == 1 && LIMIT > 1 -> h = 0; o = 1
 		:: else ->
 			h = 0;
-			/* 10: the lost were judged, and are armed on */
-			if
-			:: atomic { dep == d ->
-				asleep[me] = 1; woken[me] = 0;
+			/* 10: the lost were judged; those who have permits are armed on, */
+			atomic {
 #ifndef NO_LIVES
-				armed[me] = 1;
-				if		/* who died before is judged now */
-				:: EACH(GONE_WITH_PERMIT) -> woken[me] = 1
-				:: else
-				fi;
+				o = TAKERS;
 #endif
-				d = 0 }
-			:: atomic { else -> d = 0; goto permit }
+				if
+				:: EACH(GONE_WITH_PERMIT) -> d = 0; o = 0; goto permit
+				:: else
+				fi
+			};
+#ifndef NO_RESCAN
+			if		/* and it is looked again */
+			:: atomic { TAKEN(0) && (LIMIT == 1 || TAKEN(1)) }
+			:: atomic { else -> d = 0; o = 0; goto permit }
+			fi;
+#endif
+			if
+			:: atomic { dep == d && !(o & GONE) ->
+				asleep[me] = 1; woken[me] = 0; armed[me] = o;
+				d = 0; o = 0 }
+			:: atomic { else -> d = 0; o = 0; goto permit }
 			fi;
 			if
 			:: atomic { woken[me] -> asleep[me] = 0; woken[me] = 0; armed[me] = 0 }
@@ -441,7 +449,7 @@ leave:		holds[me] = 0;		/* 11 */
 			r = 0; m = 0; o = 0; p = 0; h = 0; n = 0; d = 0; b = 0;
 			lost[me] = 1; dead[me] = 1
 		};
-		wake(1)
+		wake(me)
 	}
 }
 
@@ -481,9 +489,9 @@ proctype Clock()
 {
 	if
 	:: EXPIRE(1); wake(1)
-	:: EXPIRE(2); wake(1)
+	:: EXPIRE(2); wake(2)
 #if PROCS > 2
-	:: EXPIRE(3); wake(1)
+	:: EXPIRE(3); wake(3)
 #endif
 	:: skip
 	fi
