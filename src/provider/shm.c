@@ -445,6 +445,8 @@ static int extend(struct lh_handle *handle, uint64_t ttl_ns)
 
 	if (error)
 		return error;
+	if (ttl_ns > DEFAULT_TTL_NS)
+		handle_of(handle)->returns = false; // or a later handle had what is left of it
 	return lh_lease_remaining(lease) >= ttl_ns ? 0 : lh_lease_renew(lease, ttl_ns);
 }
 
