@@ -365,7 +365,9 @@ unsigned lh_handle_flags(const lh_handle *handle)
 
 int lh_handle_consistent(lh_handle *handle)
 {
-	return handle ? handle->locks->provider->consistent(handle) : -EINVAL;
+	if (!handle)
+		return error_detail(-EINVAL, "handle is NULL");
+	return handle->locks->provider->consistent(handle);
 }
 
 int lh_handle_slot(const lh_handle *handle)
@@ -377,7 +379,9 @@ int lh_handle_slot(const lh_handle *handle)
 
 int lh_handle_loss_fd(lh_handle *handle)
 {
-	return handle ? handle->locks->provider->loss_fd(handle) : -EINVAL;
+	if (!handle)
+		return error_detail(-EINVAL, "handle is NULL");
+	return handle->locks->provider->loss_fd(handle);
 }
 
 int lh_handle_release(lh_handle *handle)

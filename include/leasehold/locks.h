@@ -305,7 +305,7 @@ LH_API int lh_handle_release(lh_handle *handle);
 
 /*
  * Acquires, runs body, releases. Returns lh_acquire's error; else -ESTALE if the lock was lost while
- * body ran; else body's result.
+ * body ran; else the release's error, if there is one; else body's result. body must not release the handle.
  * Signal: unsafe.
  */
 LH_API int lh_with(lh_locks *locks, const char *key, lh_deadline deadline,
