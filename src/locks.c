@@ -234,7 +234,8 @@ int lh_acquire_all(lh_locks *locks, const char *const keys[], size_t count, lh_d
 
 	if (!locks || !ret_handle || !keys || !count)
 		return error_detail(-EINVAL, "locks, keys or ret_handle is NULL, or no keys");
-	error = locks_check_options(locks, request.options, LOCKS_KNOWN_FLAGS | LH_ACQUIRE_IN_ORDER);
+	error = locks_check_options(locks, request.options,
+				    LOCKS_KNOWN_FLAGS | LH_ACQUIRE_IN_ORDER);
 	if (error)
 		return error;
 	wanted = calloc(count, sizeof(*wanted));
