@@ -200,6 +200,7 @@ uint64_t process_session(void)
 
 	if (session.number && session.generation == generation)
 		return session.number;
+	PROCESS_NO_CANCEL; // getrandom(2) is a cancellation point
 	session.generation = generation;
 	do {
 		session.number = identity_draw();

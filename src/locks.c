@@ -234,7 +234,8 @@ int lh_acquire_all(lh_locks *locks, const char *const keys[], size_t count, lh_d
 
 	if (!locks || !ret_handle || !keys || !count)
 		return error_detail(-EINVAL, "locks, keys or ret_handle is NULL, or no keys");
-	error = locks_check_options(locks, request.options, LOCKS_KNOWN_FLAGS | LH_ACQUIRE_IN_ORDER);
+	error = locks_check_options(locks, request.options,
+				    LOCKS_KNOWN_FLAGS | LH_ACQUIRE_IN_ORDER);
 	if (error)
 		return error;
 	wanted = calloc(count, sizeof(*wanted));
@@ -365,7 +366,9 @@ unsigned lh_handle_flags(const lh_handle *handle)
 
 int lh_handle_consistent(lh_handle *handle)
 {
-	return handle ? handle->locks->provider->consistent(handle) : -EINVAL;
+	if (!handle)
+		return error_detail(-EINVAL, "handle is NULL");
+	return handle->locks->provider->consistent(handle);
 }
 
 int lh_handle_slot(const lh_handle *handle)
@@ -377,7 +380,9 @@ int lh_handle_slot(const lh_handle *handle)
 
 int lh_handle_loss_fd(lh_handle *handle)
 {
-	return handle ? handle->locks->provider->loss_fd(handle) : -EINVAL;
+	if (!handle)
+		return error_detail(-EINVAL, "handle is NULL");
+	return handle->locks->provider->loss_fd(handle);
 }
 
 int lh_handle_release(lh_handle *handle)

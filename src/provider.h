@@ -68,7 +68,7 @@ struct provider {
 	// The 0-based permit, of several keys the last's; -ENOTSUP without max_holders. NULL: never.
 	int (*slot)(const struct lh_handle *handle);
 	int (*loss_fd)(struct lh_handle *handle);
-	// 0 or -ESTALE: freed. Else it is not.
+	// -EDEADLK, in its own on_loss callback: it is not freed. Else it is, whatever the result.
 	int (*release)(struct lh_handle *handle);
 	// lh_key_version; the key's mode counts for nothing. NULL: the provider has none.
 	int (*version)(struct lh_locks *locks, const struct provider_key *key,

@@ -14,7 +14,18 @@
 #define BITS 64u
 #define MAX_HOLDERS (1u << LEASE_SLOT_BITS) // no arena has more leases
 
-// The record of a lease that is not lost says that it has permit n: n + 1; else 0.
+// Whether what the lease in a slot holds is its own: it is not lost, or agreed to be killed and seen dead
+// before anybody else is granted it.
+static bool keeps_holds(const struct lease_slot *lease)
+{
+	const enum lease_state state = lease_word_state(atomic_load(&lease->state));
+
+	return state == LEASE_LIVE || (state == LEASE_EXPIRED &&
+				       (atomic_load_explicit(&lease->flags, memory_order_relaxed) &
+					LH_LEASE_KILL_ON_EXPIRY));
+}
+
+// The record of such a lease says that it has permit n: n + 1; else 0.
 static uint32_t permit_of(const struct rwlock_attempt *attempt, uint32_t slot)
 {
 	const struct hold_record *record = hold_find_of(attempt->arena, slot, LH_KIND_RWLOCK,
@@ -22,8 +33,7 @@ static uint32_t permit_of(const struct rwlock_attempt *attempt, uint32_t slot)
 	const uint64_t word = record ? atomic_load(&record->object) : 0;
 
 	if (!hold_names(word, LH_KIND_RWLOCK, attempt->granule) ||
-	    hold_word_mode(word) != LH_HOLD_PERMIT ||
-	    lease_word_state(atomic_load(&attempt->arena->leases[slot].state)) != LEASE_LIVE)
+	    hold_word_mode(word) != LH_HOLD_PERMIT || !keeps_holds(&attempt->arena->leases[slot]))
 		return 0;
 	return hold_word_count(word) + 1;
 }

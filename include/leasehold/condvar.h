@@ -134,13 +134,13 @@ LH_API uint64_t lh_condvar_offset(const lh_condvar *condvar);
  *               was not let go
  *   -EINTR      a signal handler ran, and the lease is LH_LEASE_INTERRUPTIBLE
  *   -ENOLCK     the lease has max_holds holds: the mutex was not let go
+ *   -EINVAL     an all-zero handle, a lease of another arena, or a mutex of another: nothing was done
  * Errors without it:
  *   -EPERM      the lease does not hold the mutex, or is another thread's
  *   -ESTALE     the lease is lost, or was lost meanwhile
  *   -EDEADLK    locking the mutex again closed a cycle of leases waiting for each other (of locks that
  *               the lease holds besides); of each cycle exactly one is told
  *   -EOVERFLOW  the mutex's tokens are used up
- *   -EINVAL     an all-zero handle, a lease of another arena, or a mutex of another
  *   -EBADMSG    the condition variable, the mutex or the arena's tables are damaged
  * Order: release of the mutex, then acquire of it, as by lh_mutex_unlock and lh_mutex_lock.
  * Crash: before the mutex is let go a lost holder; then a waiter that leaves nothing and strands

@@ -21,22 +21,13 @@
  *   shm://name[?size=BYTES&leases=COUNT&mode=OCTAL]
  *	   An arena (arena.h) on this host, made if there is none: of 4 MiB (size may end in K, M or G),
  *	   1024 leases and mode 0600, unless said otherwise. name is an arena's: POSIX shared memory,
- *	   or a path on tmpfs. Three quarters of its space are for keys, some 400 bytes for each that
- *	   is in use; a key that nobody holds or waits for gives its room to others. All modes,
+ *	   or a path on tmpfs. One that another user made, and not root, is opened only with a mode
+ *	   that gives group or others access; else -EACCES. Three quarters of its space are for
+ *	   keys, some 400 bytes for each that is in use; a key that nobody holds or waits for gives its room to others. All modes,
  *	   semaphores, fencing tokens, versions, TTLs; the end of the holder's process releases. Writers come
  *	   before readers, but who was passed over for a millisecond is next. A handle is a lease of
  *	   the process, and up to eight are kept for the next to acquire. Once the arena was
  *	   unlinked nothing more is acquired, but for a tenth of a second.
- *
- * Deadlock: where the provider has LH_CAP_DEADLOCK, threads that wait for each other are told: of each
- * cycle one gets -EDEADLK. Who waits in it, and with what, does not matter: handles of one process or of
- * several, and (shm) thread leases that hold or wait for what was placed in the same arena, together. What
- * counts is who will let go of a handle: the thread that acquired it, so it is taken that it does. A handle
- * that another thread may release while that one waits wants LH_ACQUIRE_ANY_THREAD. Such a handle is in no
- * cycle as a holder, nor is one with a TTL that nobody renews, or not without end: it ends by itself.
- * A thread that waits for a handle of its own alone is told if it would wait for ever; with a deadline or a
- * cancel token it waits, and the time-out or the cancel is what it gets; with LH_NOW it is -EBUSY. A cycle is
- * found some milliseconds after it has closed.
  *
  *   file:///directory[?mode=OCTAL]
  *	   A directory that is there, on any file system with locks of open files; its path may be
@@ -50,6 +41,16 @@
  *	   -EACCES, -EROFS, -ENOSPC, -EMFILE of the file; -EBADMSG: it is no regular file, another
  *	   key's, or damaged; -ENOTSUP: no such locks there, or a key of more than 200 bytes
  *	   and no libcrypto.
+ *
+ * Deadlock: where the provider has LH_CAP_DEADLOCK, threads that wait for each other are told: of each
+ * cycle one gets -EDEADLK. Who waits in it, and with what, does not matter: handles of one process or of
+ * several, and (shm) thread leases that hold or wait for what was placed in the same arena, together. What
+ * counts is who will let go of a handle: the thread that acquired it, so it is taken that it does. A handle
+ * that another thread may release while that one waits wants LH_ACQUIRE_ANY_THREAD. Such a handle is in no
+ * cycle as a holder, nor is one with a TTL that nobody renews, or not without end: it ends by itself.
+ * A thread that waits for a handle of its own alone is told if it would wait for ever; with a deadline or a
+ * cancel token it waits, and the time-out or the cancel is what it gets; with LH_NOW it is -EBUSY. A cycle is
+ * found some milliseconds after it has closed.
  *
  * Example: one of many processes does the work.
  *
@@ -305,7 +306,7 @@ LH_API int lh_handle_release(lh_handle *handle);
 
 /*
  * Acquires, runs body, releases. Returns lh_acquire's error; else -ESTALE if the lock was lost while
- * body ran; else body's result.
+ * body ran; else the release's error, if there is one; else body's result. body must not release the handle.
  * Signal: unsafe.
  */
 LH_API int lh_with(lh_locks *locks, const char *key, lh_deadline deadline,
@@ -343,8 +344,10 @@ LH_API ssize_t lh_key_join(void *buffer, size_t capacity, const char *const part
  * for all pending acquires of a set. It acquires on their behalf, for each key in the order in which
  * they began: as a handle's, so that a granted one's TTL runs, is renewed, and can be lost before it is
  * finished. Until the grant a pending acquire has no lease; among those who wait, here and in
- * lh_acquire, it counts like any other. The key and the label are copied; options->cancel has to stay
- * until the pending acquire is finished, and on_loss may be called before that.
+ * lh_acquire, it counts like any other (file: it is tried every 10 ms, and who waits in a call comes
+ * first; so where somebody always does, it may never be granted). The key and the label are copied;
+ * options->cancel has to stay until the pending acquire is finished, and on_loss may be called before
+ * that.
  *
  *	int wait_in_poll(lh_locks *locks, const char *key, lh_handle **ret_handle)
  *	{

@@ -104,6 +104,7 @@ static int check_directory(const char *path)
 
 static int close_locks(struct lh_locks *base)
 {
+	PROCESS_NO_CANCEL;
 	struct file_locks *locks = locks_of(base);
 
 	file_close_notifiers(locks);
@@ -285,6 +286,7 @@ static int take_key(struct file_locks *locks, const struct provider_request *req
 static int acquire(struct lh_locks *base, const struct provider_request *request,
 		   struct lh_handle **ret_handle)
 {
+	PROCESS_NO_CANCEL;
 	struct file_locks *locks = locks_of(base);
 	char detail[ERROR_DETAIL_SIZE];
 	struct file_handle *handle;
@@ -362,6 +364,7 @@ static int repair(struct file_hold *hold)
 
 static int consistent(struct lh_handle *base)
 {
+	PROCESS_NO_CANCEL;
 	struct file_handle *handle = handle_of(base);
 	int error = check(handle);
 	bool any = false;
@@ -384,6 +387,7 @@ static int loss_fd(struct lh_handle *base)
 
 static int release(struct lh_handle *base)
 {
+	PROCESS_NO_CANCEL;
 	struct file_handle *handle = handle_of(base);
 	int error = keeper_unwatch(&handle->watch);
 	bool lost;
@@ -398,6 +402,7 @@ static int release(struct lh_handle *base)
 
 static int version(struct lh_locks *base, const struct provider_key *key, uint64_t *ret_version)
 {
+	PROCESS_NO_CANCEL;
 	struct file_record record;
 	struct lock_file file;
 	int error = lock_file_open_to_read(&file, locks_of(base)->directory, key);

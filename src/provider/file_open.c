@@ -23,7 +23,8 @@ static CDS_LIST_HEAD(list);
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int hooks_error;
 
-// The lock is held over an open and its entry into the list: a fork comes before both or after both.
+// The lock is held over an open and its entry into the list, and over leaving it and the close: a fork
+// comes before both or after both.
 static void before_fork(void)
 {
 	pthread_mutex_lock(&list_lock);
@@ -197,8 +198,8 @@ void lock_file_close(struct lock_file *file)
 	if (file->fd >= 0) {
 		pthread_mutex_lock(&list_lock);
 		cds_list_del(&file->node);
-		pthread_mutex_unlock(&list_lock);
 		close(file->fd);
+		pthread_mutex_unlock(&list_lock);
 		file->fd = -1;
 	}
 	free(file->path);

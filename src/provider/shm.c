@@ -147,7 +147,9 @@ static int open_locks(const char *rest, struct lh_locks **ret_locks)
 	shm = calloc(1, sizeof(*shm));
 	if (!shm)
 		return error_detail(-ENOMEM, "no memory");
-	error = lh_arena_open(name, LH_CREATE, &options, &shm->arena);
+	// A mode that gives others access says that it is shared with them, whoever of them made it.
+	error = lh_arena_open(name, LH_CREATE | (options.mode & 077 ? LH_ANY_OWNER : 0), &options,
+			      &shm->arena);
 	if (error) {
 		free(shm);
 		return error;
@@ -445,6 +447,8 @@ static int extend(struct lh_handle *handle, uint64_t ttl_ns)
 
 	if (error)
 		return error;
+	if (ttl_ns > DEFAULT_TTL_NS)
+		handle_of(handle)->returns = false; // or a later handle had what is left of it
 	return lh_lease_remaining(lease) >= ttl_ns ? 0 : lh_lease_renew(lease, ttl_ns);
 }
 

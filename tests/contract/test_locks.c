@@ -150,6 +150,42 @@ static void the_ttl_begins_with_the_grant(void **state)
 	close_all();
 }
 
+static void *wait_in_vain(void *context)
+{
+	struct waiter *waiter = context;
+
+	atomic_store(&waiter->started, 1);
+	waiter->result = lh_acquire(locks_scene.locks, "key", lh_deadline_after(LH_MS(100)), NULL,
+				    &waiter->handle);
+	for (;;) {
+		pthread_testcancel();
+		sched_yield();
+	}
+	return NULL;
+}
+
+// "no call of the library is a cancellation point" (docs/architecture.md): else what is locked meanwhile
+// would stay so up to the process's end.
+static void a_cancelled_thread_ends_after_its_wait_and_leaves_nothing(void **state)
+{
+	struct waiter waiter = { .result = 1 };
+	lh_handle *handle = hold("key", NULL);
+	pthread_t thread;
+	void *result;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, wait_in_vain, &waiter), 0);
+	while (!atomic_load(&waiter.started))
+		sched_yield();
+	assert_int_equal(pthread_cancel(thread), 0);
+	assert_int_equal(pthread_join(thread, &result), 0);
+	assert_ptr_equal(result, PTHREAD_CANCELED);
+	assert_int_equal(waiter.result, -ETIMEDOUT);
+	let_go(handle);
+	assert_int_equal(attempt("key", NULL), 0);
+	close_all();
+}
+
 // ---- loss ----------------------------------------------------------------------------------------
 
 // G2, G5, G12
@@ -423,6 +459,7 @@ int main(void)
 		LOCKS_TEST(who_may_not_wait_is_busy_and_who_waits_too_long_times_out),
 		LOCKS_TEST(a_cancel_ends_the_wait_and_nothing_else),
 		LOCKS_TEST(the_ttl_begins_with_the_grant),
+		LOCKS_TEST(a_cancelled_thread_ends_after_its_wait_and_leaves_nothing),
 		LOCKS_TEST(what_the_dead_held_is_granted_and_told_until_it_is_repaired),
 		LOCKS_TEST(who_waits_for_the_dead_goes_on),
 		LOCKS_TEST(the_shared_exclude_the_exclusive_alone),

@@ -65,6 +65,9 @@ static void a_handle_is_extended_and_never_shortened(void **state)
 	assert_true(lh_handle_remaining(renewed) > LH_SEC(900));
 	let_go(handle);
 	let_go(renewed);
+	renewed = hold("other", NULL); // "0: 30 s", whatever the one before was extended to
+	assert_true(lh_handle_remaining(renewed) < LH_SEC(31));
+	let_go(renewed);
 	close_all();
 }
 

@@ -214,6 +214,51 @@ static void an_expired_holders_permit_is_anothers(void **state)
 
 // ---- all users say the same ----------------------------------------------------------------------
 
+static const struct lh_acquire_options only = { .max_holders = 1 };
+
+static void hold_beyond_its_time(const struct line *line, void *context)
+{
+	const struct lh_acquire_options consenting = { .ttl_ns = LH_MS(50),
+						       .flags = LH_LEASE_KILL_ON_EXPIRY,
+						       .max_holders = 1 };
+	lh_handle *handle;
+	int error;
+
+	(void)context;
+	need_equal(lh_locks_open(locks_scene.url, &locks_scene.locks), 0);
+	error = lh_acquire(locks_scene.locks, "pool", LH_FOREVER, &consenting, &handle);
+	while (!error && lh_handle_valid(handle)) // the last one latches the loss
+		;
+	line_say(line, error);
+	line_hear(line);
+}
+
+// "consents to be SIGKILLed and seen dead before anyone is granted what it held": whoever latched the loss.
+static void a_holder_that_consented_is_dead_before_the_next_has_its_permit(void **state)
+{
+	struct peer peer;
+	int64_t error;
+	int status;
+
+	(void)state;
+	if (lacks(LH_CAP_SEMAPHORE | LH_CAP_TTL))
+		skip();
+	peer = peer_start(hold_beyond_its_time, NULL);
+	error = line_hear(&peer.line);
+	if (error == -ENOTSUP) {
+		printf("SKIP: pidfd_send_signal(2) is refused here\n");
+		peer_join(&peer);
+		close_all();
+		skip();
+	}
+	assert_int_equal(error, 0);
+	let_go(hold("pool", &only));
+	kill(peer.pid, SIGTERM); // if nobody has killed it
+	status = peer_wait(&peer);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	close_all();
+}
+
 static void another_limit_is_invalid_while_the_key_is_in_use(void **state)
 {
 	const struct lh_acquire_options more = { .max_holders = PERMITS + 1 };
@@ -298,6 +343,7 @@ int main(void)
 		LOCKS_TEST(who_waits_too_long_for_a_permit_takes_none),
 		LOCKS_TEST(a_dead_holders_permit_comes_back),
 		LOCKS_TEST(an_expired_holders_permit_is_anothers),
+		LOCKS_TEST(a_holder_that_consented_is_dead_before_the_next_has_its_permit),
 		LOCKS_TEST(another_limit_is_invalid_while_the_key_is_in_use),
 		LOCKS_TEST(tokens_rise_over_a_keys_time_as_a_semaphore),
 		LOCKS_TEST(several_semaphores_are_held_by_one_handle),

@@ -338,15 +338,16 @@ noreturn void guard_main(const struct options *options, const struct front *fron
 	if (options->no_fork) {
 		guard.command = front->pidfd;
 		setsid();
+		leave_the_caller(&guard); // before the leash, which has what this process has
 		error = leash_put(&guard.leash, front);
 	} else {
 		error = start_command(&guard); // in the front's session
 		setsid();
+		leave_the_caller(&guard);
 	}
 	prctl(PR_SET_NAME, PROGRAM "-guard");
 	if (error)
 		end(&guard, REPORT_EXIT, error);
-	leave_the_caller(&guard);
 	guard.lock = lock_start(options, front->pid);
 	if (!guard.lock)
 		end(&guard, REPORT_EXIT, EXIT_SYSTEM);

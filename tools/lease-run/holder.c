@@ -24,7 +24,7 @@ static lh_arena *open_arena(const char *url)
 		return NULL;
 	memcpy(name, url, length);
 	name[length] = '\0';
-	return lh_arena_open(name, LH_READ_ONLY, NULL, &arena) == 0 ? arena : NULL;
+	return lh_arena_open(name, LH_READ_ONLY | LH_ANY_OWNER, NULL, &arena) == 0 ? arena : NULL;
 }
 
 // What our own lease waits for; 0: nothing yet.

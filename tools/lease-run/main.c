@@ -133,7 +133,7 @@ static bool read_duration(const char *text, uint64_t *ret_ns)
 	// strtod would take blanks, signs, "inf" and hexadecimal digits, too.
 	if (!isdigit((unsigned char)text[0]) && text[0] != '.')
 		return false;
-	if (text[strspn(text, "0123456789.")] == 'x')
+	if (tolower((unsigned char)text[strspn(text, "0123456789.")]) == 'x')
 		return false;
 	number = strtod(text, &end);
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {

@@ -344,8 +344,8 @@ class condition_variable : public detail::primitive<lh_condvar>
 
 		if (result == -ETIMEDOUT || result == -EBUSY)
 			return std::cv_status::timeout;
-		if (result != 0 && result != -ECANCELED && result != -EINTR && result != -ENOLCK)
-			held.lease_ = nullptr; // it is not held any more
+		if (result != 0 && !lh_mutex_held(&held.handle_, held.lease_))
+			held.lease_ = nullptr;
 		check(result);
 		return std::cv_status::no_timeout;
 	}
