@@ -242,7 +242,7 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	atomic_store_explicit(&slot->id, lease->id, memory_order_relaxed);
 	atomic_fetch_and_explicit(&slot->edge, EDGE_SEQUENCE_MASK, memory_order_relaxed);
 	atomic_fetch_and_explicit(&slot->condition, CONDITION_SEQUENCE_MASK, memory_order_relaxed);
-	lease_set_session(lease, lease->session);
+	lease_set_session(lease, 0);
 	atomic_store_explicit(&slot->waiting_since, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->granted, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->probe_lines, 0, memory_order_relaxed);
@@ -348,7 +348,6 @@ int lh_lease_acquire(lh_arena *arena, const struct lh_lease_options *options, lh
 	lease->arena = arena;
 	lease->flags = acquisition.options->flags;
 	lease->ttl_ns = acquisition.options->ttl_ns;
-	lease->session = lease_session(acquisition.options);
 	error = lease->flags & LH_LEASE_PROCESS ? keeper_run(acquire_as_owner, &acquisition)
 						: acquire_as_owner(&acquisition);
 	if (error) {

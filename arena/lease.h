@@ -87,16 +87,6 @@ static inline void lease_set_session(struct lh_lease *lease, uint64_t session)
 	atomic_store_explicit(&lease->slot->session, session, memory_order_relaxed);
 }
 
-// A thread lease is let go of by its thread alone, unless nobody renews it: then it ends by itself. Of a
-// process lease it is for its user to say.
-static inline uint64_t lease_session(const struct lh_lease_options *options)
-{
-	const bool ends = options->ttl_ns &&
-			  (!(options->flags & LH_LEASE_AUTO_RENEW) || options->max_renewals);
-
-	return ends || (options->flags & LH_LEASE_PROCESS) ? 0 : process_session();
-}
-
 // ---- the state word
 
 static inline enum lease_state lease_word_state(uint64_t word)

@@ -401,7 +401,8 @@ static struct lh_pending *make(struct lh_locks *locks, const char *key, lh_deadl
 	pending->fd = -1;
 	if (options)
 		pending->options = *options;
-	pending->options.flags |= LH_ACQUIRE_ANY_THREAD; // who acquires is not who asked
+	pending->options.flags &= ~(
+		unsigned)LH_ACQUIRE_THIS_THREAD; // who acquires is not who asked
 	pending->key.mode = pending->options.mode;
 	if (pending->options.label)
 		pending->options.label = pending->label = strdup(pending->options.label);

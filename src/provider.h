@@ -85,7 +85,7 @@ struct provider {
 };
 
 // What src/pending.c needs of src/locks.c.
-#define LOCKS_KNOWN_FLAGS (LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY | LH_ACQUIRE_ANY_THREAD)
+#define LOCKS_KNOWN_FLAGS (LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY | LH_ACQUIRE_THIS_THREAD)
 int locks_check_options(const lh_locks *locks, const struct lh_acquire_options *options,
 			unsigned known);
 int locks_acquire(lh_locks *locks, const struct provider_request *request, lh_handle **ret_handle);

@@ -126,7 +126,7 @@ struct lh_lease_info {
 	uint64_t
 		session; /* different for each thread: which one waits with the lease, or else which
 				 * is to let go of what it holds; 0: any, or none */
-	uint64_t reserved[7]; /* 0 */
+	uint64_t reserved[8]; /* 0 */
 };
 
 struct lh_hold_info {
@@ -160,7 +160,7 @@ struct lh_event_info {
 };
 
 LH_STATIC_ASSERT(sizeof(struct lh_placement_info) == 160, "lh_placement_info is part of the ABI");
-LH_STATIC_ASSERT(sizeof(struct lh_lease_info) == 192, "lh_lease_info is part of the ABI");
+LH_STATIC_ASSERT(sizeof(struct lh_lease_info) == 200, "lh_lease_info is part of the ABI");
 LH_STATIC_ASSERT(sizeof(struct lh_hold_info) == 128, "lh_hold_info is part of the ABI");
 LH_STATIC_ASSERT(sizeof(struct lh_event_info) == 136, "lh_event_info is part of the ABI");
 

@@ -34,11 +34,9 @@
  * lh_lease_id may be called by any thread at any time before the release. After fork the child's
  * copies are lost leases: -ESTALE, and releasing them frees private memory only.
  *
- * Deadlock: of leases that wait for each other in a cycle one is told -EDEADLK. What a thread lease holds, or a
- * handle of a named lock (locks.h), counts as waiting while its thread waits with any other lease: it is
- * that thread that has to let go. Not so a process lease, or one with a TTL that is not renewed without end.
- * A thread that waits for another lease of its own alone is told only if it would wait for ever: without
- * deadline and cancel token, and without LH_LEASE_INTERRUPTIBLE.
+ * Deadlock: of leases that wait for each other in a cycle one is told -EDEADLK. Leases of one thread are as
+ * good as those of several: that one waits holds up what another holds only for handles of named locks that
+ * say so (locks.h, LH_ACQUIRE_THIS_THREAD).
  *
  * Signal handlers: what the headers call safe in them is so with a lease that the interrupted code is
  * not using at that moment; so a handler that locks wants a lease of its own, acquired beforehand.

@@ -42,12 +42,12 @@
  *	   key's, or damaged; -ENOTSUP: no such locks there, or a key of more than 200 bytes
  *	   and no libcrypto.
  *
- * Deadlock: where the provider has LH_CAP_DEADLOCK, threads that wait for each other are told: of each
- * cycle one gets -EDEADLK. Who waits in it, and with what, does not matter: handles of one process or of
- * several, and (shm) thread leases that hold or wait for what was placed in the same arena, together. What
- * counts is who will let go of a handle: the thread that acquired it, so it is taken that it does. A handle
- * that another thread may release while that one waits wants LH_ACQUIRE_ANY_THREAD. Such a handle is in no
- * cycle as a holder, nor is one with a TTL that nobody renews, or not without end: it ends by itself.
+ * Deadlock: where the provider has LH_CAP_DEADLOCK, those that wait for each other are told: of each cycle
+ * one gets -EDEADLK. A call that waits while it holds other keys (lh_acquire_all with LH_ACQUIRE_IN_ORDER,
+ * lh_acquire_path) is in one by itself. Of a handle that was acquired before nobody can tell who will
+ * release it: any thread may, also while the one that acquired it waits. LH_ACQUIRE_THIS_THREAD says that
+ * this one will: then its waits, with whatever handle, count as the handle's, across processes. Not of a
+ * handle with a TTL that nobody renews, or not without end: it ends by itself.
  * A thread that waits for a handle of its own alone is told if it would wait for ever; with a deadline or a
  * cancel token it waits, and the time-out or the cancel is what it gets; with LH_NOW it is -EBUSY. A cycle is
  * found some milliseconds after it has closed.
@@ -119,9 +119,9 @@ enum {
 
 /* lh_acquire_options.flags, beside LH_LEASE_AUTO_RENEW and LH_LEASE_KILL_ON_EXPIRY */
 enum {
-	LH_ACQUIRE_IN_ORDER = 16,  /* lh_acquire_all: the caller's order, not the canonical one */
-	LH_ACQUIRE_ANY_THREAD = 32 /* any thread may release the handle while the calling one waits
-				    * (below, deadlock) */
+	LH_ACQUIRE_IN_ORDER = 16,   /* lh_acquire_all: the caller's order, not the canonical one */
+	LH_ACQUIRE_THIS_THREAD = 32 /* the calling thread will release the handle, no other: its
+				     * waits are looked at for deadlocks (above) */
 };
 
 struct lh_acquire_options {
@@ -177,7 +177,7 @@ LH_API unsigned lh_locks_capabilities(const lh_locks *locks);
  *   -EBUSY      deadline is LH_NOW, and some handle is in the way
  *   -ETIMEDOUT  the deadline passed
  *   -ECANCELED  options->cancel was fired, before this call or during it
- *   -EDEADLK    this wait closed a cycle of threads waiting for each other, above; told to one of them
+ *   -EDEADLK    this wait closed a cycle of waits for each other, above; told to one of them
  *   -ESTALE     the lease of the wait was lost (the process was stopped for longer than the TTL), or
  *               the arena was unlinked
  *   -ENOLCK     no lease is left, or a lease has no more holds

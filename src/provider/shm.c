@@ -242,7 +242,7 @@ static uint64_t session_of(const struct lh_acquire_options *options)
 	const bool ends = options->max_renewals ||
 			  (options->ttl_ns && !(options->flags & LH_LEASE_AUTO_RENEW));
 
-	return ends || (options->flags & LH_ACQUIRE_ANY_THREAD) ? 0 : process_session();
+	return !ends && (options->flags & LH_ACQUIRE_THIS_THREAD) ? process_session() : 0;
 }
 
 static bool is_plain(const struct lh_acquire_options *options)

@@ -269,13 +269,15 @@ static void a_cycle_with_a_stopped_victim_is_a_deadlock(void **state)
 // Waits for a handle of its own, with a deadline: so it stands in that cycle for as long.
 static void wait_for_oneself(void)
 {
+	const struct lh_acquire_options options = { .flags = LH_ACQUIRE_THIS_THREAD };
 	lh_handle *handle, *other;
 	lh_locks *locks;
 	char url[80];
 
 	alarm(100);
 	snprintf(url, sizeof(url), "shm://%s", arena);
-	if (lh_locks_open(url, &locks) == 0 && lh_acquire(locks, "key", LH_NOW, NULL, &handle) == 0)
+	if (lh_locks_open(url, &locks) == 0 &&
+	    lh_acquire(locks, "key", LH_NOW, &options, &handle) == 0)
 		(void)!lh_acquire(locks, "key", lh_deadline_after(LH_SEC(90)), NULL, &other);
 	_exit(1);
 }

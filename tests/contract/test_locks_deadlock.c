@@ -10,10 +10,12 @@
 
 enum { MOST = 8, KEYS = 8 };
 
-static const struct lh_acquire_options shared = { .mode = LH_SHARED };
-static const struct lh_acquire_options any_thread = { .flags = LH_ACQUIRE_ANY_THREAD };
+static const struct lh_acquire_options shared = { .mode = LH_SHARED,
+						  .flags = LH_ACQUIRE_THIS_THREAD };
+static const struct lh_acquire_options this_thread = { .flags = LH_ACQUIRE_THIS_THREAD };
 static const struct lh_acquire_options in_order = { .flags = LH_ACQUIRE_IN_ORDER };
-static const struct lh_acquire_options brief = { .ttl_ns = LH_MS(60) };
+static const struct lh_acquire_options brief = { .ttl_ns = LH_MS(60),
+						 .flags = LH_ACQUIRE_THIS_THREAD };
 
 // ---- members: threads and processes that do what they are told -----------------------------------
 
@@ -24,8 +26,6 @@ enum order {
 	ACQUIRE_TWO,      // and the next one, in this order
 	ACQUIRE_TWO_BACK, // in the other
 	RELEASE,
-	LOCK,
-	UNLOCK,
 	END
 };
 
@@ -40,7 +40,7 @@ struct member {
 
 static const struct lh_acquire_options *options_of(enum order order)
 {
-	return order == ACQUIRE_BRIEF ? &brief : order == ACQUIRE_SHARED ? &shared : NULL;
+	return order == ACQUIRE_BRIEF ? &brief : order == ACQUIRE_SHARED ? &shared : &this_thread;
 }
 
 static const char *name_of(uint32_t number)
@@ -48,23 +48,6 @@ static const char *name_of(uint32_t number)
 	static const char *const names[KEYS] = { "a", "b", "c", "d", "e", "f", "g", "h" };
 
 	return names[number % KEYS];
-}
-
-// A placed mutex in the same arena, by a thread lease.
-static int lock_or_unlock(bool lock, uint32_t number)
-{
-	const struct lh_mutex_options options = { .count = KEYS, .name = "array" };
-	lh_arena *arena;
-	lh_mutex array, mutex;
-	lh_grant grant;
-	lh_lease *lease;
-
-	need_equal(lh_arena_open(locks_scene.arena, 0, NULL, &arena), 0);
-	need_equal(lh_mutex_at(arena, LH_ANYWHERE, &options, &array), 0);
-	need_equal(lh_mutex_element(&array, number, &mutex), 0);
-	need_equal(lh_thread_lease(arena, &lease), 0);
-	return lock ? lh_mutex_lock(&mutex, lease, LH_FOREVER, &grant)
-		    : lh_mutex_unlock(&mutex, lease);
 }
 
 static int carry_out(lh_locks *locks, enum order order, uint32_t number, lh_handle *handles[KEYS])
@@ -81,9 +64,6 @@ static int carry_out(lh_locks *locks, enum order order, uint32_t number, lh_hand
 	case ACQUIRE_TWO:
 	case ACQUIRE_TWO_BACK:
 		return lh_acquire_all(locks, two, 2, LH_FOREVER, &in_order, &handles[number]);
-	case LOCK:
-	case UNLOCK:
-		return lock_or_unlock(order == LOCK, number);
 	default:
 		return lh_acquire(locks, name_of(number), LH_FOREVER, options_of(order),
 				  &handles[number]);
@@ -212,17 +192,16 @@ static bool is_refused(void)
 
 // Member i has key i and asks for the next one's. One is told, gives way, and all others are granted
 // theirs one after the other. How many were told.
-static int close_cycle(struct member members[], int count, int first, enum order want)
+static int close_cycle(struct member members[], int count, int first)
 {
 	int victims = 0;
 
 	for (int i = 0; i < count; i++)
-		need_equal(have(&members[i], want == LOCK && i % 2 ? LOCK : ACQUIRE, (uint32_t)i),
-			   0);
+		need_equal(have(&members[i], ACQUIRE, (uint32_t)i), 0);
 	for (int i = 0; i < count; i++) {
 		const int turn = (i + first) % count, next = (turn + 1) % count;
 
-		tell(&members[turn], want == LOCK && next % 2 ? LOCK : ACQUIRE, (uint32_t)next);
+		tell(&members[turn], ACQUIRE, (uint32_t)next);
 	}
 	for (int left = count; left; left--) {
 		const int i = await_any(members, count);
@@ -232,16 +211,13 @@ static int close_cycle(struct member members[], int count, int first, enum order
 		need(result == -EDEADLK || victims > 0);
 		victims += result == -EDEADLK;
 		if (result == 0)
-			need_equal(have(&members[i], want == LOCK && next % 2 ? UNLOCK : RELEASE,
-					(uint32_t)next),
-				   0);
-		need_equal(have(&members[i], want == LOCK && i % 2 ? UNLOCK : RELEASE, (uint32_t)i),
-			   0);
+			need_equal(have(&members[i], RELEASE, (uint32_t)next), 0);
+		need_equal(have(&members[i], RELEASE, (uint32_t)i), 0);
 	}
 	return victims;
 }
 
-static void each_cycle_has_one_victim(int count, int threads, enum order want)
+static void each_cycle_has_one_victim(int count, int threads)
 {
 	const uint64_t rounds = tier_pick(15, 40, 300);
 	struct member members[MOST];
@@ -251,7 +227,7 @@ static void each_cycle_has_one_victim(int count, int threads, enum order want)
 	for (int i = 0; i < count; i++)
 		start(&members[i], i < threads);
 	for (uint64_t round = 0; round < rounds; round++)
-		assert_int_equal(close_cycle(members, count, (int)(round % (uint64_t)count), want),
+		assert_int_equal(close_cycle(members, count, (int)(round % (uint64_t)count)),
 				 1);
 	for (int i = 0; i < count; i++)
 		finish(&members[i]);
@@ -261,44 +237,31 @@ static void each_cycle_has_one_victim(int count, int threads, enum order want)
 static void of_two_processes_in_opposite_orders_one_is_told(void **state)
 {
 	(void)state;
-	each_cycle_has_one_victim(2, 0, ACQUIRE);
+	each_cycle_has_one_victim(2, 0);
 }
 
 static void of_three_processes_in_a_ring_one_is_told(void **state)
 {
 	(void)state;
-	each_cycle_has_one_victim(3, 0, ACQUIRE);
+	each_cycle_has_one_victim(3, 0);
 }
 
 static void of_eight_processes_in_a_ring_one_is_told(void **state)
 {
 	(void)state;
-	each_cycle_has_one_victim(8, 0, ACQUIRE);
+	each_cycle_has_one_victim(8, 0);
 }
 
 static void of_two_threads_in_opposite_orders_one_is_told(void **state)
 {
 	(void)state;
-	each_cycle_has_one_victim(2, 2, ACQUIRE);
+	each_cycle_has_one_victim(2, 2);
 }
 
 static void of_threads_and_processes_in_a_ring_one_is_told(void **state)
 {
 	(void)state;
-	each_cycle_has_one_victim(5, 3, ACQUIRE);
-}
-
-// Every other lock is a placed mutex: held by a thread lease, as named ones are by handles.
-static void a_cycle_of_named_locks_and_placed_mutexes_is_one(void **state)
-{
-	(void)state;
-	if (!locks_scene.arena[0]) {
-		close_all();
-		return; // the URL is no arena's
-	}
-	each_cycle_has_one_victim(2, 0, LOCK);
-	locks_begin(NULL);
-	each_cycle_has_one_victim(4, 2, LOCK);
+	each_cycle_has_one_victim(5, 3);
 }
 
 static void of_two_readers_that_want_to_write_what_the_other_reads_one_is_told(void **state)
@@ -410,7 +373,7 @@ static void *release_later(void *handle)
 	return NULL;
 }
 
-// "a handle that another thread may release … wants LH_ACQUIRE_ANY_THREAD"
+// without LH_ACQUIRE_THIS_THREAD "another thread may release it"
 static void what_any_thread_may_release_is_no_cycle(void **state)
 {
 	struct member other;
@@ -422,14 +385,14 @@ static void what_any_thread_may_release_is_no_cycle(void **state)
 		return;
 	start(&other, false);
 	// Alone: we wait for our own handle, and another thread lets go of it.
-	handle = hold("a", &any_thread);
+	handle = hold("a", NULL);
 	assert_int_equal(pthread_create(&thread, NULL, release_later, handle), 0);
 	wanted = hold("a", NULL);
 	pthread_join(thread, NULL);
 	let_go(wanted);
 	// With another process in between.
 	assert_int_equal(have(&other, ACQUIRE, 1), 0);
-	handle = hold("a", &any_thread);
+	handle = hold("a", NULL);
 	tell(&other, ACQUIRE, 0);
 	assert_int_equal(pthread_create(&thread, NULL, release_later, handle), 0);
 	tell(&other, RELEASE, 1); // once it has "a"
@@ -476,7 +439,7 @@ static void a_childs_wait_is_not_its_parents(void **state)
 	(void)state;
 	if (is_refused())
 		return;
-	handle = hold("a", NULL); // before the fork
+	handle = hold("a", &this_thread); // before the fork
 	for (int i = 0; i < 2; i++)
 		start(&members[i], false);
 	assert_int_equal(have(&members[1], ACQUIRE, 1), 0);
@@ -499,7 +462,7 @@ static lh_handle *left_behind;
 static void *acquire_and_end(void *context)
 {
 	(void)context;
-	left_behind = hold("a", NULL);
+	left_behind = hold("a", &this_thread);
 	return NULL;
 }
 
@@ -542,9 +505,7 @@ static void a_thread_that_would_wait_for_itself_for_ever_is_told(void **state)
 	if (is_refused())
 		return;
 	for (int reads = 0; reads < 2; reads++) {
-		const struct lh_acquire_options *mode = reads ? &shared : NULL;
-
-		handle = hold("a", mode);
+		handle = hold("a", reads ? &shared : &this_thread);
 		assert_int_equal(lh_acquire(locks_scene.locks, "a", LH_FOREVER, NULL, &other),
 				 -EDEADLK);
 		// It ends by itself: then by what the caller said.
@@ -558,7 +519,7 @@ static void a_thread_that_would_wait_for_itself_for_ever_is_told(void **state)
 	}
 	assert_int_equal(lh_cancel_create(&cancelled.cancel), 0);
 	lh_cancel_fire(cancelled.cancel);
-	handle = hold("a", NULL);
+	handle = hold("a", &this_thread);
 	assert_int_equal(lh_acquire(locks_scene.locks, "a", LH_FOREVER, &cancelled, &other),
 			 -ECANCELED);
 	assert_int_equal(lh_acquire(locks_scene.locks, "a", LH_FOREVER, &shared, &other), -EDEADLK);
@@ -575,7 +536,6 @@ int main(void)
 		LOCKS_TEST(of_eight_processes_in_a_ring_one_is_told),
 		LOCKS_TEST(of_two_threads_in_opposite_orders_one_is_told),
 		LOCKS_TEST(of_threads_and_processes_in_a_ring_one_is_told),
-		LOCKS_TEST(a_cycle_of_named_locks_and_placed_mutexes_is_one),
 		LOCKS_TEST(of_two_readers_that_want_to_write_what_the_other_reads_one_is_told),
 		LOCKS_TEST(who_is_told_holds_nothing_of_what_it_asked_for),
 		LOCKS_TEST(of_two_ordered_acquisitions_in_opposite_orders_one_is_told),

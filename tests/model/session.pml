@@ -16,7 +16,7 @@
  * has two victims; by absence of invalid end states: every cycle has a victim. The ghosts go by who really
  * holds and waits; a cycle can only close when somebody begins to wait.
  *
- * HANDOVER: another thread lets go of what thread 0 took first, whenever it likes (LH_ACQUIRE_ANY_THREAD: its
+ * HANDOVER: another thread lets go of what thread 0 took first, whenever it likes (no LH_ACQUIRE_THIS_THREAD: its
  * lease has no session).
  *
  * config: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=2

@@ -30,6 +30,7 @@ static struct tally {
 	_Atomic uint64_t grants, told;
 } * tally;
 
+static const struct lh_acquire_options this_thread = { .flags = LH_ACQUIRE_THIS_THREAD };
 static char url[96], name[64];
 
 struct user {
@@ -46,7 +47,7 @@ static int acquire(struct user *user, uint32_t key, lh_handle **ret_handle)
 	int error;
 
 	snprintf(text, sizeof(text), "%s %u", user->ordered ? "ordered" : "any", key);
-	error = lh_acquire(user->locks, text, LH_FOREVER, NULL, ret_handle);
+	error = lh_acquire(user->locks, text, LH_FOREVER, &this_thread, ret_handle);
 	if (error == -EDEADLK) {
 		need(!user->ordered); // a cycle where there cannot be one
 		tally->told++;
