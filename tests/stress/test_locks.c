@@ -186,7 +186,8 @@ static void keys_come_and_go_under_kills(void **state)
 	snprintf(url, sizeof(url), "shm://%s?size=64K&leases=128", name);
 	need_equal(lh_locks_open(url, &locks), 0);
 	need_equal(lh_arena_open(name, 0, NULL, &arena), 0);
-	deeds = storm_run(&storm, &seed, lh_now() + tier_pick(LH_MS(600), LH_SEC(4), LH_SEC(15)));
+	deeds = storm_run_until(&storm, &seed, tier_pick(LH_MS(600), LH_SEC(4), LH_SEC(15)),
+				&tally->told);
 	printf("kills %" PRIu64 ", stops %" PRIu64 ", grants %" PRIu64 " (%" PRIu64
 	       " told of damage), reads %" PRIu64 ", other keys %" PRIu64 ", busy %" PRIu64
 	       ", full %" PRIu64 "\n",

@@ -146,7 +146,8 @@ static void who_closes_a_cycle_gives_way_and_all_go_on(void **state)
 	need(tally != MAP_FAILED);
 	snprintf(name, sizeof(name), "leasehold-cycles-%d", (int)getpid());
 	snprintf(url, sizeof(url), "shm://%s?leases=128", name);
-	deeds = storm_run(&storm, &seed, lh_now() + tier_pick(LH_MS(800), LH_SEC(4), LH_SEC(15)));
+	deeds = storm_run_until(&storm, &seed, tier_pick(LH_MS(800), LH_SEC(4), LH_SEC(15)),
+				&tally->told);
 	printf("kills %" PRIu64 ", stops %" PRIu64 ", grants %" PRIu64 ", deadlocks %" PRIu64 "\n",
 	       deeds.kills, deeds.stops, tally->grants, tally->told);
 	need(deeds.kills > 0 && tally->grants > 0 && tally->told > 0);

@@ -128,7 +128,8 @@ static void files_under_kills(void **state)
 	(void)state;
 	watch("files under kills", 800);
 	tally = locks_share(sizeof(*tally));
-	deeds = storm_run(&storm, &seed, lh_now() + tier_pick(LH_MS(600), LH_SEC(4), LH_SEC(15)));
+	deeds = storm_run_until(&storm, &seed, tier_pick(LH_MS(600), LH_SEC(4), LH_SEC(15)),
+				&tally->told);
 	printf("kills %" PRIu64 ", stops %" PRIu64 ", grants %" PRIu64 " (%" PRIu64
 	       " told of damage), reads %" PRIu64 ", permits %" PRIu64 ", busy %" PRIu64
 	       ", late %" PRIu64 "\n",

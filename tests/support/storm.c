@@ -124,3 +124,18 @@ struct storm_deeds storm_run(const struct storm *storm, unsigned *seed, uint64_t
 		kill_worker(&peers[i]);
 	return deeds;
 }
+
+struct storm_deeds storm_run_until(const struct storm *storm, unsigned *seed, uint64_t duration,
+				   const _Atomic uint64_t *wanted)
+{
+	struct storm_deeds all = { 0, 0, 0 };
+
+	do {
+		const struct storm_deeds deeds = storm_run(storm, seed, lh_now() + duration);
+
+		all.kills += deeds.kills;
+		all.stops += deeds.stops;
+		all.died += deeds.died;
+	} while (atomic_load(wanted) == 0);
+	return all;
+}

@@ -52,28 +52,28 @@ class Holder:
 
 
 def interrupted_once_it_waits(wait):
-    """Calls wait() and has SIGINT sent to the main thread again and again until it has ended."""
-    ended = threading.Event()
+    """Calls wait() and has SIGINT sent to the main thread, once a second until it has ended."""
+    began, ended = threading.Event(), threading.Event()
 
     def interrupt():
-        while not ended.wait(0.01):  # a pause between signals, not an order
+        began.wait()
+        while True:
+            # One that comes just before the call sleeps is not noticed by it; so there are more.
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            if ended.wait(1):
+                return
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
+        began.set()
         wait()
         return False
     except KeyboardInterrupt:
         return True
     finally:
-        while True:
-            try:
-                ended.set()
-                thread.join()
-                break
-            except KeyboardInterrupt:
-                continue
+        ended.set()
+        thread.join()
 
 
 class InAnArena(unittest.TestCase):
@@ -260,13 +260,13 @@ class Named(unittest.TestCase):
         with self.assertRaises(TimeoutError):
             self.locks.acquire("job", timeout=0.01)
         holder.end()
-        self.locks.acquire("job", timeout=0).release()
+        self.locks.acquire("job", timeout=60).release()
 
     def test_waiting_gives_way_to_ctrl_c_and_leaves_nothing_taken(self):
         holder = Holder(lambda: self.holding("job"))
         self.assertTrue(interrupted_once_it_waits(lambda: self.locks.acquire("job")))
         holder.end()
-        self.locks.acquire("job", timeout=0).release()
+        self.locks.acquire("job", timeout=60).release()
 
     def test_asyncio_waits_beside_other_tasks(self):
         order = []
@@ -293,7 +293,7 @@ class Named(unittest.TestCase):
                 task.cancel()
                 with self.assertRaises(asyncio.CancelledError):
                     await task
-            self.locks.acquire("job", timeout=0).release()
+            self.locks.acquire("job", timeout=60).release()
 
         asyncio.run(cancelled())
 
