@@ -296,9 +296,6 @@ static int check_path(const lh_locks *locks, const char *path, size_t count,
 
 	if (error)
 		return error;
-	if (!count)
-		return error_detail(-EINVAL, "\"%.100s\" is no path: it has an empty component",
-				    path);
 	if (strlen(path) > LH_KEY_MAX)
 		return error_detail(-EMSGSIZE, "a path of %zu bytes: at most %u", strlen(path),
 				    LH_KEY_MAX);
@@ -321,6 +318,9 @@ int lh_acquire_path(lh_locks *locks, const char *path, lh_deadline deadline,
 	if (!locks || !ret_handle || !path)
 		return error_detail(-EINVAL, "locks, path or ret_handle is NULL");
 	request.count = count_components(path);
+	if (!request.count)
+		return error_detail(-EINVAL, "\"%.100s\" is no path: it has an empty component",
+				    path);
 	error = check_path(locks, path, request.count, request.options);
 	if (error)
 		return error;

@@ -18,7 +18,8 @@
 #define HASHED "%sha256-"
 
 _Static_assert(FILE_NAME_KEY_MOST + sizeof(SUFFIX) <= FILE_NAME_SIZE, "a name fits");
-_Static_assert(sizeof(HASHED) + 2 * DIGEST_SIZE + sizeof(SUFFIX) <= FILE_NAME_SIZE, "a name fits");
+_Static_assert(sizeof(HASHED) + 2 * (size_t)DIGEST_SIZE + sizeof(SUFFIX) <= FILE_NAME_SIZE,
+	       "a name fits");
 
 static const char digits[] = "0123456789abcdef";
 
@@ -77,7 +78,7 @@ int file_name(const struct provider_key *key, char name[FILE_NAME_SIZE])
 	if (!end)
 		error = hash(key, name, &end);
 	if (!error)
-		strcpy(end, SUFFIX);
+		memcpy(end, SUFFIX, sizeof(SUFFIX));
 	return error;
 }
 

@@ -21,7 +21,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define SECTOR 512u
+#define SECTOR ((size_t)512)
 #define RECORDS 2u
 #define RECORDS_AT SECTOR
 #define KEY_AT (4 * SECTOR)
@@ -210,7 +210,7 @@ int file_prepare(const struct lock_file *file, const struct provider_key *key,
 	int error;
 
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < FILE_SIZE) // else SIGXFSZ
-		return error_detail(-ENOSPC, "%.150s: RLIMIT_FSIZE is below %u bytes", file->path,
+		return error_detail(-ENOSPC, "%.150s: RLIMIT_FSIZE is below %zu bytes", file->path,
 				    FILE_SIZE);
 	for (unsigned i = 0; i < RECORDS; i++) {
 		record.serial = i;

@@ -46,7 +46,7 @@ static void a_key_has_a_file_that_stays(void **state)
 		if (keys[i].name)
 			assert_int_equal(access(path_of(keys[i].name), F_OK), 0);
 	}
-	strcat(strcpy(name, most), ".lock");
+	snprintf(name, sizeof(name), "%s.lock", most);
 	assert_int_equal(access(path_of(name), F_OK), 0);
 	close_all();
 }

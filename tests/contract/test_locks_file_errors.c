@@ -59,7 +59,7 @@ static void whatever_the_bytes_are_calls_end(void **state)
 	assert_int_equal(read(fd, good, sizeof(good)), sizeof(good));
 	close(fd);
 	for (unsigned seed = 0; seed < 400; seed++) {
-		const size_t size = seed % 3 ? sizeof(bytes) : seed * 7 % sizeof(bytes);
+		const size_t size = seed % 3 ? sizeof(bytes) : (size_t)seed * 7 % sizeof(bytes);
 		lh_handle *handle;
 		uint64_t version;
 		int error;

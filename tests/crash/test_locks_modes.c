@@ -112,7 +112,7 @@ static void patient(struct crash_scene *scene)
 
 static void use(struct crash_scene *scene, uint32_t mode)
 {
-	struct hold_record *record;
+	struct hold_record *record = NULL;
 	lh_grant grant;
 
 	crash_must(scene, take(scene->lease, mode, LH_NOW, &grant, &record), "use");
