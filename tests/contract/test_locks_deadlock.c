@@ -227,8 +227,7 @@ static void each_cycle_has_one_victim(int count, int threads)
 	for (int i = 0; i < count; i++)
 		start(&members[i], i < threads);
 	for (uint64_t round = 0; round < rounds; round++)
-		assert_int_equal(close_cycle(members, count, (int)(round % (uint64_t)count)),
-				 1);
+		assert_int_equal(close_cycle(members, count, (int)(round % (uint64_t)count)), 1);
 	for (int i = 0; i < count; i++)
 		finish(&members[i]);
 	close_all();

@@ -82,12 +82,14 @@ static void new_tenant_then_verify(struct crash_scene *scene)
 	crash_verify(scene);
 }
 
-// It holds the mutex and waits for it with another lease: a cycle of its thread alone, told at once.
+// It holds the mutex, as a handle does that its thread alone will release, and waits for it with another
+// lease: a cycle of its thread alone, told at once.
 static lh_lease *second;
 
 static void holding_with_another_lease(struct crash_scene *scene)
 {
 	crash_holding(scene);
+	lease_set_session(scene->mine, process_session());
 	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &second), "another lease");
 }
 
