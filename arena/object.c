@@ -7,6 +7,7 @@
 #include "arena/object.h"
 
 #include "arena/error.h"
+#include "arena/process.h"
 #include "arena/sys/clock.h"
 
 #include <errno.h>
@@ -240,6 +241,7 @@ int object_enter_gate(int fd, bool alone)
 		if (alone || clock_now() > deadline)
 			return error_detail(-EBUSY, "another process is removing a placement, or "
 						    "opening the arena");
+		PROCESS_NO_CANCEL; // nanosleep(2) is a cancellation point
 		nanosleep(&(struct timespec){ .tv_nsec = GATE_LOOK_NS }, NULL);
 	}
 	return 0;

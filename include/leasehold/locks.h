@@ -18,12 +18,12 @@
  *
  * Providers, by the URL's scheme:
  *
- *   shm://name[?size=BYTES&leases=COUNT&mode=OCTAL]
+ *   shm://name[?size=BYTES&leases=COUNT&mode=OCTAL&owner=any]
  *	   An arena (arena.h) on this host, made if there is none: of 4 MiB (size may end in K, M or G),
  *	   1024 leases and mode 0600, unless said otherwise. name is an arena's: POSIX shared memory,
- *	   or a path on tmpfs. One that another user made, and not root, is opened only with a mode
- *	   that gives group or others access; else -EACCES. Three quarters of its space are for
- *	   keys, some 400 bytes for each that is in use; a key that nobody holds or waits for gives its room to others. All modes,
+ *	   or a path on tmpfs. One that another user made, and not root, is opened only with owner=any
+ *	   (LH_ANY_OWNER: that user is trusted); else -EACCES. Three quarters of its space are for keys, some
+ *	   400 bytes for each that is in use; a key that nobody holds or waits for gives its room to others. All modes,
  *	   semaphores, fencing tokens, versions, TTLs; the end of the holder's process releases. Writers come
  *	   before readers, but who was passed over for a millisecond is next. A handle is a lease of
  *	   the process, and up to eight are kept for the next to acquire. Once the arena was

@@ -210,6 +210,7 @@ bool lock_file_is_there(const struct lock_file *file)
 {
 	struct stat status;
 
-	return lstat(file->path, &status) == 0 && status.st_dev == file->device &&
-	       status.st_ino == file->inode;
+	if (lstat(file->path, &status) != 0) // any other failure tells nothing of the file
+		return errno != ENOENT && errno != ENOTDIR;
+	return status.st_dev == file->device && status.st_ino == file->inode;
 }

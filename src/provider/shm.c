@@ -63,7 +63,7 @@ static const struct shm_handle *const_handle_of(const struct lh_handle *handle)
 }
 
 // ---------------------------------------------------------------------------------------------
-// The URL: name[?size=…&leases=…&mode=…]
+// The URL: name[?size=…&leases=…&mode=…&owner=any]
 
 #define NAME_MOST 255u
 
@@ -90,9 +90,16 @@ static int parse_number(const char *text, size_t length, int base, uint64_t *ret
 	return 0;
 }
 
+struct shm_url {
+	char name[NAME_MOST + 1];
+	int flags; // lh_arena_open's
+	struct lh_arena_options options;
+};
+
 // One `name=value` of the query.
-static int parse_parameter(const char *text, size_t length, struct lh_arena_options *options)
+static int parse_parameter(const char *text, size_t length, struct shm_url *url)
 {
+	struct lh_arena_options *options = &url->options;
 	const char *equals = memchr(text, '=', length);
 	const size_t name = equals ? (size_t)(equals - text) : length;
 	const size_t rest = equals ? length - name - 1 : 0;
@@ -110,12 +117,15 @@ static int parse_parameter(const char *text, size_t length, struct lh_arena_opti
 		options->mode = (mode_t)number;
 		if (number > 0777)
 			error = -EINVAL;
+	} else if (name == 5 && memcmp(text, "owner", name) == 0) {
+		error = rest == 3 && memcmp(text + name + 1, "any", rest) == 0 ? 0 : -EINVAL;
+		url->flags |= LH_ANY_OWNER;
 	}
 	return error ? error_detail(-EINVAL, "shm URL: not understood: \"%.*s\"", (int)length, text)
 		     : 0;
 }
 
-static int parse(const char *rest, char name[NAME_MOST + 1], struct lh_arena_options *options)
+static int parse(const char *rest, struct shm_url *url)
 {
 	const char *query = strchr(rest, '?');
 	const size_t length = query ? (size_t)(query - rest) : strlen(rest);
@@ -123,13 +133,13 @@ static int parse(const char *rest, char name[NAME_MOST + 1], struct lh_arena_opt
 
 	if (length == 0 || length > NAME_MOST)
 		return error_detail(-EINVAL, "shm URL: a name has 1 to %u bytes", NAME_MOST);
-	memcpy(name, rest, length);
-	name[length] = '\0';
+	memcpy(url->name, rest, length);
+	url->name[length] = '\0';
 	while (query && !error) {
 		const char *text = query + 1;
 		const size_t size = strcspn(text, "&");
 
-		error = parse_parameter(text, size, options);
+		error = parse_parameter(text, size, url);
 		query = text[size] ? text + size : NULL;
 	}
 	return error;
@@ -137,19 +147,17 @@ static int parse(const char *rest, char name[NAME_MOST + 1], struct lh_arena_opt
 
 static int open_locks(const char *rest, struct lh_locks **ret_locks)
 {
-	struct lh_arena_options options = { .size = DEFAULT_SIZE, .max_leases = DEFAULT_LEASES };
+	struct shm_url url = { .flags = LH_CREATE,
+			       .options = { .size = DEFAULT_SIZE, .max_leases = DEFAULT_LEASES } };
 	struct shm_locks *shm;
-	char name[NAME_MOST + 1];
-	int error = parse(rest, name, &options);
+	int error = parse(rest, &url);
 
 	if (error)
 		return error;
 	shm = calloc(1, sizeof(*shm));
 	if (!shm)
 		return error_detail(-ENOMEM, "no memory");
-	// A mode that gives others access says that it is shared with them, whoever of them made it.
-	error = lh_arena_open(name, LH_CREATE | (options.mode & 077 ? LH_ANY_OWNER : 0), &options,
-			      &shm->arena);
+	error = lh_arena_open(url.name, url.flags, &url.options, &shm->arena);
 	if (error) {
 		free(shm);
 		return error;
@@ -352,7 +360,8 @@ static int take_key(struct shm_locks *shm, const struct provider_request *reques
 		return error;
 	}
 	handle->holds[handle->count++].record = attempt.record;
-	handle->flags |= grant.flags;
+	if (!permits) // what was lost of a key that was a lock before is no matter of its permits'
+		handle->flags |= grant.flags;
 	if (key->place + 1 == request->count) {
 		handle->token = grant.token;
 		handle->slot = permits ? (int)permit : -ENOTSUP;

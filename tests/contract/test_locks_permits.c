@@ -289,6 +289,26 @@ static void another_limit_is_invalid_while_the_key_is_in_use(void **state)
 }
 
 // G5: whatever the key has been meanwhile.
+// G12: who has a permit could not declare it consistent.
+static void what_was_lost_of_the_lock_is_no_matter_of_its_permits(void **state)
+{
+	lh_handle *handle;
+
+	(void)state;
+	if (lacks(LH_CAP_SEMAPHORE | LH_CAP_DEATH_RELEASES))
+		skip();
+	locks_die_holding("key", NULL);
+	assert_int_equal(attempt("key", NULL), 0); // and leaves it damaged
+	handle = hold("key", &permits);
+	assert_int_equal(lh_handle_flags(handle), 0);
+	let_go(handle);
+	handle = hold("key", NULL);
+	assert_int_equal(lh_handle_flags(handle), LH_GRANT_OWNER_DIED);
+	assert_int_equal(lh_handle_consistent(handle), 0);
+	let_go(handle);
+	close_all();
+}
+
 static void tokens_rise_over_a_keys_time_as_a_semaphore(void **state)
 {
 	uint64_t last = 0;
@@ -345,6 +365,7 @@ int main(void)
 		LOCKS_TEST(an_expired_holders_permit_is_anothers),
 		LOCKS_TEST(a_holder_that_consented_is_dead_before_the_next_has_its_permit),
 		LOCKS_TEST(another_limit_is_invalid_while_the_key_is_in_use),
+		LOCKS_TEST(what_was_lost_of_the_lock_is_no_matter_of_its_permits),
 		LOCKS_TEST(tokens_rise_over_a_keys_time_as_a_semaphore),
 		LOCKS_TEST(several_semaphores_are_held_by_one_handle),
 		LOCKS_TEST(permits_have_no_mode),

@@ -348,6 +348,31 @@ static void the_url_says_what_the_arena_is_to_be(void **state)
 	close_all();
 }
 
+// "opened only with owner=any"
+static void another_users_arena_wants_to_be_asked_for(void **state)
+{
+	char path[96], url[96];
+	lh_locks *locks;
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("SKIP: not root: no object can be given to another user\n");
+		skip();
+	}
+	locks_begin("?mode=0660");
+	close_all();
+	snprintf(path, sizeof(path), "/dev/shm/%s", locks_scene.arena);
+	assert_int_equal(chown(path, 65534, 65534), 0);
+	snprintf(url, sizeof(url), "shm://%s?mode=0660", locks_scene.arena);
+	assert_int_equal(lh_locks_open(url, &locks), -EACCES);
+	assert_non_null(strstr(lh_error_detail(), locks_scene.arena));
+	snprintf(url, sizeof(url), "shm://%s?owner=any", locks_scene.arena);
+	assert_int_equal(lh_locks_open(url, &locks), 0);
+	assert_int_equal(lh_locks_close(locks), 0);
+	snprintf(url, sizeof(url), "shm://%s?owner=some", locks_scene.arena);
+	assert_int_equal(lh_locks_open(url, &locks), -EINVAL);
+}
+
 static void an_arena_without_room_is_refused(void **state)
 {
 	struct lh_arena_options options = { .size = 1024 };
@@ -426,6 +451,7 @@ int main(void)
 		LOCKS_TEST_CLOSED(more_keys_than_a_lease_has_holds_are_refused),
 		LOCKS_TEST_CLOSED(nothing_is_acquired_once_the_arena_has_lost_its_name),
 		LOCKS_TEST_CLOSED(the_url_says_what_the_arena_is_to_be),
+		LOCKS_TEST_CLOSED(another_users_arena_wants_to_be_asked_for),
 		LOCKS_TEST_CLOSED(an_arena_without_room_is_refused),
 		LOCKS_TEST_CLOSED(a_damaged_table_is_told_or_survived),
 	};

@@ -25,7 +25,7 @@ class handle
 	handle(handle &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
 	handle &operator=(handle &&other) noexcept
 	{
-		std::swap(handle_, other.handle_);
+		lh_handle_release(std::exchange(handle_, std::exchange(other.handle_, nullptr)));
 		return *this;
 	}
 	~handle()

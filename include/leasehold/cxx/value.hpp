@@ -107,7 +107,7 @@ template <class T> class watch : public detail::primitive<lh_watch>
 		// The newest value; nothing if none was ever sent.
 		std::optional<T> read()
 		{
-			T value;
+			T value{}; // a sender that is not this class may send fewer bytes
 			const int result = lh_watch_read(&receiver_, &value, sizeof(value), nullptr,
 							 nullptr);
 
