@@ -250,6 +250,18 @@ int semaphore_give_back_some(struct semaphore *semaphore, uint32_t permits,
 	return count ? -ESTALE : 0; // it had them: others have freed them since
 }
 
+// Of the first one found, and of a second: the short way to acquire looks at the record's first place alone,
+// which was another object's when the first was written.
+static void clear_records(const lh_semaphore *semaphore, lh_lease *lease,
+			  struct hold_record *record)
+{
+	for (uint32_t i = 0; record && i < lease->arena->max_holds; i++) {
+		hold_clear(record);
+		record = hold_find(lease, LH_KIND_SEMAPHORE,
+				   primitive_granule(semaphore->private_));
+	}
+}
+
 static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore, lh_lease *lease,
 						  uint32_t permits)
 {
@@ -276,7 +288,7 @@ static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore,
 	if (error)
 		return error;
 	if (held == permits)
-		hold_clear(record);
+		clear_records(semaphore, lease, record);
 	else
 		hold_write(record, hold_word(LH_KIND_SEMAPHORE, LH_HOLD_EXCLUSIVE, held - permits,
 					     primitive_granule(semaphore->private_)));

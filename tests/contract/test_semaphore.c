@@ -315,6 +315,30 @@ static void a_semaphore_is_one_hold_however_many_permits(void **state)
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 
+// G6. A hold that is not of the semaphore stood where its record would be: the next permit has one there.
+static void all_records_of_a_semaphore_end_with_its_permits(void **state)
+{
+	struct scene *scene = *state;
+	lh_arena *arena = scene_open(scene, &(struct lh_arena_options){ .max_holds = 8 });
+	lh_lease *lease = scene_lease(arena);
+	struct lh_hold_info info;
+	uint64_t cursor;
+	lh_mutex mutex;
+
+	place(arena, 3);
+	assert_int_equal(lh_mutex_at(arena, LH_ANYWHERE, NULL, &mutex), 0);
+	for (int round = 0; round < 10; round++) {
+		assert_int_equal(lh_mutex_lock(&mutex, lease, LH_NOW, NULL), 0);
+		assert_int_equal(take(lease, 1), 0);
+		assert_int_equal(lh_mutex_unlock(&mutex, lease), 0);
+		assert_int_equal(take(lease, 1), 0);
+		assert_int_equal(give(lease, 2), 0);
+		cursor = 0;
+		assert_int_equal(lh_next_hold(arena, &cursor, &info), -ENOENT);
+	}
+	assert_int_equal(lh_lease_release(lease), 0);
+}
+
 static void a_baton_whose_tokens_are_used_up_overflows(void **state)
 {
 	const struct scene *scene = *state;
@@ -408,6 +432,7 @@ int main(void)
 		SCENE_TEST(bad_arguments_are_invalid),
 		SCENE_TEST(a_read_only_arena_shows_and_does_not_resize),
 		SCENE_TEST_CLOSED(a_semaphore_is_one_hold_however_many_permits),
+		SCENE_TEST_CLOSED(all_records_of_a_semaphore_end_with_its_permits),
 		SCENE_TEST(a_baton_whose_tokens_are_used_up_overflows),
 		SCENE_TEST(damaged_words_are_told_or_mended),
 		SCENE_TEST(a_permit_that_its_dead_holder_does_not_record_comes_back),
