@@ -298,6 +298,8 @@ LH_API int lh_handle_loss_fd(lh_handle *handle);
  *   -ESTALE   it had been lost; freed all the same, and whoever holds the lock now is left alone
  *   -EDEADLK  called in its own on_loss callback; not freed
  *   -EBADMSG  what the provider keeps is damaged; freed
+ *   -EIO, -ENOSPC, …  file: the release could not be written down; released and freed, and the next holder is
+ *             told LH_GRANT_OWNER_DIED
  * Order: release.
  * Crash: held by the dead, or free with the waiters woken by whoever clears up behind the dead.
  * Signal: unsafe.
