@@ -8,6 +8,20 @@
 #include <errno.h>
 
 static struct patience *chosen;
+static uint64_t still_ns; // 0: the clock goes on
+
+uint64_t __real_clock_now(void);
+uint64_t __wrap_clock_now(void);
+
+uint64_t __wrap_clock_now(void)
+{
+	return still_ns ? still_ns : __real_clock_now();
+}
+
+void patience_stop_clock(bool stop)
+{
+	still_ns = stop ? __real_clock_now() : 0;
+}
 
 void patience_begin(struct patience *patience)
 {
@@ -18,7 +32,7 @@ void patience_due(struct patience *patience)
 {
 	uint64_t none = 0;
 
-	atomic_compare_exchange_strong(&patience->due_ns, &none, clock_now());
+	atomic_compare_exchange_strong(&patience->due_ns, &none, __real_clock_now());
 }
 
 // Whether the wakes were due long ago.
@@ -26,7 +40,7 @@ static bool has_run_out(void)
 {
 	const uint64_t due = atomic_load(&chosen->due_ns);
 
-	return due && clock_now() >= due + PATIENCE_NS;
+	return due && __real_clock_now() >= due + PATIENCE_NS;
 }
 
 int __real_futex_wait_many(const struct futex_word *words, size_t count, uint64_t until_ns);
@@ -42,7 +56,7 @@ static int sleep_on_present(const struct futex_word *words, size_t count)
 		present[i] = words[i];
 		present[i].expected = atomic_load(words[i].address);
 	}
-	return __real_futex_wait_many(present, count, clock_now() + PATIENCE_NS);
+	return __real_futex_wait_many(present, count, __real_clock_now() + PATIENCE_NS);
 }
 
 int __wrap_futex_wait_many(const struct futex_word *words, size_t count, uint64_t until_ns)
@@ -52,7 +66,7 @@ int __wrap_futex_wait_many(const struct futex_word *words, size_t count, uint64_
 	// A poll, for what has no word to sleep on, stays one.
 	if (!chosen || until_ns <= clock_now() + WAIT_POLL_NS)
 		return __real_futex_wait_many(words, count, until_ns);
-	result = __real_futex_wait_many(words, count, clock_now() + PATIENCE_NS);
+	result = __real_futex_wait_many(words, count, __real_clock_now() + PATIENCE_NS);
 	while (result == -ETIMEDOUT && !has_run_out())
 		result = sleep_on_present(words, count);
 	if (result == -ETIMEDOUT)

@@ -11,6 +11,7 @@
 #define TESTS_CRASH_PATIENCE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PATIENCE_NS UINT64_C(3000000000)
@@ -25,5 +26,9 @@ struct patience {
 void patience_begin(struct patience *patience);
 // Whoever sleeps now should have been woken. The first call counts.
 void patience_due(struct patience *patience);
+
+// Has the library's clock stand still in this process, or go on: single steps take so long that on a busy
+// machine a time limit of the library's is met at one time and missed at another.
+void patience_stop_clock(bool stop);
 
 #endif

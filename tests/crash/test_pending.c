@@ -69,6 +69,7 @@ static int wait_for_key(lh_lease *lease, bool reads, lh_grant *grant,
 	struct wait wait;
 	int error;
 
+	patience_stop_clock(true); // until it has slept: a reader is waited for by a time limit
 	wait_begin(&wait, keys.arena, NULL, LH_FOREVER);
 	do {
 		wait_round(&wait);
@@ -80,10 +81,12 @@ static int wait_for_key(lh_lease *lease, bool reads, lh_grant *grant,
 			queue.refused = error == -EBUSY;
 		} else {
 			error = wait_sleep(&wait);
+			patience_stop_clock(false);
 			if (!error)
 				error = -EBUSY;
 		}
 	} while (error == -EBUSY);
+	patience_stop_clock(false);
 	shm_pending_leave(&pending, &queue);
 	return error;
 }
