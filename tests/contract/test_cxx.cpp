@@ -125,15 +125,18 @@ static void a_shared_guard_tells_damage_and_upgrades(const leasehold::arena &are
 
 static void an_error_has_code_words_and_detail(const leasehold::arena &arena)
 {
+	bool opened = true;
+
 	try {
 		leasehold::arena none("leasehold-no-such-arena", 0);
-		NEED(!"opened");
 	} catch (const leasehold::error &error) {
+		opened = false;
 		NEED(error.result() == -ENOENT);
 		NEED(error.code() == std::errc::no_such_file_or_directory);
 		NEED(error.detail().find("leasehold-no-such-arena") != std::string::npos);
 		NEED(std::string(error.what()).find(lh_strerror(-ENOENT)) != std::string::npos);
 	}
+	NEED(!opened);
 	leasehold::mutex mutex(arena, "not held");
 	NEED(thrown_by<leasehold::error>([&] { mutex.unlock(); }) == -EPERM);
 }
