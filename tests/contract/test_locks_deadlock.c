@@ -219,7 +219,7 @@ static int close_cycle(struct member members[], int count, int first)
 
 static void each_cycle_has_one_victim(int count, int threads)
 {
-	const uint64_t rounds = tier_pick(15, 40, 300);
+	const uint64_t rounds = tier_pick(15, 40, 60); // each lasts up to the backstop
 	struct member members[MOST];
 
 	if (is_refused())
