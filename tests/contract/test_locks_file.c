@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: NOT_UNDER valgrind it lets nobody limit its open files, and counts descriptors of its own
 //
 // Named locks in files: names on disk, what the files keep, what becomes of both, and who waits for
 // them.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: NOT_UNDER valgrind it lets nobody limit its open files, and counts descriptors of its own
 //
 // Named locks in files: what is no lock file, or none that can be used, is refused with the reason.
 #include "tests/contract/locks_file.h"
