@@ -21,6 +21,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define NAME_LASTS_NS CLOCK_NS_PER_MS // how long an answer of the kernel's is good for
+
 // One mutex for the registry; the hash table's readers are its holders.
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct cds_lfht *registry;
@@ -413,6 +415,26 @@ int lh_arena_close(lh_arena *arena)
 	return error;
 }
 
+// Has those who have the arena open ask the kernel for its name from now on. Of an object that we may not
+// write to they find out later, by themselves; what is no arena is nobody's.
+static void cast_doubt_on_name(const char *path)
+{
+	const uint32_t doubtful = 1;
+	struct arena_header header;
+	struct stat status;
+	const int fd = object_open(path, LH_ANY_OWNER, &status);
+
+	if (fd < 0)
+		return;
+	if (!read_header(fd, (uint64_t)status.st_size, &header)) {
+		const ssize_t written = pwrite(fd, &doubtful, sizeof(doubtful),
+					       offsetof(struct arena_header, name_doubtful));
+
+		(void)written; // as above
+	}
+	close(fd);
+}
+
 int lh_arena_unlink(const char *name)
 {
 	PROCESS_NO_CANCEL;
@@ -421,19 +443,27 @@ int lh_arena_unlink(const char *name)
 
 	if (error)
 		return error;
+	cast_doubt_on_name(path);
 	if (unlink(path) == 0)
 		return 0;
 	return error_detail(errno == EISDIR ? -EACCES : object_error(errno), "%s: %s", path,
 			    strerror(errno));
 }
 
-int arena_check_name(const struct lh_arena *arena)
+int arena_check_name(struct lh_arena *arena)
 {
+	const uint64_t now = clock_now();
 	struct stat status;
 
+	if (now - atomic_load_explicit(&arena->named_ns, memory_order_relaxed) < NAME_LASTS_NS &&
+	    !atomic_load_explicit(&arena->header->name_doubtful, memory_order_acquire))
+		return 0;
 	if (fstat(arena->fd, &status) != 0)
 		return error_detail(-errno, "the arena's descriptor was closed by somebody");
-	return status.st_nlink ? 0 : error_detail(-ESTALE, "the arena was unlinked: open it anew");
+	if (!status.st_nlink)
+		return error_detail(-ESTALE, "the arena was unlinked: open it anew");
+	atomic_store_explicit(&arena->named_ns, now, memory_order_relaxed);
+	return 0;
 }
 
 int arena_check_clock(const struct lh_arena *arena)

@@ -37,6 +37,7 @@ struct lh_arena {
 	_Atomic uint32_t owner_hint;
 	_Atomic uint64_t *process_leases; // by slot: owner_ref of a lease of this process, 0: none
 
+	_Atomic uint64_t named_ns; // when it still had its name (arena_check_name)
 	_Atomic bool pinned; // a liveness mutex could not be unlocked: libc's list leads into it
 	int child_fd; // while this process forks: the child's own, with its attach byte; -1: none
 	uint32_t child_attach;
@@ -84,8 +85,9 @@ int arena_enter_alone(const struct lh_arena *arena);
 void arena_leave(const struct lh_arena *arena);
 // Whether any other process has the arena open.
 bool arena_shared(const struct lh_arena *arena);
-// 0, or -ESTALE once it has no name any more.
-int arena_check_name(const struct lh_arena *arena);
+// 0, or -ESTALE once it has no name any more: at once after lh_arena_unlink, and a millisecond after
+// another unlink(2). The kernel is asked no more often than that (docs/decisions/0019).
+int arena_check_name(struct lh_arena *arena);
 // 0, or -EPROTONOSUPPORT in a child that was forked into another time namespace.
 int arena_check_clock(const struct lh_arena *arena);
 

@@ -67,7 +67,7 @@ struct arena_header {
 		time_namespace; /* inode of /proc/self/ns/time: its offset shifts CLOCK_MONOTONIC */
 	uint64_t created_ns;
 	uint32_t creator_uid;
-	uint32_t pad;
+	shared_u32 name_doubtful; /* not 0: somebody was about to unlink the arena; grows only */
 	// directory entries from here on were never used; grows only, before an entry beyond it is used
 	_Alignas(64) shared_u32 entry_bound;
 	_Alignas(64) shared_u64 event_head; /* number of event records ever claimed; fetch_add */

@@ -317,7 +317,7 @@ static void choose_path(struct lh_lease *lease)
 	lease->guard = simple ? process_thread_state.guard : &process_guard_none;
 }
 
-static int check_arena_for_lease(const struct lh_arena *arena)
+static int check_arena_for_lease(struct lh_arena *arena)
 {
 	if (arena->read_only)
 		return error_detail(-EROFS, "the arena was opened read-only: no leases on it");

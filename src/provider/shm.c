@@ -20,14 +20,12 @@
 #define DEFAULT_SIZE (UINT64_C(4) << 20)
 #define DEFAULT_LEASES 1024u
 #define POOL_LEASES 8
-#define NAME_CHECK_NS (100 * CLOCK_NS_PER_MS) // how long a kept lease outlives the arena's name
 #define LABEL "named locks"
 
 struct shm_locks {
 	struct lh_locks base;
 	lh_arena *arena;
 	struct keys keys;
-	_Atomic uint64_t named_ns;                    // when the arena still had its name
 	_Atomic(struct lh_lease *) pool[POOL_LEASES]; // NULL: none; taken and put by exchange
 	struct shm_pending pending;
 };
@@ -230,20 +228,6 @@ static bool put_pooled(struct shm_locks *shm, struct lh_lease *lease)
 	return false;
 }
 
-// New leases are refused once the arena has lost its name: a second arena of that name must not be
-// another place for the same keys. Kept ones are to be refused soon after.
-static int check_name(struct shm_locks *shm, uint64_t now)
-{
-	int error;
-
-	if (now - atomic_load_explicit(&shm->named_ns, memory_order_relaxed) < NAME_CHECK_NS)
-		return 0;
-	error = arena_check_name(shm->arena);
-	if (!error)
-		atomic_store_explicit(&shm->named_ns, now, memory_order_relaxed);
-	return error;
-}
-
 // By whom the handle will be let go of, if it will only end so: struct lease_slot.
 static uint64_t session_of(const struct lh_acquire_options *options)
 {
@@ -285,7 +269,9 @@ static int get_lease(struct shm_locks *shm, const struct lh_acquire_options *opt
 {
 	const bool plain = is_plain(options);
 	const uint64_t now = clock_now();
-	int error = check_name(shm, now);
+	// A second arena of that name must not be another place for the same keys: as new leases, kept
+	// ones are refused.
+	int error = arena_check_name(shm->arena);
 
 	if (error)
 		return error;

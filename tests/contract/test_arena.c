@@ -18,13 +18,14 @@
 //	                 -ENFILE  the host's table                   not provoked: it is everybody's
 //	lh_arena_close   -EBUSY, -EINVAL                             closing_…
 //	lh_arena_unlink  -ENOENT, -EINVAL; -EACCES: _object.c        unlinking_…
-//	                 leases on it: -ESTALE                       an_unlinked_arena_…
+//	                 leases on it: -ESTALE                       an_unlinked_arena_…, what_another_process_…, an_arena_whose_…
 //	lh_arena_first_offset, _end_offset, _range                   the_users_space_…
 #include "tests/support/scene.h"
 
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -346,6 +347,51 @@ static void an_unlinked_arena_gives_no_new_leases_and_goes_on_releasing(void **s
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 
+static void what_another_process_has_unlinked_gives_no_new_leases_at_once(void **state)
+{
+	const struct scene *scene = *state;
+	lh_lease *lease, *none = NULL;
+	int there[2], back[2], status;
+	char told;
+
+	assert_int_equal(pipe(there), 0);
+	assert_int_equal(pipe(back), 0);
+	const pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0)
+		_exit(read(there[0], &told, 1) != 1 || lh_arena_unlink(scene->name) != 0 ||
+		      write(back[1], "u", 1) != 1);
+	lease = scene_lease(scene->arena); // the kernel has just been asked
+	assert_int_equal(write(there[1], "u", 1), 1);
+	assert_int_equal(read(back[0], &told, 1), 1);
+	assert_int_equal(lh_lease_acquire(scene->arena, NULL, &none), -ESTALE);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_exited(status, 0);
+	assert_int_equal(lh_lease_release(lease), 0);
+	close(there[0]), close(there[1]), close(back[0]), close(back[1]);
+}
+
+// "if the name goes by another way […], a millisecond later"
+static void an_arena_whose_name_went_otherwise_gives_no_new_leases_soon_after(void **state)
+{
+	const struct scene *scene = *state;
+	lh_lease *lease = scene_lease(scene->arena);
+	int error = 0;
+
+	assert_int_equal(shm_unlink(scene->name), 0);
+	const uint64_t unlinked = lh_now();
+
+	while (!error) {
+		const uint64_t before = lh_now();
+
+		assert_int_equal(lh_lease_release(lease), 0);
+		error = lh_lease_acquire(scene->arena, NULL, &lease);
+		assert_true(error || before - unlinked < LH_MS(1));
+	}
+	assert_int_equal(error, -ESTALE);
+}
+
 // "they cannot meet those who create a new arena of that name"
 static void a_new_arena_of_an_unlinked_name_is_another(void **state)
 {
@@ -436,6 +482,8 @@ int main(void)
 		SCENE_TEST(what_was_placed_outlives_the_last_close),
 		SCENE_TEST_CLOSED(unlinking_what_is_not_there_is_enoent),
 		SCENE_TEST(an_unlinked_arena_gives_no_new_leases_and_goes_on_releasing),
+		SCENE_TEST(what_another_process_has_unlinked_gives_no_new_leases_at_once),
+		SCENE_TEST(an_arena_whose_name_went_otherwise_gives_no_new_leases_soon_after),
 		SCENE_TEST(a_new_arena_of_an_unlinked_name_is_another),
 		SCENE_TEST(the_users_space_is_what_was_asked_for),
 		SCENE_TEST(a_range_that_leaves_the_users_space_is_null),
