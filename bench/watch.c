@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -302,16 +303,31 @@ static void receive_all(void *context)
 		gate_add(group->arrived, 1);
 }
 
-static void send_to_all(void *context, uint64_t count)
+// One that has not fallen asleep yet costs less than one that has, and one alone would never sleep.
+static void await_all_asleep(const struct group *group)
 {
-	struct group *group = context;
+	for (size_t member = 0; member < group->size; member++) {
+		while (!process_asleep(group->pids[member]))
+			sched_yield();
+	}
+}
 
-	for (uint64_t i = 0; i < count / group->size; i++) {
+// Nanoseconds for each receiver, from a send to when the last one has read it.
+static double send_to_all(struct group *group, uint64_t sends)
+{
+	uint64_t total = 0;
+
+	for (uint64_t i = 0; i < sends; i++) {
 		const uint32_t before = atomic_load(group->arrived);
+		uint64_t start;
 
+		await_all_asleep(group);
+		start = measure_now();
 		send_one(&group->watch, group->lease, ++group->sent);
 		gate_await(group->arrived, before + (uint32_t)group->size);
+		total += measure_now() - start;
 	}
+	return (double)total / (double)(sends * group->size);
 }
 
 static void watch_receivers(struct run *run, const struct bench_case *self, double seconds)
@@ -319,7 +335,6 @@ static void watch_receivers(struct run *run, const struct bench_case *self, doub
 	static const size_t sizes[GROUPS] = { 1, 4, MOST_RECEIVERS };
 	struct samples *samples = samples_create(GROUPS);
 	struct group groups[GROUPS];
-	struct timed timed[GROUPS];
 
 	for (size_t i = 0; i < GROUPS; i++) {
 		struct group *group = &groups[i];
@@ -331,9 +346,17 @@ static void watch_receivers(struct run *run, const struct bench_case *self, doub
 			group->pids[member] = process_start(receive_all, group);
 		gate_await(group->arrived, (uint32_t)group->size);
 		group->lease = values_lease(group->arena);
-		timed[i] = (struct timed){ "receivers", send_to_all, group, run->quick ? 64 : 640 };
 	}
-	values_time(run, self->name, seconds, timed, GROUPS, samples);
+	struct rounds rounds = rounds_begin(run, self->name, GROUPS, seconds);
+
+	while (rounds_next(&rounds)) {
+		for (size_t i = 0; i < GROUPS; i++) {
+			const size_t column = rounds.order[i];
+
+			samples_set(samples, rounds.round, column,
+				    send_to_all(&groups[column], run->quick ? 2 : 16));
+		}
+	}
 	for (size_t i = 0; i < GROUPS; i++) {
 		struct group *group = &groups[i];
 		const struct comparison comparison = {
