@@ -53,7 +53,6 @@ static void queue(struct waiter *waiter)
 				   ((old + CONDITION_SEQUENCE_STEP) & CONDITION_SEQUENCE_MASK);
 	uint64_t arrived, before = atomic_load_explicit(word, memory_order_relaxed);
 
-	deadlock_publish(waiter->lease, waiter->condvar.granule);
 	atomic_store(&slot->condition, condition);
 	do {
 		arrived = (before + CONDVAR_ARRIVAL) | UINT64_C(1) << group;
@@ -63,6 +62,8 @@ static void queue(struct waiter *waiter)
 	atomic_store_explicit(&slot->ticket, waiter->ticket, memory_order_relaxed);
 	// Nobody but us writes it before this.
 	atomic_store(&slot->condition, waiter->condition);
+	// Who is seen to wait is in the queue.
+	deadlock_publish(waiter->lease, waiter->condvar.granule);
 }
 
 // ---------------------------------------------------------------------------------------------

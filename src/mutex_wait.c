@@ -249,6 +249,9 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint
 	bool follows;
 	int error;
 
+	// Before anybody can see that this lease waits: who is seen to wait first is first in the queue.
+	if (!waiter->queued)
+		enqueue(waiter);
 	if (!waiter->began_ns) {
 		waiter->began_ns = clock_now();
 		wait_begin(&waiter->wait, waiter->attempt->arena, lease, waiter->attempt->deadline);
@@ -258,8 +261,6 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint
 		}
 		deadlock_publish(lease, waiter->attempt->granule);
 	}
-	if (!waiter->queued)
-		enqueue(waiter);
 	wait_round(&waiter->wait);
 	wait_not_after(&waiter->wait, until_ns);
 	follows = !waiter->is_head && sleep_behind(waiter);

@@ -2,12 +2,13 @@
 # lease_run.bash: what the scripts that test lease-run share. Sourced by them.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+. "$top/tests/support/own_shm.bash"
 PATH=$LEASEHOLD_BIN:$PATH
 unset LEASE_URL LEASE_NAME LEASE_SLOT LEASE_TOKEN LEASE_OWNER_DIED
 arena=lease-run-test-$$
 export LEASE_URL=shm://$arena
 work=$(mktemp -d)
-trap 'rm -rf "$work" "/dev/shm/$arena"' EXIT
+trap 'rm -rf "$work" "/dev/shm/$arena" "/dev/shm/$arena-"*' EXIT
 
 fail() {
 	echo "FAIL: $*"

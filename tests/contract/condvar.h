@@ -78,23 +78,6 @@ static inline void unlock(void)
 	assert_int_equal(lh_mutex_unlock(&mutex, own), 0);
 }
 
-// It waits, and has let the mutex go.
-static inline void await_waiting(const struct scene *scene, const struct worker *worker)
-{
-	scene_await_wait(scene->arena, worker_lease(worker), true);
-	lock();
-	unlock();
-}
-
-static inline struct worker *start_waiting(const struct scene *scene, enum worker_kind kind)
-{
-	struct worker *worker = worker_start(kind, scene->arena, NULL);
-
-	worker_tell(worker, step_wait, 0);
-	await_waiting(scene, worker);
-	return worker;
-}
-
 static inline bool waits_for(const struct scene *scene, const struct worker *worker,
 			     uint64_t offset)
 {
@@ -109,6 +92,23 @@ static inline void await_waiting_for(const struct scene *scene, const struct wor
 {
 	while (!waits_for(scene, worker, offset))
 		scene_pause();
+}
+
+// It waits for the condition variable, no more for the mutex, and has let that go.
+static inline void await_waiting(const struct scene *scene, const struct worker *worker)
+{
+	await_waiting_for(scene, worker, lh_condvar_offset(&condvar));
+	lock();
+	unlock();
+}
+
+static inline struct worker *start_waiting(const struct scene *scene, enum worker_kind kind)
+{
+	struct worker *worker = worker_start(kind, scene->arena, NULL);
+
+	worker_tell(worker, step_wait, 0);
+	await_waiting(scene, worker);
+	return worker;
 }
 
 #endif

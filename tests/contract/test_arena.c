@@ -229,7 +229,7 @@ static void without_descriptors_open_is_emfile(void **state)
 }
 
 // Not under a sanitizer: its shadow is larger than any such limit.
-#if !SCENE_SANITIZED
+#if !SANITIZED
 static int open_beyond_address_space(void *context)
 {
 	const struct scene *scene = context;
@@ -472,7 +472,7 @@ int main(void)
 		SCENE_TEST_CLOSED(a_path_off_tmpfs_is_not_supported),
 		SCENE_TEST_CLOSED(an_arena_larger_than_the_memory_is_enospc),
 		SCENE_TEST_CLOSED(without_descriptors_open_is_emfile),
-#if !SCENE_SANITIZED
+#if !SANITIZED
 		SCENE_TEST_CLOSED(without_address_space_open_is_enomem),
 #endif
 		SCENE_TEST_CLOSED(closing_null_is_invalid),

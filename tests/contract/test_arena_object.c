@@ -249,7 +249,7 @@ static void every_flag_works_or_is_not_supported(void **state)
 }
 
 // Sanitizers make mlock do nothing.
-#if !SCENE_SANITIZED
+#if !SANITIZED
 static long locked_kib(void)
 {
 	FILE *file = fopen("/proc/self/status", "re");
@@ -308,7 +308,7 @@ int main(void)
 		SCENE_TEST_CLOSED(another_users_arena_is_refused_unless_asked_for),
 		SCENE_TEST_CLOSED(what_is_no_file_is_no_arena),
 		SCENE_TEST_CLOSED(every_flag_works_or_is_not_supported),
-#if !SCENE_SANITIZED
+#if !SANITIZED
 		SCENE_TEST_CLOSED(a_locked_arena_is_locked_in_each_process),
 		SCENE_TEST_CLOSED(beyond_the_limit_of_locked_memory_is_not_supported),
 #endif

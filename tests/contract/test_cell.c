@@ -275,7 +275,7 @@ static void a_commit_after_loss_changes_nothing(void **state)
 
 	for (int succeeded = 0; succeeded < 2; succeeded++) {
 		const lh_cell cell = place(scene->arena);
-		lh_lease *lost = scene_lease_for(scene->arena, LH_MS(5));
+		lh_lease *lost = scene_lease_for(scene->arena, LH_SEC(1000));
 		lh_lease *next = scene_lease(scene->arena);
 		struct value *draft = begin(&cell, lost);
 		lh_grant grant;

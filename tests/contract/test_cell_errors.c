@@ -119,8 +119,8 @@ static void living_lost_writers_on_every_spare_slot_make_it_busy(void **state)
 	const struct scene *scene = *state;
 	const lh_cell cell = place_with(scene->arena, sizeof(struct value), 2, NULL);
 	const struct slots slots = slots_of(cell.private_);
-	lh_lease *lost = scene_lease_for(scene->arena, LH_MS(3)),
-		 *lease = scene_lease(scene->arena);
+	lh_lease *lost = scene_lease_for(scene->arena, LH_SEC(1000));
+	lh_lease *lease = scene_lease(scene->arena);
 	struct value_slot *spare;
 	uint64_t tag;
 	uint32_t slot;
@@ -200,7 +200,7 @@ static void without_memory_for_a_draft_nothing_is_held(void **state)
 	struct scene *scene = *state;
 
 	scene_open(scene, &options);
-	if (SCENE_SANITIZED) {
+	if (SANITIZED) {
 		print_message("SKIP: contract.cell_errors: no memory limit under a sanitizer\n");
 		return;
 	}

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 #include <leasehold/leasehold.h>
 
+#include "tests/support/sanitized.h"
 #include "tests/support/stage.h"
 #include "tests/support/tier.h"
 
@@ -278,10 +279,16 @@ static void work_once(const struct line *line, void *stage_pointer)
 // Whatever locks of its own the library held in other threads at that moment.
 static void a_child_forked_amid_other_threads_calls_works(void **state)
 {
-	struct stage stage = stage_open(NULL, 0);
+	struct stage stage;
 	pthread_t threads[3];
 
 	(void)state;
+	if (SANITIZED) {
+		print_message("SKIP: test_os_fork: a sanitizer's allocator has locks that a child "
+			      "inherits locked\n");
+		skip();
+	}
+	stage = stage_open(NULL, 0);
 	stop = false;
 	for (int i = 0; i < 3; i++)
 		need_equal(pthread_create(&threads[i], NULL, work, &stage), 0);

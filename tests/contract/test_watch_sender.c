@@ -66,12 +66,14 @@ static void a_lost_sender_is_told_and_succeeded(void **state)
 {
 	const struct scene *scene = *state;
 	const lh_watch watch = place(scene->arena);
-	lh_lease *lost = scene_lease_for(scene->arena, LH_MS(5)), *next = scene_lease(scene->arena);
+	lh_lease *lost = scene_lease_for(scene->arena, LH_SEC(1000));
+	lh_lease *next = scene_lease(scene->arena);
 	lh_watch_receiver receiver = subscribe(&watch);
 	uint64_t value = 9;
 
 	send(&watch, lost, 1);
 	reads(&receiver, 1, 1);
+	assert_int_equal(lh_lease_renew(lost, LH_MS(5)), 0);
 	assert_int_equal(lh_watch_changed(&receiver, LH_FOREVER), -EPIPE); // at the expiry
 	assert_true(lh_now() >= lease_expiry(lost));
 	assert_int_equal(lh_watch_claim(&watch, next), 0);
@@ -206,7 +208,7 @@ static void living_lost_senders_on_every_spare_slot_make_a_send_busy(void **stat
 		const struct slots slots = slots_of(watch.private_);
 		uint32_t slot;
 
-		lost[i] = scene_lease_for(scene->arena, LH_MS(3));
+		lost[i] = scene_lease_for(scene->arena, LH_SEC(1000));
 		assert_int_equal(lh_watch_claim(&watch, lost[i]), 0);
 		assert_int_equal(
 			slots_tag(&slots, lost[i], atomic_load(&slots.header->word), &slot), 0);

@@ -462,7 +462,7 @@ static bool try_points(const struct crash_operation *operation, uint32_t step, u
 // average.
 static uint32_t step_for(const struct crash_operation *operation, uint64_t recording_ns)
 {
-	const uint64_t budget_ns = tier_pick(LH_MS(250), LH_MS(2500), LH_SEC(5));
+	const uint64_t budget_ns = tier_pick(LH_MS(250), LH_MS(1500), LH_SEC(3));
 	const uint64_t most = budget_ns / (recording_ns / 2 + 1) + 1;
 	const uint32_t *thin = operation->thin;
 	const uint64_t wanted = tier_pick(thin[0], thin[1], thin[2]);

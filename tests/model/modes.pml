@@ -21,7 +21,8 @@
  *
  * config: -DONE=2 -DTWO=8 -DTHREE=15   a reader, one with intentions, and anybody
  * ci: -DONE=8 -DTWO=2 -DTHREE=5 -DDEATHS=1
- * config: -DPROCS=2 -DONE=15 -DTWO=15 -DOPS=2 -DEXPIRIES=1
+ * config: -DPROCS=2 -DONE=15 -DTWO=15 -DEXPIRIES=1
+ * ci: -DPROCS=2 -DONE=15 -DTWO=15 -DOPS=2 -DEXPIRIES=1
  * config: -DPROCS=2 -DONE=15 -DTWO=15 -DOPS=2 -DDEATHS=1
  * config: -DONE=16 -DTWO=16 -DTHREE=16 -DDEATHS=1
  * ci: -DONE=16 -DTWO=16 -DTHREE=16 -DEXPIRIES=1 -DLIMIT=2

@@ -35,7 +35,7 @@ static struct {
 
 static uint64_t duration(void)
 {
-	return tier_pick(LH_SEC(3), LH_SEC(10), LH_SEC(60));
+	return tier_pick(LH_SEC(3), LH_SEC(10), LH_SEC(30));
 }
 
 static void work_inside(int index, const lh_grant *grant)

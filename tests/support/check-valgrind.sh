@@ -14,7 +14,7 @@ configure valgrind -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ \
 	-DLEASEHOLD_INSTRUMENT=valgrind -DLEASEHOLD_TEST_WRAPPER="$wrapper"
 fresh_reports valgrind
 status=0
-run_labels valgrind 'unit|contract' || status=$?
+run_labels valgrind unit contract || status=$?
 if [ -z "$(ls "$reports")" ]; then
 	echo "No process ran under valgrind: each would have left a file in $reports"
 	exit 1

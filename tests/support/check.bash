@@ -26,10 +26,13 @@ configure() {
 		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DLEASEHOLD_CHECKS=OFF -DBUILD_TESTING=ON "$@"
 }
 
-# run_labels TREE REGEX: builds TREE and runs its tests with a label that is REGEX, in the quick tier.
+# run_labels TREE LABEL...: builds what TREE's tests with these labels need and runs them, in the quick
+# tier.
 run_labels() {
-	cmake --build "$trees/$1" --parallel "$(nproc)"
-	LEASEHOLD_TIER=quick run_ctest "$trees/$1" --label-regex "^($2)\$"
+	local tree=$trees/$1
+	shift
+	cmake --build "$tree" --parallel "$(nproc)" --target "${@/#/tests_}"
+	LEASEHOLD_TIER=quick run_ctest "$tree" --label-regex "^($(IFS='|' && echo "$*"))\$"
 }
 
 # The reports of sanitizers and valgrind go to files in $reports, so that none is lost with the

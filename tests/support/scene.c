@@ -135,8 +135,12 @@ lh_lease *scene_lease_for(lh_arena *arena, uint64_t ttl_ns)
 	return scene_lease_with(arena, &options);
 }
 
-void scene_let_expire(const lh_lease *lease)
+void scene_let_expire(lh_lease *lease)
 {
+	const int error = lh_lease_renew(lease, LH_MS(1));
+
+	if (error)
+		fail_msg("renew: %s", lh_strerror(error));
 	while (lh_now() < lease_expiry(lease))
 		scene_pause();
 }

@@ -23,18 +23,7 @@
 #include <cmocka.h>
 #include <leasehold/leasehold.h>
 
-// Whether a sanitizer's own memory and signals leave no room for some limits.
-#ifdef __has_feature
-#define SCENE_HAS(feature) __has_feature(feature)
-#else
-#define SCENE_HAS(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) ||                               \
-	SCENE_HAS(address_sanitizer) || SCENE_HAS(thread_sanitizer)
-#define SCENE_SANITIZED 1
-#else
-#define SCENE_SANITIZED 0
-#endif
+#include "tests/support/sanitized.h"
 
 struct scene {
 	char name[64]; /* of the arena, never used before */
@@ -80,9 +69,9 @@ __attribute__((noreturn)) void scene_need_failed(const char *condition, const ch
 lh_lease *scene_lease(lh_arena *arena);
 lh_lease *scene_lease_with(lh_arena *arena, const struct lh_lease_options *options);
 
-// One with a TTL; and until its expiry has passed, which latches nothing.
+// One with a TTL; and until it has expired, by a renewal for a millisecond. That latches nothing.
 lh_lease *scene_lease_for(lh_arena *arena, uint64_t ttl_ns);
-void scene_let_expire(const lh_lease *lease);
+void scene_let_expire(lh_lease *lease);
 
 // A mutex anywhere, without data and name.
 lh_mutex scene_mutex(lh_arena *arena);

@@ -23,7 +23,7 @@ unsigned storm_seed(void)
 
 uint64_t storm_end(void)
 {
-	return lh_now() + tier_pick(LH_SEC(3), LH_SEC(20), LH_SEC(60));
+	return lh_now() + tier_pick(LH_SEC(3), LH_SEC(15), LH_SEC(30));
 }
 
 uint32_t storm_random(unsigned *seed, uint32_t bound)

@@ -48,6 +48,21 @@ static const char *advice(int error)
 	}
 }
 
+// What removes the arena of a shm:// URL, as a user types it.
+static void say_how_to_remove(const char *url)
+{
+	static const char scheme[] = "shm://";
+	const char *name = url + sizeof(scheme) - 1;
+	char path[SHOWN_TEXT * 2], file[SHOWN_TEXT];
+
+	snprintf(path, sizeof(path), "%s%.*s", *name == '/' ? "" : "/dev/shm/",
+		 (int)strcspn(name, "?"), name);
+	shown(path, file);
+	say("Once nobody uses it any more (`fuser %s` names them), `rm %s` removes it, and the next "
+	    "makes a new one. Or choose another --url.",
+	    file, file);
+}
+
 static int complain(const struct options *options, int error)
 {
 	const char *detail = lh_error_detail();
@@ -57,6 +72,8 @@ static int complain(const struct options *options, int error)
 	    lh_strerror(error), *detail ? " (" : "", detail, *detail ? ")" : "");
 	if (advice(error))
 		say("%s", advice(error));
+	else if (error == -EPROTONOSUPPORT) // of arenas alone
+		say_how_to_remove(options->shown_url);
 	return EXIT_LOCK;
 }
 
