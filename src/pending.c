@@ -58,12 +58,18 @@ struct queue {
 
 struct pending_helper {
 	pthread_mutex_t lock;
-	pthread_cond_t progress; // what was tried is so no more
+	pthread_cond_t progress; // what was tried is so no more; a queue was ended, or filled
 	struct lh_locks *locks;
 	uint64_t generation; // of the process whose thread it is
 	pthread_t thread;
 	bool started, ending;
 	_Atomic uint32_t kicks; // the futex that the helper sleeps on, too
+	// For a provider with a sleep of its own: an eventfd that tells of kicks, and what else ends the
+	// helper's sleep. -1: none is to be had.
+	int event;
+	int others[PROVIDER_OTHERS];
+	size_t other_count;
+	bool told_by_other; // the last sleep may have been ended by one of them
 	struct cds_list_head queues;
 	void *tree; // of the queues, by key: tsearch
 };
@@ -73,8 +79,12 @@ struct pending_helper {
 
 static void kick(struct pending_helper *helper)
 {
+	const uint64_t one = 1;
+
 	atomic_fetch_add(&helper->kicks, 1);
 	futex_wake_private(&helper->kicks, 1);
+	if (helper->event >= 0 && write(helper->event, &one, sizeof(one)) < 0)
+		return; // it is full, so readable all the same
 }
 
 static int by_key(const void *left, const void *right)
@@ -119,6 +129,7 @@ static void end_queue(struct pending_helper *helper, struct queue *queue)
 	tdelete(queue, &helper->tree, by_key);
 	cds_list_del(&queue->node);
 	free(queue);
+	pthread_cond_broadcast(&helper->progress);
 }
 
 static struct lh_pending *first_of(const struct queue *queue)
@@ -194,17 +205,43 @@ static bool is_tried_anyway(const struct queue *queue, const struct lh_pending *
 	return pending == first_of(queue) && !pending->was_tried;
 }
 
+static bool has_fired(struct pending_helper *helper, const struct lh_cancel *cancel)
+{
+	// A forked process that has fired its own made it readable: before the look, or a shot is lost.
+	if (helper->told_by_other && cancel)
+		cancel_consume(cancel);
+	return cancel_fired(cancel);
+}
+
+// Has the token end the wait.
+static void add_cancel(struct pending_helper *helper, struct lh_cancel *cancel, struct wait *wait)
+{
+	int event;
+
+	if (helper->event < 0) {
+		if (!wait_has_room(wait))
+			wait_not_after(wait, clock_now() + INTERVAL_NS);
+		wait_on_private(wait, &cancel->fired, 0);
+		return;
+	}
+	event = helper->other_count < PROVIDER_OTHERS ? cancel_descriptor(cancel) : -1;
+	if (event >= 0)
+		helper->others[helper->other_count++] = event;
+	else
+		wait_not_after(wait, clock_now() + INTERVAL_NS);
+}
+
 // Ends what need not wait for a grant any more, and has the wait end when there is more of that.
-static void end_waits(struct queue *queue, struct wait *wait)
+static void end_waits(struct pending_helper *helper, struct queue *queue, struct wait *wait)
 {
 	const struct lh_cancel *added = NULL;
 	const uint64_t now = clock_now();
 	struct lh_pending *pending, *next;
 
 	cds_list_for_each_entry_safe(pending, next, &queue->waiting, node) {
-		const struct lh_cancel *cancel = pending->options.cancel;
+		struct lh_cancel *cancel = pending->options.cancel;
 
-		if (cancel && atomic_load_explicit(&cancel->fired, memory_order_acquire)) {
+		if (has_fired(helper, cancel)) {
 			leave_queue(pending, -ECANCELED);
 			continue;
 		}
@@ -216,9 +253,7 @@ static void end_waits(struct queue *queue, struct wait *wait)
 		wait_not_after(wait, pending->deadline.ns);
 		if (!cancel || cancel == added)
 			continue;
-		if (!wait_has_room(wait))
-			wait_not_after(wait, now + INTERVAL_NS);
-		wait_on_private(wait, &cancel->fired, 0);
+		add_cancel(helper, cancel, wait);
 		added = cancel;
 	}
 }
@@ -229,7 +264,7 @@ static bool serve(struct pending_helper *helper, struct queue *queue, bool told,
 	struct lh_locks *locks = helper->locks;
 	bool any = false;
 
-	end_waits(queue, wait);
+	end_waits(helper, queue, wait);
 	while (!cds_list_empty(&queue->waiting)) {
 		struct lh_pending *pending = first_of(queue);
 
@@ -242,7 +277,7 @@ static bool serve(struct pending_helper *helper, struct queue *queue, bool told,
 			any = true;
 			continue;
 		}
-		end_waits(queue, wait);
+		end_waits(helper, queue, wait);
 		if (!told) {
 			wait_not_after(wait, clock_now() + INTERVAL_NS);
 			break;
@@ -272,8 +307,13 @@ static void sleep_until_news(struct pending_helper *helper, struct wait *wait, u
 {
 	int error = 0;
 
+	const struct provider *provider = helper->locks->provider;
+
 	pthread_mutex_unlock(&helper->lock);
-	if (wait)
+	if (wait && helper->event >= 0)
+		helper->told_by_other = provider->sleep(helper->locks, helper->others,
+							helper->other_count, wait->until_ns);
+	else if (wait)
 		error = wait_sleep(wait);
 	else
 		futex_wait_many(&(struct futex_word){ &helper->kicks, kicks, true }, 1,
@@ -281,6 +321,25 @@ static void sleep_until_news(struct pending_helper *helper, struct wait *wait, u
 	pthread_mutex_lock(&helper->lock);
 	if (error == -EBADMSG)
 		fail_all(helper, error);
+}
+
+// What the helper waits for in any case.
+static void begin_round(struct pending_helper *helper, struct wait *wait, uint32_t kicks)
+{
+	wait_round(wait);
+	wait_on_private(wait, &helper->kicks, kicks);
+	helper->other_count = 0;
+	if (helper->event >= 0)
+		helper->others[helper->other_count++] = helper->event;
+}
+
+// Before the kicks are read, or one is lost.
+static void consume_kicks(const struct pending_helper *helper)
+{
+	uint64_t count;
+
+	if (helper->told_by_other && read(helper->event, &count, sizeof(count)) < 0)
+		return; // there were none
 }
 
 static void *help(void *argument)
@@ -294,16 +353,18 @@ static void *help(void *argument)
 	wait_begin(&wait, NULL, NULL, LH_FOREVER);
 	pthread_mutex_lock(&helper->lock);
 	while (!helper->ending) {
-		const uint32_t kicks = atomic_load(&helper->kicks);
-		bool told, any = false;
+		bool told = provider->listen && (!provider->sleep || helper->event >= 0),
+		     any = false;
+		uint32_t kicks;
 
+		consume_kicks(helper);
+		kicks = atomic_load(&helper->kicks);
 		if (cds_list_empty(&helper->queues)) {
 			sleep_until_news(helper, NULL, kicks);
 			continue;
 		}
-		wait_round(&wait);
-		wait_on_private(&wait, &helper->kicks, kicks);
-		told = provider->listen && provider->listen(helper->locks, &wait) == 0;
+		begin_round(helper, &wait, kicks);
+		told = told && provider->listen(helper->locks, &wait) == 0;
 		// What is added meanwhile comes with a kick; what is taken out is so by this thread.
 		cds_list_for_each_entry_safe(queue, next, &helper->queues, node)
 			any |= serve(helper, queue, told, &wait);
@@ -322,6 +383,8 @@ static int start_thread(struct pending_helper *helper)
 
 	if (helper->started)
 		return 0;
+	if (helper->locks->provider->sleep && helper->event < 0)
+		helper->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); // else tries at intervals
 	error = process_start_thread(&helper->thread, help, helper);
 	if (error)
 		return error_detail(error, "the thread for pending acquires cannot be started");
@@ -342,6 +405,7 @@ static struct pending_helper *helper_of(struct lh_locks *locks)
 	*made = (struct pending_helper){ .lock = PTHREAD_MUTEX_INITIALIZER,
 					 .progress = PTHREAD_COND_INITIALIZER,
 					 .locks = locks,
+					 .event = -1,
 					 .generation = process_generation() };
 	CDS_INIT_LIST_HEAD(&made->queues);
 	// None, or that of the parent of a fork, which stays allocated: it may have been changing.
@@ -366,6 +430,8 @@ void pending_close(struct lh_locks *locks)
 	}
 	while (!cds_list_empty(&helper->queues)) // whose last was cancelled a moment ago
 		end_queue(helper, cds_list_entry(helper->queues.next, struct queue, node));
+	if (helper->event >= 0)
+		close(helper->event);
 	pthread_mutex_destroy(&helper->lock);
 	pthread_cond_destroy(&helper->progress);
 	free(helper);
@@ -425,6 +491,7 @@ static int enqueue(struct pending_helper *helper, struct lh_pending *pending)
 	if (!queue)
 		return error_detail(-ENOMEM, "no memory");
 	cds_list_add_tail(&pending->node, &queue->waiting);
+	pthread_cond_broadcast(&helper->progress);
 	kick(helper);
 	return 0;
 }
@@ -538,6 +605,15 @@ int lh_pending_finish(lh_pending *pending, lh_handle **ret_handle)
 	return result;
 }
 
+// The queue that it has left may have a place in line until the helper ends it: others who do not wait
+// would be refused for that. Only where it takes the helper no other machine's time.
+static bool is_in_the_way(const struct lh_pending *pending)
+{
+	struct queue *queue = find_queue(pending->helper, &pending->key);
+
+	return pending->locks->provider->is_local && queue && cds_list_empty(&queue->waiting);
+}
+
 int lh_pending_cancel(lh_pending *pending)
 {
 	PROCESS_NO_CANCEL;
@@ -552,7 +628,7 @@ int lh_pending_cancel(lh_pending *pending)
 		kick(pending->helper);
 	}
 	pending->cancelled = true;
-	while (pending->state == PENDING_TRIED)
+	while (pending->state == PENDING_TRIED || is_in_the_way(pending))
 		pthread_cond_wait(&pending->helper->progress, &pending->helper->lock);
 	pthread_mutex_unlock(&pending->helper->lock);
 	return 0;

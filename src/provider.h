@@ -82,7 +82,13 @@ struct provider {
 	int (*listen)(struct lh_locks *locks, struct wait *wait);
 	bool (*is_free)(struct lh_locks *locks, struct provider_queue *queue, struct wait *wait);
 	void (*leave)(struct lh_locks *locks, struct provider_queue *queue);
+	// For a provider whose news come by descriptors: sleeps until there are any, one of at most
+	// PROVIDER_OTHERS other descriptors is readable, or until_ns has come. 1: something happened.
+	// NULL: the wait sleeps, on what was added to it.
+	int (*sleep)(struct lh_locks *locks, const int *others, size_t count, uint64_t until_ns);
 };
+
+#define PROVIDER_OTHERS 64u
 
 // What src/pending.c needs of src/locks.c.
 #define LOCKS_KNOWN_FLAGS (LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY | LH_ACQUIRE_THIS_THREAD)

@@ -346,10 +346,9 @@ LH_API ssize_t lh_key_join(void *buffer, size_t capacity, const char *const part
  * for all pending acquires of a set. It acquires on their behalf, for each key in the order in which
  * they began: as a handle's, so that a granted one's TTL runs, is renewed, and can be lost before it is
  * finished. Until the grant a pending acquire has no lease; among those who wait, here and in
- * lh_acquire, it counts like any other (file: it is tried every 10 ms, and who waits in a call comes
- * first; so where somebody always does, it may never be granted). The key and the label are copied;
- * options->cancel has to stay until the pending acquire is finished, and on_loss may be called before
- * that.
+ * lh_acquire, it counts like any other (file: with an open file for each key that is waited for). The
+ * key and the label are copied; options->cancel has to stay until the pending acquire is finished, and
+ * on_loss may be called before that.
  *
  *	int wait_in_poll(lh_locks *locks, const char *key, lh_handle **ret_handle)
  *	{

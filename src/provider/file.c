@@ -107,6 +107,7 @@ static int close_locks(struct lh_locks *base)
 	PROCESS_NO_CANCEL;
 	struct file_locks *locks = locks_of(base);
 
+	file_pending_close(locks);
 	file_close_notifiers(locks);
 	free(locks->directory);
 	free(locks);
@@ -425,6 +426,30 @@ static int version(struct lh_locks *base, const struct provider_key *key, uint64
 	return 0;
 }
 
+// ---------------------------------------------------------------------------------------------
+// Acquires that wait without a thread
+
+static int listen(struct lh_locks *locks, struct wait *wait)
+{
+	(void)wait;
+	return file_pending_listen(locks_of(locks));
+}
+
+static bool is_free(struct lh_locks *locks, struct provider_queue *queue, struct wait *wait)
+{
+	return file_pending_is_free(locks_of(locks), queue, wait);
+}
+
+static void leave(struct lh_locks *locks, struct provider_queue *queue)
+{
+	file_pending_leave(locks_of(locks), queue);
+}
+
+static int sleep_until(struct lh_locks *locks, const int *others, size_t count, uint64_t until_ns)
+{
+	return file_pending_sleep(locks_of(locks), others, count, until_ns);
+}
+
 const struct provider provider_file = {
 	.scheme = "file",
 	.capabilities = LH_CAP_SHARED | LH_CAP_SEMAPHORE | LH_CAP_FENCING | LH_CAP_INTENT |
@@ -442,4 +467,8 @@ const struct provider provider_file = {
 	.release = release,
 	.version = version,
 	.is_local = true,
+	.listen = listen,
+	.is_free = is_free,
+	.leave = leave,
+	.sleep = sleep_until,
 };
