@@ -39,6 +39,7 @@ struct lh_pending {
 // Of one key.
 struct queue {
 	struct provider_queue shared;
+	uint32_t place;                     // in whose list it is
 	struct cds_list_head node, waiting; // never empty while the mutex is free, but for cancels
 	char bytes[];
 };
@@ -57,8 +58,12 @@ struct pending_helper {
 	int others[PROVIDER_OTHERS];
 	size_t other_count;
 	bool told_by_other; // the last sleep may have been ended by one of them
-	struct cds_list_head queues;
-	void *tree; // of the queues, by key: tsearch
+	// By the place of their news: what a round that is told of some places alone looks at.
+	struct cds_list_head queues[PROVIDER_PLACES + 1];
+	size_t queue_count;
+	uint32_t kicks_seen; // before the last round
+	uint64_t until_ns;   // when the next has to look at all; 0: in any case
+	void *tree;          // of the queues, by key: tsearch
 };
 
 // The set's helper, of this process; NULL: no memory.

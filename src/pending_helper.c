@@ -63,7 +63,9 @@ static struct queue *make_queue(struct pending_helper *helper, const struct prov
 		free(queue);
 		return NULL;
 	}
-	cds_list_add_tail(&queue->node, &helper->queues);
+	queue->place = queue->shared.place = PROVIDER_NO_PLACE;
+	cds_list_add_tail(&queue->node, &helper->queues[PROVIDER_NO_PLACE]);
+	helper->queue_count++;
 	return queue;
 }
 
@@ -73,6 +75,7 @@ static void end_queue(struct pending_helper *helper, struct queue *queue)
 		helper->locks->provider->leave(helper->locks, &queue->shared);
 	tdelete(queue, &helper->tree, by_key);
 	cds_list_del(&queue->node);
+	helper->queue_count--;
 	free(queue);
 	pthread_cond_broadcast(&helper->progress);
 }
@@ -156,11 +159,30 @@ static bool has_fired(struct pending_helper *helper, const struct lh_cancel *can
 	return cancel_fired(cancel);
 }
 
+// In a round of some places alone it may be there from the round before.
+static bool is_added(const struct pending_helper *helper, const struct lh_cancel *cancel,
+		     const struct wait *wait)
+{
+	const int event = atomic_load_explicit(&cancel->event, memory_order_relaxed) - 1;
+
+	for (size_t i = 0; i < wait->count; i++) {
+		if (wait->words[i].address == &cancel->fired)
+			return true;
+	}
+	for (size_t i = 0; i < helper->other_count; i++) {
+		if (helper->others[i] == event)
+			return true;
+	}
+	return false;
+}
+
 // Has the token end the wait.
 static void add_cancel(struct pending_helper *helper, struct lh_cancel *cancel, struct wait *wait)
 {
 	int event;
 
+	if (is_added(helper, cancel, wait))
+		return;
 	if (helper->event < 0) {
 		if (!wait_has_room(wait))
 			wait_not_after(wait, clock_now() + INTERVAL_NS);
@@ -195,11 +217,16 @@ static void end_waits(struct pending_helper *helper, struct queue *queue, struct
 			continue;
 		}
 		wait_not_after(wait, pending->deadline.ns);
-		if (!cancel || cancel == added)
-			continue;
-		add_cancel(helper, cancel, wait);
+		if (cancel && cancel != added)
+			add_cancel(helper, cancel, wait);
 		added = cancel;
 	}
+}
+
+static void move_queue(struct pending_helper *helper, struct queue *queue)
+{
+	queue->place = queue->shared.place;
+	cds_list_move(&queue->node, &helper->queues[queue->place]);
 }
 
 // Grants what can be granted. Whether anything was.
@@ -229,6 +256,8 @@ static bool serve(struct pending_helper *helper, struct queue *queue, bool told,
 	}
 	if (cds_list_empty(&queue->waiting))
 		end_queue(helper, queue);
+	else if (queue->place != queue->shared.place)
+		move_queue(helper, queue);
 	return any;
 }
 
@@ -240,18 +269,20 @@ static void fail_all(struct pending_helper *helper, int error)
 	struct queue *queue;
 	struct lh_pending *pending, *next;
 
-	cds_list_for_each_entry(queue, &helper->queues, node) {
-		cds_list_for_each_entry_safe(pending, next, &queue->waiting, node)
-			pending_leave_queue(pending, error);
+	for (uint32_t place = 0; place <= PROVIDER_NO_PLACE; place++) {
+		cds_list_for_each_entry(queue, &helper->queues[place], node) {
+			cds_list_for_each_entry_safe(pending, next, &queue->waiting, node)
+				pending_leave_queue(pending, error);
+		}
 	}
+	helper->until_ns = 0;
 }
 
 // Until somebody kicks or there is news of a key.
 static void sleep_until_news(struct pending_helper *helper, struct wait *wait, uint32_t kicks)
 {
-	int error = 0;
-
 	const struct provider *provider = helper->locks->provider;
+	int error = 0;
 
 	pthread_mutex_unlock(&helper->lock);
 	if (wait && helper->event >= 0)
@@ -267,16 +298,6 @@ static void sleep_until_news(struct pending_helper *helper, struct wait *wait, u
 		fail_all(helper, error);
 }
 
-// What the helper waits for in any case.
-static void begin_round(struct pending_helper *helper, struct wait *wait, uint32_t kicks)
-{
-	wait_round(wait);
-	wait_on_private(wait, &helper->kicks, kicks);
-	helper->other_count = 0;
-	if (helper->event >= 0)
-		helper->others[helper->other_count++] = helper->event;
-}
-
 // Before the kicks are read, or one is lost.
 static void consume_kicks(const struct pending_helper *helper)
 {
@@ -286,39 +307,82 @@ static void consume_kicks(const struct pending_helper *helper)
 		return; // there were none
 }
 
+// Serves the queues of a place. Whether anything was granted.
+static bool serve_place(struct pending_helper *helper, uint32_t place, bool told, struct wait *wait)
+{
+	struct queue *queue, *next;
+	bool any = false;
+
+	// What is added meanwhile comes with a kick; what is taken out or moved is so by this thread.
+	cds_list_for_each_entry_safe(queue, next, &helper->queues[place], node)
+		any |= serve(helper, queue, told, wait);
+	return any;
+}
+
+// Looks at what there may be news of, and has the wait end when there is more. If nothing but news of some
+// places can have ended the last sleep, the others are waited for as before; else all are looked at.
+static void look_around(struct pending_helper *helper, uint32_t kicks, struct wait *wait)
+{
+	const struct provider *provider = helper->locks->provider;
+	const size_t words = wait->count;
+	bool told = provider->listen && (!provider->sleep || helper->event >= 0), any = false;
+	uint64_t news = 0;
+
+	wait->count = 0; // kicks and the provider's own come first, each time
+	wait_on_private(wait, &helper->kicks, kicks);
+	told = told && provider->listen(helper->locks, wait, &news) == 0;
+	if (told && news && kicks == helper->kicks_seen && clock_now() < helper->until_ns) {
+		wait->count = words;
+		wait->until_ns = helper->until_ns;
+	} else {
+		const size_t first = wait->count;
+
+		wait_round(wait);
+		wait->count = first;
+		helper->other_count = 0;
+		if (helper->event >= 0)
+			helper->others[helper->other_count++] = helper->event;
+		news = UINT64_MAX;
+	}
+	for (uint64_t left = news; left; left &= left - 1)
+		any |= serve_place(helper, (uint32_t)__builtin_ctzll(left), told, wait);
+	any |= serve_place(helper, PROVIDER_NO_PLACE, told, wait);
+	helper->kicks_seen = kicks;
+	helper->until_ns = told ? wait->until_ns : 0;
+	if (any)
+		wait->backstop_ns = WAIT_BACKSTOP_FIRST_NS;
+}
+
 static void *help(void *argument)
 {
 	struct pending_helper *helper = argument;
-	const struct provider *provider = helper->locks->provider;
-	struct queue *queue, *next;
 	struct wait wait;
 
 	pthread_setname_np(pthread_self(), "lh-pending");
 	wait_begin(&wait, NULL, NULL, LH_FOREVER);
 	pthread_mutex_lock(&helper->lock);
 	while (!helper->ending) {
-		bool told = provider->listen && (!provider->sleep || helper->event >= 0),
-		     any = false;
 		uint32_t kicks;
 
 		consume_kicks(helper);
 		kicks = atomic_load(&helper->kicks);
-		if (cds_list_empty(&helper->queues)) {
-			sleep_until_news(helper, NULL, kicks);
-			continue;
-		}
-		begin_round(helper, &wait, kicks);
-		told = told && provider->listen(helper->locks, &wait) == 0;
-		// What is added meanwhile comes with a kick; what is taken out is so by this thread.
-		cds_list_for_each_entry_safe(queue, next, &helper->queues, node)
-			any |= serve(helper, queue, told, &wait);
-		if (any)
-			wait_begin(&wait, wait.arena, NULL, LH_FOREVER);
-		else
-			sleep_until_news(helper, &wait, kicks);
+		if (helper->queue_count)
+			look_around(helper, kicks, &wait);
+		sleep_until_news(helper, helper->queue_count ? &wait : NULL, kicks);
 	}
 	pthread_mutex_unlock(&helper->lock);
 	return NULL;
+}
+
+// Those whose last was cancelled a moment ago.
+static void end_all_queues(struct pending_helper *helper)
+{
+	struct queue *queue, *next;
+
+	for (uint32_t place = 0; place <= PROVIDER_NO_PLACE; place++) {
+		cds_list_for_each_entry_safe(queue, next, &helper->queues[place], node)
+			end_queue(helper, queue);
+	}
 }
 
 static int start_thread(struct pending_helper *helper)
@@ -367,7 +431,8 @@ struct pending_helper *pending_helper_of(struct lh_locks *locks)
 					 .locks = locks,
 					 .event = -1,
 					 .generation = process_generation() };
-	CDS_INIT_LIST_HEAD(&made->queues);
+	for (uint32_t place = 0; place <= PROVIDER_NO_PLACE; place++)
+		CDS_INIT_LIST_HEAD(&made->queues[place]);
 	// None, or that of the parent of a fork, which stays allocated: it may have been changing.
 	if (atomic_compare_exchange_strong(&locks->helper, &before, made))
 		return made;
@@ -388,8 +453,7 @@ void pending_close(struct lh_locks *locks)
 		pending_kick(helper);
 		pthread_join(helper->thread, NULL);
 	}
-	while (!cds_list_empty(&helper->queues)) // whose last was cancelled a moment ago
-		end_queue(helper, cds_list_entry(helper->queues.next, struct queue, node));
+	end_all_queues(helper);
 	if (helper->event >= 0)
 		close(helper->event);
 	pthread_mutex_destroy(&helper->lock);

@@ -429,10 +429,10 @@ static int version(struct lh_locks *base, const struct provider_key *key, uint64
 // ---------------------------------------------------------------------------------------------
 // Acquires that wait without a thread
 
-static int listen(struct lh_locks *locks, struct wait *wait)
+static int listen(struct lh_locks *locks, struct wait *wait, uint64_t *ret_news)
 {
 	(void)wait;
-	return file_pending_listen(locks_of(locks));
+	return file_pending_listen(locks_of(locks), ret_news);
 }
 
 static bool is_free(struct lh_locks *locks, struct provider_queue *queue, struct wait *wait)

@@ -186,7 +186,7 @@ void file_next_backstop(struct file_place *place, bool told, uint64_t most_ns);
 
 // ---- acquires that wait without a thread: file_pending.c; provider.h says what each does
 
-int file_pending_listen(struct file_locks *locks);
+int file_pending_listen(struct file_locks *locks, uint64_t *ret_news);
 bool file_pending_is_free(struct file_locks *locks, struct provider_queue *queue,
 			  struct wait *wait);
 void file_pending_leave(struct file_locks *locks, struct provider_queue *queue);

@@ -71,25 +71,33 @@ static void mark_told(const void *node, VISIT visit, void *context)
 		queue->told = true;
 }
 
-static void tell(struct file_locks *locks, int watch)
+static uint32_t place_of(int watch)
+{
+	return (uint32_t)watch % PROVIDER_PLACES;
+}
+
+// The news of it, as bits.
+static uint64_t tell(struct file_locks *locks, int watch)
 {
 	struct file_queue *queue;
 
 	if (watch == NOTIFY_NONE) {
 		twalk_r(locks->watches, mark_told, NULL);
-		return;
+		return UINT64_MAX;
 	}
 	queue = find(locks, watch); // NULL: of one that has ended
 	if (queue)
 		queue->told = true;
+	return queue ? UINT64_C(1) << place_of(watch) : 0;
 }
 
 // A forked child's helper begins without what its parent's had, whose descriptors are closed there.
-int file_pending_listen(struct file_locks *locks)
+int file_pending_listen(struct file_locks *locks, uint64_t *ret_news)
 {
 	int watches[NOTIFY_WATCHES];
 	size_t count;
 
+	*ret_news = 0;
 	if (locks->pending_notifier && !notifier_is_own(locks->pending_notifier)) {
 		notifier_close(locks->pending_notifier);
 		locks->pending_notifier = NULL;
@@ -101,7 +109,7 @@ int file_pending_listen(struct file_locks *locks)
 		return 0; // the backstops are all there is
 	while ((count = notify_read(locks->pending_notifier->open.fd, watches))) {
 		for (size_t i = 0; i < count; i++)
-			tell(locks, watches[i]);
+			*ret_news |= tell(locks, watches[i]);
 	}
 	return 0;
 }
@@ -130,6 +138,7 @@ bool file_pending_is_free(struct file_locks *locks, struct provider_queue *queue
 		(void)file_begin_place(locks, own, &queue->key);
 		return true;
 	}
+	queue->place = own->place.notifier ? place_of(own->place.watch) : PROVIDER_NO_PLACE;
 	if (!own->told && now < own->looked_ns + own->place.backstop_ns) {
 		wait_not_after(wait, own->looked_ns + own->place.backstop_ns);
 		return false;
