@@ -105,6 +105,9 @@ int file_prepare(const struct lock_file *file, const struct provider_key *key,
 void file_settle(struct file_record *record);
 // Writes a record in place of the older of the two; its serial is counted up.
 int file_write(const struct lock_file *file, struct file_record *record);
+// The next token, not written yet, of a record that is settled then. By one at a time: who has the key for
+// itself, or ENTRY. 0; -EOVERFLOW; another negative errno.
+int file_next_token(const struct lock_file *file, struct file_record *record);
 // Makes what was written, and the file's name, durable.
 int file_sync(const struct lock_file *file);
 

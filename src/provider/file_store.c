@@ -251,3 +251,42 @@ int file_sync(const struct lock_file *file)
 	close(directory);
 	return error;
 }
+
+// Whether the tokens of the last one are known to be all that were granted.
+static bool is_of_this_boot(const struct file_record *record)
+{
+	return memcmp(record->boot_id, process_clock()->boot_id, sizeof(record->boot_id)) == 0;
+}
+
+// A token is granted only below a ceiling that is durable, so that a crash of the host, which may take
+// back what was written since, takes no token back that somebody has seen. Until it is, the record is of
+// no boot: who dies here leaves the next to do it again.
+static int reserve_tokens(const struct lock_file *file, struct file_record *record)
+{
+	int error;
+
+	if (record->token > FILE_TOKEN_MOST - FILE_TOKENS_RESERVED)
+		return error_detail(-EOVERFLOW, "%.150s: its tokens are used up", file->path);
+	record->ceiling = record->token + FILE_TOKENS_RESERVED;
+	memset(record->boot_id, 0, sizeof(record->boot_id));
+	error = file_write(file, record);
+	if (!error)
+		error = file_sync(file);
+	if (!error)
+		memcpy(record->boot_id, process_clock()->boot_id, sizeof(record->boot_id));
+	return error;
+}
+
+int file_next_token(const struct lock_file *file, struct file_record *record)
+{
+	int error = 0;
+
+	file_settle(record);
+	if (!is_of_this_boot(record))
+		record->token = record->ceiling;
+	if (record->token >= record->ceiling)
+		error = reserve_tokens(file, record);
+	if (!error)
+		record->token++;
+	return error;
+}

@@ -117,6 +117,19 @@ static int agree(struct wait *wait)
 	return file_write(&wait->place->file, record);
 }
 
+// A permit's token, written while nobody else takes one. Of what an exclusive holder has left it keeps the
+// damage.
+static int enter_permit(struct wait *wait)
+{
+	struct file_record *record = &wait->record;
+	const int error = file_next_token(&wait->place->file, record);
+
+	if (error)
+		return error;
+	record->flags = record->flags & (FILE_HELD | FILE_DIED) ? FILE_DIED : 0;
+	return file_write(&wait->place->file, record);
+}
+
 // The record is read after the lock was taken: before that, its holder may still change it.
 static int take(struct wait *wait, bool in_turn)
 {
@@ -131,6 +144,8 @@ static int take(struct wait *wait, bool in_turn)
 		failure = file_prepare(&wait->place->file, wait->key, &wait->record);
 	if (!failure)
 		failure = agree(wait);
+	if (!failure && !error && wait->claim->mode == FILE_PERMITS)
+		failure = enter_permit(wait);
 	if (failure && !error)
 		bytes_give_back(&wait->place->file, wait->claim);
 	return failure ? failure : error;
