@@ -159,7 +159,11 @@ struct lease_slot {
 			      * anything and before `edge`; read by who looks for a cycle. Wrongly 0: a
 			      * cycle is not seen. Wrongly another's: fatal, one without a cycle is told
 			      * of one */
-	uint64_t reserved[7];
+	// POKED_…: which locks were let go, of those that the lease waits for on behalf of others: bits set
+	// by who pokes it, before `departures`; taken by its user after DEPARTURES_AWAITED was set.
+	// Wrongly set: a look for nothing. Wrongly clear: that one is looked at late (at the backstop).
+	shared_u64 poked;
+	uint64_t reserved[6];
 };
 
 enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD = 3 };

@@ -21,6 +21,8 @@ static void measure_pairs(struct run *run, const struct bench_case *self, double
 
 static const struct bench_case cases[] = {
 	{ "pair", "acquire and release of a key, uncontended", 1, measure_pairs },
+	{ "contended", "several processes want one key, for a short or a long time", 1,
+	  locks_contended },
 	{ "pending", "a thousand acquires that wait without a thread, on one helper thread", 1,
 	  locks_pending },
 	{ 0 },

@@ -6,6 +6,8 @@
 
 #include "bench.h"
 
+// locks_contended.c
+void locks_contended(struct run *run, const struct bench_case *self, double seconds);
 // locks_pending.c
 void locks_pending(struct run *run, const struct bench_case *self, double seconds);
 

@@ -4,376 +4,17 @@
 // ever had one, the helper, tries on their behalf: by LH_NOW, in the order in which they came for
 // each key, when the provider says that it is worth while. A handle comes to be only by such a try; so
 // what is cancelled in time never had one, and what was granted is finished with it.
-//
-// All is under the helper's mutex but the tries: whoever wants to cancel what is being tried waits
-// until it has been.
-#include "src/provider.h"
+#include "src/pending.h"
 
-#include "arena/cancel.h"
 #include "arena/error.h"
 #include "arena/process.h"
-#include "arena/wait.h"
+#include "arena/sys/clock.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <search.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#include <urcu/list.h>
-
-#define INTERVAL_NS (10 * CLOCK_NS_PER_MS) // between tries where nobody tells; for what has no room
-
-enum pending_state { PENDING_WAITS, PENDING_TRIED, PENDING_FINISHED };
-
-struct lh_pending {
-	struct cds_list_head node; // in its queue, while it waits
-	struct lh_locks *locks;
-	struct pending_helper *helper;
-	uint64_t generation; // of the process that started it
-	struct provider_key key;
-	struct lh_acquire_options options;
-	lh_deadline deadline;
-	uint64_t since_ns;
-	enum pending_state state;
-	bool cancelled; // while it was tried
-	bool was_tried;
-	int fd; // -1: nobody has asked
-	int result;
-	lh_handle *handle;
-	char detail[ERROR_DETAIL_SIZE]; // of its failure
-	char *label;                    // the options', a copy
-	char bytes[];                   // of the key
-};
-
-// Of one key.
-struct queue {
-	struct provider_queue shared;
-	struct cds_list_head node, waiting; // never empty while the mutex is free, but for cancels
-	char bytes[];
-};
-
-struct pending_helper {
-	pthread_mutex_t lock;
-	pthread_cond_t progress; // what was tried is so no more
-	struct lh_locks *locks;
-	uint64_t generation; // of the process whose thread it is
-	pthread_t thread;
-	bool started, ending;
-	_Atomic uint32_t kicks; // the futex that the helper sleeps on, too
-	struct cds_list_head queues;
-	void *tree; // of the queues, by key: tsearch
-};
-
-// ---------------------------------------------------------------------------------------------
-// Under the mutex
-
-static void kick(struct pending_helper *helper)
-{
-	atomic_fetch_add(&helper->kicks, 1);
-	futex_wake_private(&helper->kicks, 1);
-}
-
-static int by_key(const void *left, const void *right)
-{
-	const struct provider_key *one = &((const struct queue *)left)->shared.key;
-	const struct provider_key *other = &((const struct queue *)right)->shared.key;
-
-	if (one->size != other->size)
-		return one->size < other->size ? -1 : 1;
-	return memcmp(one->bytes, other->bytes, one->size);
-}
-
-static struct queue *find_queue(const struct pending_helper *helper, const struct provider_key *key)
-{
-	const struct queue wanted = { .shared = { .key = *key } };
-	struct queue **found = tfind(&wanted, &helper->tree, by_key);
-
-	return found ? *found : NULL;
-}
-
-static struct queue *make_queue(struct pending_helper *helper, const struct provider_key *key)
-{
-	struct queue *queue = calloc(1, sizeof(*queue) + key->size);
-
-	if (!queue)
-		return NULL;
-	memcpy(queue->bytes, key->bytes, key->size);
-	queue->shared.key = (struct provider_key){ .bytes = queue->bytes, .size = key->size };
-	CDS_INIT_LIST_HEAD(&queue->waiting);
-	if (!tsearch(queue, &helper->tree, by_key)) {
-		free(queue);
-		return NULL;
-	}
-	cds_list_add_tail(&queue->node, &helper->queues);
-	return queue;
-}
-
-static void end_queue(struct pending_helper *helper, struct queue *queue)
-{
-	if (helper->locks->provider->leave)
-		helper->locks->provider->leave(helper->locks, &queue->shared);
-	tdelete(queue, &helper->tree, by_key);
-	cds_list_del(&queue->node);
-	free(queue);
-}
-
-static struct lh_pending *first_of(const struct queue *queue)
-{
-	return cds_list_entry(queue->waiting.next, struct lh_pending, node);
-}
-
-static void finish(struct lh_pending *pending, int result)
-{
-	const uint64_t one = 1;
-
-	pending->result = result;
-	pending->state = PENDING_FINISHED;
-	if (pending->fd >= 0 && write(pending->fd, &one, sizeof(one)) != sizeof(one))
-		pending->result = -EBADF; // cannot be: the counter is 0, unless the user closed it
-}
-
-// One that waits in a queue.
-static void leave_queue(struct lh_pending *pending, int result)
-{
-	cds_list_del(&pending->node);
-	finish(pending, result);
-}
-
-// ---------------------------------------------------------------------------------------------
-// Trying
-
-// Outside the mutex: may start a thread, or ask another machine.
-static int try_now(struct lh_pending *pending, struct provider_queue *queue)
-{
-	const struct provider_request request = { .keys = &pending->key,
-						  .count = 1,
-						  .deadline = LH_NOW,
-						  .options = &pending->options,
-						  .queue = queue };
-	const int error = locks_acquire(pending->locks, &request, &pending->handle);
-
-	if (error)
-		snprintf(pending->detail, sizeof(pending->detail), "%s", lh_error_detail());
-	pending->was_tried = true;
-	return error;
-}
-
-// Tries the first of a queue. Whether it waits on.
-static bool try_first(struct pending_helper *helper, struct queue *queue)
-{
-	struct lh_pending *pending = first_of(queue);
-	int error;
-
-	pending->state = PENDING_TRIED;
-	pthread_mutex_unlock(&helper->lock);
-	error = try_now(pending, &queue->shared);
-	pthread_mutex_lock(&helper->lock);
-	pending->state = PENDING_WAITS;
-	if (error != -EBUSY)
-		leave_queue(pending, error);
-	else if (pending->cancelled)
-		leave_queue(pending, -ECANCELED);
-	if (pending->cancelled)
-		pthread_cond_broadcast(&helper->progress);
-	queue->shared.refused = error == -EBUSY;
-	return queue->shared.refused;
-}
-
-static bool has_passed(const struct lh_pending *pending, uint64_t now)
-{
-	return pending->deadline.ns != UINT64_MAX && now >= pending->deadline.ns;
-}
-
-// Nobody is before it, and it has not been tried: it is, whenever its deadline was.
-static bool is_tried_anyway(const struct queue *queue, const struct lh_pending *pending)
-{
-	return pending == first_of(queue) && !pending->was_tried;
-}
-
-// Ends what need not wait for a grant any more, and has the wait end when there is more of that.
-static void end_waits(struct queue *queue, struct wait *wait)
-{
-	const struct lh_cancel *added = NULL;
-	const uint64_t now = clock_now();
-	struct lh_pending *pending, *next;
-
-	cds_list_for_each_entry_safe(pending, next, &queue->waiting, node) {
-		const struct lh_cancel *cancel = pending->options.cancel;
-
-		if (cancel && atomic_load_explicit(&cancel->fired, memory_order_acquire)) {
-			leave_queue(pending, -ECANCELED);
-			continue;
-		}
-		if (has_passed(pending, now)) {
-			if (!is_tried_anyway(queue, pending))
-				leave_queue(pending, pending->deadline.ns ? -ETIMEDOUT : -EBUSY);
-			continue;
-		}
-		wait_not_after(wait, pending->deadline.ns);
-		if (!cancel || cancel == added)
-			continue;
-		if (!wait_has_room(wait))
-			wait_not_after(wait, now + INTERVAL_NS);
-		wait_on_private(wait, &cancel->fired, 0);
-		added = cancel;
-	}
-}
-
-// Grants what can be granted. Whether anything was.
-static bool serve(struct pending_helper *helper, struct queue *queue, bool told, struct wait *wait)
-{
-	struct lh_locks *locks = helper->locks;
-	bool any = false;
-
-	end_waits(queue, wait);
-	while (!cds_list_empty(&queue->waiting)) {
-		struct lh_pending *pending = first_of(queue);
-
-		queue->shared.options = &pending->options;
-		queue->shared.since_ns = pending->since_ns;
-		if (told && !(has_passed(pending, clock_now()) && !pending->was_tried) &&
-		    !locks->provider->is_free(locks, &queue->shared, wait))
-			break;
-		if (!try_first(helper, queue)) {
-			any = true;
-			continue;
-		}
-		end_waits(queue, wait);
-		if (!told) {
-			wait_not_after(wait, clock_now() + INTERVAL_NS);
-			break;
-		}
-	}
-	if (cds_list_empty(&queue->waiting))
-		end_queue(helper, queue);
-	return any;
-}
-
-// ---------------------------------------------------------------------------------------------
-// The thread
-
-static void fail_all(struct pending_helper *helper, int error)
-{
-	struct queue *queue;
-	struct lh_pending *pending, *next;
-
-	cds_list_for_each_entry(queue, &helper->queues, node) {
-		cds_list_for_each_entry_safe(pending, next, &queue->waiting, node)
-			leave_queue(pending, error);
-	}
-}
-
-// Until somebody kicks or there is news of a key.
-static void sleep_until_news(struct pending_helper *helper, struct wait *wait, uint32_t kicks)
-{
-	int error = 0;
-
-	pthread_mutex_unlock(&helper->lock);
-	if (wait)
-		error = wait_sleep(wait);
-	else
-		futex_wait_many(&(struct futex_word){ &helper->kicks, kicks, true }, 1,
-				FUTEX_NEVER);
-	pthread_mutex_lock(&helper->lock);
-	if (error == -EBADMSG)
-		fail_all(helper, error);
-}
-
-static void *help(void *argument)
-{
-	struct pending_helper *helper = argument;
-	const struct provider *provider = helper->locks->provider;
-	struct queue *queue, *next;
-	struct wait wait;
-
-	pthread_setname_np(pthread_self(), "lh-pending");
-	wait_begin(&wait, NULL, NULL, LH_FOREVER);
-	pthread_mutex_lock(&helper->lock);
-	while (!helper->ending) {
-		const uint32_t kicks = atomic_load(&helper->kicks);
-		bool told, any = false;
-
-		if (cds_list_empty(&helper->queues)) {
-			sleep_until_news(helper, NULL, kicks);
-			continue;
-		}
-		wait_round(&wait);
-		wait_on_private(&wait, &helper->kicks, kicks);
-		told = provider->listen && provider->listen(helper->locks, &wait) == 0;
-		// What is added meanwhile comes with a kick; what is taken out is so by this thread.
-		cds_list_for_each_entry_safe(queue, next, &helper->queues, node)
-			any |= serve(helper, queue, told, &wait);
-		if (any)
-			wait_begin(&wait, wait.arena, NULL, LH_FOREVER);
-		else
-			sleep_until_news(helper, &wait, kicks);
-	}
-	pthread_mutex_unlock(&helper->lock);
-	return NULL;
-}
-
-static int start_thread(struct pending_helper *helper)
-{
-	int error;
-
-	if (helper->started)
-		return 0;
-	error = process_start_thread(&helper->thread, help, helper);
-	if (error)
-		return error_detail(error, "the thread for pending acquires cannot be started");
-	helper->started = true;
-	return 0;
-}
-
-// The set's helper, of this process; NULL: no memory.
-static struct pending_helper *helper_of(struct lh_locks *locks)
-{
-	struct pending_helper *before = atomic_load(&locks->helper), *made;
-
-	if (before && before->generation == process_generation())
-		return before;
-	made = calloc(1, sizeof(*made));
-	if (!made)
-		return NULL;
-	*made = (struct pending_helper){ .lock = PTHREAD_MUTEX_INITIALIZER,
-					 .progress = PTHREAD_COND_INITIALIZER,
-					 .locks = locks,
-					 .generation = process_generation() };
-	CDS_INIT_LIST_HEAD(&made->queues);
-	// None, or that of the parent of a fork, which stays allocated: it may have been changing.
-	if (atomic_compare_exchange_strong(&locks->helper, &before, made))
-		return made;
-	free(made);
-	return before;
-}
-
-void pending_close(struct lh_locks *locks)
-{
-	struct pending_helper *helper = atomic_load(&locks->helper);
-
-	if (!helper || helper->generation != process_generation())
-		return;
-	pthread_mutex_lock(&helper->lock);
-	helper->ending = true;
-	pthread_mutex_unlock(&helper->lock);
-	if (helper->started) {
-		kick(helper);
-		pthread_join(helper->thread, NULL);
-	}
-	while (!cds_list_empty(&helper->queues)) // whose last was cancelled a moment ago
-		end_queue(helper, cds_list_entry(helper->queues.next, struct queue, node));
-	pthread_mutex_destroy(&helper->lock);
-	pthread_cond_destroy(&helper->progress);
-	free(helper);
-	atomic_store(&locks->helper, NULL);
-}
-
-// ---------------------------------------------------------------------------------------------
-// The calls
 
 static void free_pending(struct lh_pending *pending)
 {
@@ -391,7 +32,7 @@ static struct lh_pending *make(struct lh_locks *locks, const char *key, lh_deadl
 
 	if (!pending)
 		return NULL;
-	pending->helper = helper_of(locks);
+	pending->helper = pending_helper_of(locks);
 	pending->locks = locks;
 	pending->generation = process_generation();
 	memcpy(pending->bytes, key, size); // NOLINT(bugprone-not-null-terminated-result)
@@ -410,23 +51,6 @@ static struct lh_pending *make(struct lh_locks *locks, const char *key, lh_deadl
 		return pending;
 	free_pending(pending);
 	return NULL;
-}
-
-// Puts it into its key's queue, and starts the thread if it is the first. Under the mutex.
-static int enqueue(struct pending_helper *helper, struct lh_pending *pending)
-{
-	struct queue *queue = find_queue(helper, &pending->key);
-	const int error = start_thread(helper);
-
-	if (error)
-		return error;
-	if (!queue)
-		queue = make_queue(helper, &pending->key);
-	if (!queue)
-		return error_detail(-ENOMEM, "no memory");
-	cds_list_add_tail(&pending->node, &queue->waiting);
-	kick(helper);
-	return 0;
 }
 
 int lh_acquire_start(lh_locks *locks, const char *key, lh_deadline deadline,
@@ -454,20 +78,20 @@ int lh_acquire_start(lh_locks *locks, const char *key, lh_deadline deadline,
 		return error_detail(-ENOMEM, "no memory");
 	helper = pending->helper;
 	pthread_mutex_lock(&helper->lock);
-	first = !find_queue(helper, &pending->key);
+	first = !pending_find_queue(helper, &pending->key);
 	pthread_mutex_unlock(&helper->lock);
 	if (first && locks->provider->is_local)
-		error = try_now(pending, NULL);
+		error = pending_try(pending, NULL);
 	else if (!first && deadline.ns == 0)
 		error = -EBUSY;
 	else
 		error = -EAGAIN; // not tried
 	if (error != -EAGAIN && (error != -EBUSY || deadline.ns == 0))
-		finish(pending, error);
+		pending_finish(pending, error);
 	error = 0;
 	pthread_mutex_lock(&helper->lock);
 	if (pending->state != PENDING_FINISHED)
-		error = enqueue(helper, pending);
+		error = pending_enqueue(helper, pending);
 	pthread_mutex_unlock(&helper->lock);
 	if (error) {
 		free_pending(pending);
@@ -538,6 +162,15 @@ int lh_pending_finish(lh_pending *pending, lh_handle **ret_handle)
 	return result;
 }
 
+// The queue that it has left may have a place in line until the helper ends it: others who do not wait
+// would be refused for that. Only where it takes the helper no other machine's time.
+static bool is_in_the_way(const struct lh_pending *pending)
+{
+	struct queue *queue = pending_find_queue(pending->helper, &pending->key);
+
+	return pending->locks->provider->is_local && queue && cds_list_empty(&queue->waiting);
+}
+
 int lh_pending_cancel(lh_pending *pending)
 {
 	PROCESS_NO_CANCEL;
@@ -548,11 +181,11 @@ int lh_pending_cancel(lh_pending *pending)
 		return error_detail(-ESTALE, "the parent's, before a fork");
 	pthread_mutex_lock(&pending->helper->lock);
 	if (pending->state == PENDING_WAITS) {
-		leave_queue(pending, -ECANCELED);
-		kick(pending->helper);
+		pending_leave_queue(pending, -ECANCELED);
+		pending_kick(pending->helper);
 	}
 	pending->cancelled = true;
-	while (pending->state == PENDING_TRIED)
+	while (pending->state == PENDING_TRIED || is_in_the_way(pending))
 		pthread_cond_wait(&pending->helper->progress, &pending->helper->lock);
 	pthread_mutex_unlock(&pending->helper->lock);
 	return 0;

@@ -35,9 +35,13 @@ struct provider_queue {
 	struct provider_key key;
 	const struct lh_acquire_options *options; // of the first
 	uint64_t since_ns;                        // since when it waits
-	bool refused; // it was tried though is_free had said so, and busy; cleared by is_free
-	void *own;    // the provider's; NULL at first
+	bool refused;   // it was tried though is_free had said so, and busy; cleared by is_free
+	uint32_t place; // whose news are for it: is_free sets it; PROVIDER_NO_PLACE: all are
+	void *own;      // the provider's; NULL at first
 };
+
+#define PROVIDER_PLACES 64u
+#define PROVIDER_NO_PLACE PROVIDER_PLACES
 
 struct provider_request {
 	const struct provider_key *keys; // in the order in which they are to be acquired
@@ -78,11 +82,19 @@ struct provider {
 	// How pending acquires are told that a try is worth while. All NULL: they are tried at intervals. The
 	// helper thread calls listen when it begins to look; then is_free for each queue: if not, what
 	// may change that wakes the wait; and leave when nobody waits in a queue any more. listen: 0, or
-	// an error: at intervals for now, without is_free.
-	int (*listen)(struct lh_locks *locks, struct wait *wait);
+	// an error: at intervals for now, without is_free. *ret_news: of which places there are news since
+	// the last time, as bits: if nothing else has ended the wait, the others need no look. It adds as many
+	// words to the wait each time.
+	int (*listen)(struct lh_locks *locks, struct wait *wait, uint64_t *ret_news);
 	bool (*is_free)(struct lh_locks *locks, struct provider_queue *queue, struct wait *wait);
 	void (*leave)(struct lh_locks *locks, struct provider_queue *queue);
+	// For a provider whose news come by descriptors: sleeps until there are any, one of at most
+	// PROVIDER_OTHERS other descriptors is readable, or until_ns has come. 1: something happened.
+	// NULL: the wait sleeps, on what was added to it.
+	int (*sleep)(struct lh_locks *locks, const int *others, size_t count, uint64_t until_ns);
 };
+
+#define PROVIDER_OTHERS 64u
 
 // What src/pending.c needs of src/locks.c.
 #define LOCKS_KNOWN_FLAGS (LH_LEASE_AUTO_RENEW | LH_LEASE_KILL_ON_EXPIRY | LH_ACQUIRE_THIS_THREAD)

@@ -199,6 +199,12 @@ void rwlock_pend_end(struct rwlock_pending *pending);
 // Whether an heir whose name is valid is a pending acquire's, and waits for this lock.
 bool rwlock_is_pending_heir(const struct lh_arena *arena, const struct rwlock_object *object,
 			    uint32_t heir);
+// The bit of a lock in `poked` of a helper's lease, and its place there.
+static inline uint32_t rwlock_poked_place(uint32_t granule)
+{
+	return granule * UINT32_C(2654435769) >> 26;
+}
+
 // The lock was let go, or somebody reads it no more.
 void rwlock_poke(struct lh_arena *arena, struct rwlock_object *object);
 

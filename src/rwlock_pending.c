@@ -42,11 +42,20 @@ void rwlock_bump(shared_u32 *departures)
 		futex_wake(departures, FUTEX_ALL);
 }
 
+static void poke(struct lease_slot *slot, uint64_t bit)
+{
+	// Before the departures: who finds these unchanged has the bit from the look before that.
+	atomic_fetch_or(&slot->poked, bit);
+	rwlock_bump(&slot->departures);
+}
+
 // Counted up, not looked at: a helper says that it sleeps there before it looks at locks, so of its
 // look and what the caller has done to the lock, one comes after the other.
 void rwlock_poke(struct lh_arena *arena, struct rwlock_object *object)
 {
 	const uint64_t names = atomic_load(&object->pending);
+	const uint32_t granule = arena_granule((uint64_t)((const uint8_t *)object - arena->base));
+	const uint64_t bit = UINT64_C(1) << rwlock_poked_place(granule);
 
 	if (!names)
 		return;
@@ -54,11 +63,11 @@ void rwlock_poke(struct lh_arena *arena, struct rwlock_object *object)
 		const uint32_t name = name_at(names, i);
 
 		if (name && name <= arena->lease_count)
-			rwlock_bump(&arena->leases[name - 1].departures);
+			poke(&arena->leases[name - 1], bit);
 	}
 	for (uint32_t slot = 0; (names & PENDING_MANY) && slot < arena->lease_count; slot++) {
 		if (lease_word_state(atomic_load(&arena->leases[slot].state)) != LEASE_FREE)
-			rwlock_bump(&arena->leases[slot].departures);
+			poke(&arena->leases[slot], bit);
 	}
 }
 

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
@@ -40,24 +39,25 @@ void notify_ring(int fd)
 	futimens(fd, NULL); // who is not told looks again all the same
 }
 
-static void consume(int notifier)
+size_t notify_read(int notifier, int watches[NOTIFY_WATCHES])
 {
-	char events[1024];
+	// Watches of files, not directories: no event has a name.
+	struct inotify_event events[NOTIFY_WATCHES];
+	const ssize_t size = read(notifier, events, sizeof(events));
+	const size_t count = size > 0 ? (size_t)size / sizeof(events[0]) : 0;
 
-	while (read(notifier, events, sizeof(events)) > 0)
-		;
+	for (size_t i = 0; i < count; i++)
+		watches[i] = events[i].mask & IN_Q_OVERFLOW ? NOTIFY_NONE : events[i].wd;
+	return count;
 }
 
-int notify_sleep(int notifier, int other, uint64_t until_ns)
+int notify_sleep(int notifier, const int *others, size_t count, uint64_t until_ns)
 {
-	struct pollfd entries[2] = { { .fd = notifier, .events = POLLIN }, // negative: ignored
-				     { .fd = other, .events = POLLIN } };
+	struct pollfd entries[1 + NOTIFY_OTHERS] = { { .fd = notifier, .events = POLLIN } };
 	const uint64_t now = clock_now();
 	const struct timespec left = clock_timespec(until_ns > now ? until_ns - now : 0);
 
-	if (ppoll(entries, 2, &left, NULL) <= 0)
-		return 0;
-	if (entries[0].revents)
-		consume(notifier);
-	return 1;
+	for (size_t i = 0; i < count; i++)
+		entries[1 + i] = (struct pollfd){ .fd = others[i], .events = POLLIN };
+	return ppoll(entries, 1 + count, &left, NULL) > 0;
 }

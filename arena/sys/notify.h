@@ -4,6 +4,7 @@
 #ifndef ARENA_SYS_NOTIFY_H
 #define ARENA_SYS_NOTIFY_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define NOTIFY_NONE (-1)
@@ -21,9 +22,16 @@ void notify_unwatch(int notifier, int watch);
 // Tells all who watch the file. It changes the file's times, which nobody minds.
 void notify_ring(int fd);
 
-// Sleeps until the notifier tells something, `other` is readable, or `until_ns` (CLOCK_MONOTONIC) has
-// come; either may be NOTIFY_NONE. What was told is consumed. 1: something happened; 0: the time, or
-// a signal. May be spurious.
-int notify_sleep(int notifier, int other, uint64_t until_ns);
+#define NOTIFY_OTHERS 64u
+
+// Sleeps until the notifier, which may be NOTIFY_NONE, tells something, one of at most NOTIFY_OTHERS other
+// descriptors is readable (negative ones never are), or `until_ns` (CLOCK_MONOTONIC) has come. 1: something
+// happened; 0: the time, or a signal. May be spurious.
+int notify_sleep(int notifier, const int *others, size_t count, uint64_t until_ns);
+// What was told since the last call: at most NOTIFY_WATCHES watches, of which some may have ended, and
+// one several times. NOTIFY_NONE among them: something was lost, it may be any. Returns how many;
+// 0: that is all for now.
+#define NOTIFY_WATCHES 64u
+size_t notify_read(int notifier, int watches[NOTIFY_WATCHES]);
 
 #endif

@@ -33,9 +33,8 @@
  *	   A directory that is there, on any file system with locks of open files; its path may be
  *	   percent-encoded, and "localhost" may stand before it. Each key has a file in it, made with
  *	   mode 0600 unless said otherwise, which stays: with its users gone it may be removed, and
- *	   then the key's tokens begin again. All modes, semaphores (whose permits have no token, 0), fencing tokens,
- *	   versions; the end of the holder's process releases. There is no TTL: a holder that is
- *	   stopped keeps its keys; lh_handle_remaining is UINT64_MAX and lh_handle_extend does
+ *	   then the key's tokens begin again. All modes, semaphores, fencing tokens, versions; the end of
+ *	   the holder's process releases. There is no TTL: a holder that is stopped keeps its keys; lh_handle_remaining is UINT64_MAX and lh_handle_extend does
  *	   nothing. A handle is lost when a file of its was removed or replaced; on_loss and the
  *	   loss descriptor tell that within a quarter of a second. Further errors: -ENOENT: the directory is gone;
  *	   -EACCES, -EROFS, -ENOSPC, -EMFILE of the file; -EBADMSG: it is no regular file, another
@@ -251,8 +250,8 @@ LH_API bool lh_handle_valid(const lh_handle *handle);
 LH_API uint64_t lh_handle_remaining(const lh_handle *handle);
 
 /*
- * The fencing token of the grant: of exclusive ones of a key strictly rising, also over crashes; a
- * shared one's is no lower than the last exclusive one's and below the next. Of several keys that of the last in the caller's list. 0
+ * The fencing token of the grant: of exclusive ones of a key, and of permits, strictly rising, also over
+ * crashes; a shared one's is no lower than the last exclusive one's and below the next. Of several keys that of the last in the caller's list. 0
  * without LH_CAP_FENCING, and for NULL.
  * Signal: safe.
  */
@@ -346,10 +345,9 @@ LH_API ssize_t lh_key_join(void *buffer, size_t capacity, const char *const part
  * for all pending acquires of a set. It acquires on their behalf, for each key in the order in which
  * they began: as a handle's, so that a granted one's TTL runs, is renewed, and can be lost before it is
  * finished. Until the grant a pending acquire has no lease; among those who wait, here and in
- * lh_acquire, it counts like any other (file: it is tried every 10 ms, and who waits in a call comes
- * first; so where somebody always does, it may never be granted). The key and the label are copied;
- * options->cancel has to stay until the pending acquire is finished, and on_loss may be called before
- * that.
+ * lh_acquire, it counts like any other (file: with an open file for each key that is waited for). The
+ * key and the label are copied; options->cancel has to stay until the pending acquire is finished, and
+ * on_loss may be called before that.
  *
  *	int wait_in_poll(lh_locks *locks, const char *key, lh_handle **ret_handle)
  *	{

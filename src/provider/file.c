@@ -107,6 +107,7 @@ static int close_locks(struct lh_locks *base)
 	PROCESS_NO_CANCEL;
 	struct file_locks *locks = locks_of(base);
 
+	file_pending_close(locks);
 	file_close_notifiers(locks);
 	free(locks->directory);
 	free(locks);
@@ -136,48 +137,16 @@ static int open_locks(const char *rest, struct lh_locks **ret_locks)
 // ---------------------------------------------------------------------------------------------
 // Exclusive locks: the record
 
-// Whether the tokens of the last one are known to be all that were granted.
-static bool is_of_this_boot(const struct file_record *record)
-{
-	return memcmp(record->boot_id, process_clock()->boot_id, sizeof(record->boot_id)) == 0;
-}
-
-// A token is granted only below a ceiling that is durable, so that a crash of the host, which may take
-// back what was written since, takes no token back that somebody has seen. Until it is, the record is of
-// no boot: who dies here leaves the next to do it again.
-static int reserve_tokens(struct file_hold *hold)
-{
-	struct file_record *record = &hold->record;
-	int error;
-
-	if (record->token > FILE_TOKEN_MOST - FILE_TOKENS_RESERVED)
-		return error_detail(-EOVERFLOW, "%.150s: its tokens are used up", hold->file.path);
-	record->ceiling = record->token + FILE_TOKENS_RESERVED;
-	memset(record->boot_id, 0, sizeof(record->boot_id));
-	error = file_write(&hold->file, record);
-	if (!error)
-		error = file_sync(&hold->file);
-	if (!error)
-		memcpy(record->boot_id, process_clock()->boot_id, sizeof(record->boot_id));
-	return error;
-}
-
 // Written before the grant is returned: who finds HELD and the lock free knows that its holder is lost.
 static int enter_grant(struct file_hold *hold)
 {
 	struct file_record *record = &hold->record;
-	int error = 0;
+	const int error = file_next_token(&hold->file, record);
 
-	file_settle(record);
-	hold->damaged = (record->flags & (FILE_HELD | FILE_DIED)) != 0;
-	if (!is_of_this_boot(record))
-		record->token = record->ceiling;
-	if (record->token >= record->ceiling)
-		error = reserve_tokens(hold);
 	if (error)
 		return error;
+	hold->damaged = (record->flags & (FILE_HELD | FILE_DIED)) != 0;
 	record->flags = FILE_HELD | (hold->damaged ? FILE_DIED : 0);
-	record->token++;
 	return file_write(&hold->file, record);
 }
 
@@ -270,6 +239,8 @@ static int take_key(struct file_locks *locks, const struct provider_request *req
 		}
 	}
 	handle->count++;
+	if (key->place + 1 == request->count)
+		handle->token = hold->record.token;
 	if (hold->claim.mode == FILE_PERMITS) {
 		if (key->place + 1 == request->count)
 			handle->slot = (int)hold->claim.permit;
@@ -278,8 +249,6 @@ static int take_key(struct file_locks *locks, const struct provider_request *req
 	if (hold->record.suspect || (hold->record.flags & FILE_DIED) ||
 	    ((hold->record.flags & FILE_HELD) && hold->claim.mode != LH_EXCLUSIVE))
 		handle->flags |= LH_GRANT_OWNER_DIED;
-	if (key->place + 1 == request->count)
-		handle->token = hold->record.token;
 	return 0;
 }
 
@@ -425,6 +394,30 @@ static int version(struct lh_locks *base, const struct provider_key *key, uint64
 	return 0;
 }
 
+// ---------------------------------------------------------------------------------------------
+// Acquires that wait without a thread
+
+static int listen(struct lh_locks *locks, struct wait *wait, uint64_t *ret_news)
+{
+	(void)wait;
+	return file_pending_listen(locks_of(locks), ret_news);
+}
+
+static bool is_free(struct lh_locks *locks, struct provider_queue *queue, struct wait *wait)
+{
+	return file_pending_is_free(locks_of(locks), queue, wait);
+}
+
+static void leave(struct lh_locks *locks, struct provider_queue *queue)
+{
+	file_pending_leave(locks_of(locks), queue);
+}
+
+static int sleep_until(struct lh_locks *locks, const int *others, size_t count, uint64_t until_ns)
+{
+	return file_pending_sleep(locks_of(locks), others, count, until_ns);
+}
+
 const struct provider provider_file = {
 	.scheme = "file",
 	.capabilities = LH_CAP_SHARED | LH_CAP_SEMAPHORE | LH_CAP_FENCING | LH_CAP_INTENT |
@@ -442,4 +435,8 @@ const struct provider provider_file = {
 	.release = release,
 	.version = version,
 	.is_local = true,
+	.listen = listen,
+	.is_free = is_free,
+	.leave = leave,
+	.sleep = sleep_until,
 };

@@ -29,13 +29,18 @@ int file_decode(const char *text, size_t length, char **ret_text);
 
 // ---- open files: file_open.c
 
+// A descriptor that a forked child closes before anything else runs in it.
+struct listed_fd {
+	int fd;                    // -1: none
+	struct cds_list_head node; // in the process's list
+};
+
 struct lock_file {
-	int fd; // -1: none; a forked child's copies are closed before anything else runs in it
+	struct listed_fd open;
 	dev_t device;
 	ino_t inode;
 	const char *directory; // of the locks that it belongs to
 	char *path;
-	struct cds_list_head node; // in the process's list
 };
 
 // Opens the key's file, made if there is none, as an open file that nobody else has. 0 or a negative
@@ -44,6 +49,8 @@ int lock_file_open(struct lock_file *file, const char *directory, mode_t mode,
 		   const struct provider_key *key);
 // Does nothing if it is not open.
 void lock_file_close(struct lock_file *file);
+// `from` is not open then.
+void lock_file_move(struct lock_file *to, struct lock_file *from);
 // Whether its name still leads to it. Async-signal-safe.
 bool lock_file_is_there(const struct lock_file *file);
 // Opens it for reading alone, and makes none: -ENOENT.
@@ -51,6 +58,18 @@ int lock_file_open_to_read(struct lock_file *file, const char *directory,
 			   const struct provider_key *key);
 // A negative errno for `number`, the errno of what was done to it; detail set.
 int lock_file_error(const struct lock_file *file, int number, const char *what);
+
+struct notifier {
+	struct listed_fd open; // arena/sys/notify.h
+	uint64_t generation;   // of the process that opened it
+};
+
+// NULL: none is to be had.
+struct notifier *notifier_open(void);
+// Whether it is of this process, and open.
+bool notifier_is_own(const struct notifier *notifier);
+// Frees it; NULL does nothing.
+void notifier_close(struct notifier *notifier);
 
 // ---- content: file_store.c
 
@@ -86,6 +105,9 @@ int file_prepare(const struct lock_file *file, const struct provider_key *key,
 void file_settle(struct file_record *record);
 // Writes a record in place of the older of the two; its serial is counted up.
 int file_write(const struct lock_file *file, struct file_record *record);
+// The next token, not written yet, of a record that is settled then. By one at a time: who has the key for
+// itself, or ENTRY. 0; -EOVERFLOW; another negative errno.
+int file_next_token(const struct lock_file *file, struct file_record *record);
 // Makes what was written, and the file's name, durable.
 int file_sync(const struct lock_file *file);
 
@@ -125,15 +147,57 @@ void bytes_give_all_back(const struct lock_file *file);
 struct file_locks {
 	struct lh_locks base;
 	char *directory;
-	mode_t mode;                                // of new files
-	_Atomic uint64_t notifiers[FILE_NOTIFIERS]; // kept for the next to wait; 0: none
+	mode_t mode; // of new files
+	_Atomic(struct notifier *)
+		notifiers[FILE_NOTIFIERS]; // kept for the next to wait; NULL: none
+	// Of the set's helper thread alone: file_pending.c
+	struct notifier *pending_notifier;
+	void *watches; // of the queues that have one, by watch: tsearch
+};
+
+// Where one who waits for a key stands, from one look at it to the next.
+struct file_place {
+	struct lock_file file;
+	bool waits;                // has WAITING: has slept, or is about to
+	bool turn;                 // first in line
+	struct notifier *notifier; // NULL: the backstop is all there is
+	int watch;
+	uint64_t backstop_ns;
+	uint64_t pass_ns; // when to look whether the first in line sleeps too deep
+	bool idle;        // nobody was in the way then
+};
+
+// The first of a queue of pending acquires.
+struct file_queue {
+	struct file_place place;
+	bool told;          // something has happened to the file
+	uint64_t looked_ns; // when it was looked at
 };
 
 // Takes the key for `claim`, with the record as it was before: the file is open and locked then. 0 or
-// lh_acquire's error, then it is closed.
+// lh_acquire's error, then it is not open. On behalf of a queue: from the place that it has, which it keeps
+// with -EBUSY.
 int file_take(struct file_locks *locks, const struct provider_request *request,
 	      const struct provider_key *key, struct file_claim *claim, struct lock_file *file,
 	      struct file_record *ret_record);
 void file_close_notifiers(struct file_locks *locks);
+// Takes a place for a queue that has none; then look. 0 or a negative errno.
+int file_begin_place(struct file_locks *locks, struct file_queue *queue,
+		     const struct provider_key *key);
+// Of the wait for news until the next look.
+void file_next_backstop(struct file_place *place, bool told, uint64_t most_ns);
+
+// ---- acquires that wait without a thread: file_pending.c; provider.h says what each does
+
+int file_pending_listen(struct file_locks *locks, uint64_t *ret_news);
+bool file_pending_is_free(struct file_locks *locks, struct provider_queue *queue,
+			  struct wait *wait);
+void file_pending_leave(struct file_locks *locks, struct provider_queue *queue);
+int file_pending_sleep(struct file_locks *locks, const int *others, size_t count,
+		       uint64_t until_ns);
+void file_pending_close(struct file_locks *locks);
+// A queue's file is told of, from now on; or is so no more.
+void file_pending_watch(struct file_locks *locks, struct file_queue *queue);
+void file_pending_unwatch(struct file_locks *locks, struct file_queue *queue);
 
 #endif

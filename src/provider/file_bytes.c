@@ -48,14 +48,14 @@ static int set(const struct lock_file *file, short type, int64_t first, int64_t 
 {
 	struct flock lock = range(type, first, count);
 
-	return fcntl(file->fd, F_OFD_SETLK, &lock) == 0 ? 0 : failed(file);
+	return fcntl(file->open.fd, F_OFD_SETLK, &lock) == 0 ? 0 : failed(file);
 }
 
 static void clear(const struct lock_file *file, int64_t first, int64_t count)
 {
 	struct flock lock = range(F_UNLCK, first, count);
 
-	fcntl(file->fd, F_OFD_SETLK, &lock);
+	fcntl(file->open.fd, F_OFD_SETLK, &lock);
 }
 
 // 0: no other has a lock there that would keep out one of `type`.
@@ -63,7 +63,7 @@ static int see_as(const struct lock_file *file, short type, int64_t first, int64
 {
 	struct flock lock = range(type, first, count);
 
-	if (fcntl(file->fd, F_OFD_GETLK, &lock) != 0)
+	if (fcntl(file->open.fd, F_OFD_GETLK, &lock) != 0)
 		return failed(file);
 	return lock.l_type == F_UNLCK ? 0 : -EAGAIN;
 }
@@ -91,7 +91,7 @@ int bytes_enter(const struct lock_file *file)
 		if (i < ENTRY_YIELDS)
 			sched_yield();
 		else
-			notify_sleep(NOTIFY_NONE, NOTIFY_NONE, now + ENTRY_LOOK_NS);
+			notify_sleep(NOTIFY_NONE, NULL, 0, now + ENTRY_LOOK_NS);
 	}
 }
 

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Open lock files. A forked child has copies of their descriptors, and each would keep its parent's
-// locks for as long as the child lives. So all are in one list, and the child closes them first.
-// (Closing gives nothing back, as the open file is the parent's too.)
+// locks for as long as the child lives. So all are in one list, and the child closes them first: before
+// anything else can run in it that closes or opens descriptors. (Closing gives nothing back, as the open
+// file is the parent's too.) Notifiers are in the list as well: nobody in the child would know whose
+// descriptor has the number of one later.
 #include "src/provider/file.h"
 
 #include "arena/error.h"
 #include "arena/object.h"
 #include "arena/process.h"
+#include "arena/sys/notify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,12 +40,12 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
-	struct lock_file *file;
+	struct listed_fd *listed;
 
 	list_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-	cds_list_for_each_entry(file, &list, node) {
-		close(file->fd);
-		file->fd = -1;
+	cds_list_for_each_entry(listed, &list, node) {
+		close(listed->fd);
+		listed->fd = -1;
 	}
 	CDS_INIT_LIST_HEAD(&list);
 }
@@ -50,6 +53,54 @@ static void after_fork_in_child(void)
 static void set_hooks(void)
 {
 	hooks_error = -pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+static void close_listed(struct listed_fd *listed)
+{
+	if (listed->fd < 0)
+		return;
+	pthread_mutex_lock(&list_lock);
+	cds_list_del(&listed->node);
+	close(listed->fd);
+	pthread_mutex_unlock(&list_lock);
+	listed->fd = -1;
+}
+
+// ---------------------------------------------------------------------------------------------
+
+struct notifier *notifier_open(void)
+{
+	struct notifier *notifier = malloc(sizeof(*notifier));
+
+	if (!notifier)
+		return NULL;
+	notifier->generation = process_generation();
+	pthread_mutex_lock(&list_lock);
+	notifier->open.fd = notify_open();
+	if (notifier->open.fd >= 0)
+		cds_list_add(&notifier->open.node, &list);
+	pthread_mutex_unlock(&list_lock);
+	if (notifier->open.fd >= 0)
+		return notifier;
+	free(notifier);
+	return NULL;
+}
+
+bool notifier_is_own(const struct notifier *notifier)
+{
+	return notifier->open.fd >= 0 && notifier->generation == process_generation();
+}
+
+void notifier_close(struct notifier *notifier)
+{
+	if (notifier && notifier->open.fd >= 0) {
+		// A process that was made without fork(3) has run no handlers: what its copy is by now it
+		// cannot know.
+		if (notifier->generation != process_generation())
+			return;
+		close_listed(&notifier->open);
+	}
+	free(notifier);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -96,7 +147,7 @@ static int check(struct lock_file *file)
 {
 	struct stat status;
 
-	if (fstat(file->fd, &status) != 0)
+	if (fstat(file->open.fd, &status) != 0)
 		return lock_file_error(file, errno, "cannot be looked at");
 	if (!S_ISREG(status.st_mode))
 		return error_detail(-EBADMSG, "%.150s: not a file", file->path);
@@ -113,9 +164,9 @@ static int open_listed(struct lock_file *file)
 	int error = 0;
 
 	pthread_mutex_lock(&list_lock);
-	file->fd = open(file->path, O_RDWR | OPEN_FLAGS);
-	if (file->fd >= 0)
-		cds_list_add(&file->node, &list);
+	file->open.fd = open(file->path, O_RDWR | OPEN_FLAGS);
+	if (file->open.fd >= 0)
+		cds_list_add(&file->open.node, &list);
 	else
 		error = -errno;
 	pthread_mutex_unlock(&list_lock);
@@ -127,8 +178,8 @@ static int begin(struct lock_file *file, const char *directory, const struct pro
 	char name[FILE_NAME_SIZE];
 	const int error = file_name(key, name);
 
-	*file = (struct lock_file){ .fd = -1, .directory = directory };
-	CDS_INIT_LIST_HEAD(&file->node);
+	*file = (struct lock_file){ .open.fd = -1, .directory = directory };
+	CDS_INIT_LIST_HEAD(&file->open.node);
 	if (error)
 		return error;
 	if (asprintf(&file->path, "%s/%s", file->directory, name) < 0) {
@@ -180,8 +231,8 @@ int lock_file_open_to_read(struct lock_file *file, const char *directory,
 
 	if (error)
 		return error;
-	file->fd = open(file->path, O_RDONLY | OPEN_FLAGS);
-	if (file->fd < 0)
+	file->open.fd = open(file->path, O_RDONLY | OPEN_FLAGS);
+	if (file->open.fd < 0)
 		error = errno == ENOENT ? -ENOENT
 					: lock_file_error(file, errno, "cannot be opened");
 	else
@@ -195,15 +246,19 @@ void lock_file_close(struct lock_file *file)
 {
 	PROCESS_NO_CANCEL;
 
-	if (file->fd >= 0) {
-		pthread_mutex_lock(&list_lock);
-		cds_list_del(&file->node);
-		close(file->fd);
-		pthread_mutex_unlock(&list_lock);
-		file->fd = -1;
-	}
+	close_listed(&file->open);
 	free(file->path);
 	file->path = NULL;
+}
+
+void lock_file_move(struct lock_file *to, struct lock_file *from)
+{
+	pthread_mutex_lock(&list_lock);
+	*to = *from;
+	cds_list_replace(&from->open.node, &to->open.node);
+	from->open.fd = -1;
+	pthread_mutex_unlock(&list_lock);
+	from->path = NULL;
 }
 
 bool lock_file_is_there(const struct lock_file *file)

@@ -150,7 +150,7 @@ int file_read(const struct lock_file *file, const struct provider_key *key,
 	unsigned readable = 0;
 
 	for (unsigned i = 0; i < READ_TRIES && readable < RECORDS; i++) {
-		const ssize_t size = pread(file->fd, bytes, sizeof(bytes), 0);
+		const ssize_t size = pread(file->open.fd, bytes, sizeof(bytes), 0);
 		int error;
 
 		if (size < 0)
@@ -172,7 +172,7 @@ int file_read(const struct lock_file *file, const struct provider_key *key,
 // In one call, and within a page: no death of the process leaves a half of it.
 static int put(const struct lock_file *file, const void *bytes, size_t size, off_t at)
 {
-	const ssize_t written = pwrite(file->fd, bytes, size, at);
+	const ssize_t written = pwrite(file->open.fd, bytes, size, at);
 
 	if (written < 0)
 		return lock_file_error(file, errno, "cannot be written");
@@ -222,7 +222,7 @@ int file_prepare(const struct lock_file *file, const struct provider_key *key,
 		memcpy(bytes + KEY_AT - SECTOR, key->bytes, key->size);
 	error = put(file, bytes, sizeof(bytes), SECTOR);
 	// The head must not be durable before the rest.
-	if (!error && fdatasync(file->fd) != 0 && errno != EINVAL)
+	if (!error && fdatasync(file->open.fd) != 0 && errno != EINVAL)
 		error = lock_file_error(file, errno, "cannot be made durable");
 	if (error)
 		return error;
@@ -239,7 +239,7 @@ int file_sync(const struct lock_file *file)
 	PROCESS_NO_CANCEL;
 	int error = 0, directory;
 
-	if (fsync(file->fd) != 0 && errno != EINVAL)
+	if (fsync(file->open.fd) != 0 && errno != EINVAL)
 		return lock_file_error(file, errno, "cannot be made durable");
 	directory = open(file->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (directory < 0 && errno == EACCES)
@@ -249,5 +249,44 @@ int file_sync(const struct lock_file *file)
 	if (fsync(directory) != 0 && errno != EINVAL)
 		error = error_detail(-errno, "%.150s: cannot be made durable", file->directory);
 	close(directory);
+	return error;
+}
+
+// Whether the tokens of the last one are known to be all that were granted.
+static bool is_of_this_boot(const struct file_record *record)
+{
+	return memcmp(record->boot_id, process_clock()->boot_id, sizeof(record->boot_id)) == 0;
+}
+
+// A token is granted only below a ceiling that is durable, so that a crash of the host, which may take
+// back what was written since, takes no token back that somebody has seen. Until it is, the record is of
+// no boot: who dies here leaves the next to do it again.
+static int reserve_tokens(const struct lock_file *file, struct file_record *record)
+{
+	int error;
+
+	if (record->token > FILE_TOKEN_MOST - FILE_TOKENS_RESERVED)
+		return error_detail(-EOVERFLOW, "%.150s: its tokens are used up", file->path);
+	record->ceiling = record->token + FILE_TOKENS_RESERVED;
+	memset(record->boot_id, 0, sizeof(record->boot_id));
+	error = file_write(file, record);
+	if (!error)
+		error = file_sync(file);
+	if (!error)
+		memcpy(record->boot_id, process_clock()->boot_id, sizeof(record->boot_id));
+	return error;
+}
+
+int file_next_token(const struct lock_file *file, struct file_record *record)
+{
+	int error = 0;
+
+	file_settle(record);
+	if (!is_of_this_boot(record))
+		record->token = record->ceiling;
+	if (record->token >= record->ceiling)
+		error = reserve_tokens(file, record);
+	if (!error)
+		record->token++;
 	return error;
 }

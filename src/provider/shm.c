@@ -514,11 +514,11 @@ static int version(struct lh_locks *locks, const struct provider_key *key, uint6
 // ---------------------------------------------------------------------------------------------
 // Acquires that wait without a thread
 
-static int listen(struct lh_locks *locks, struct wait *wait)
+static int listen(struct lh_locks *locks, struct wait *wait, uint64_t *ret_news)
 {
 	struct shm_locks *shm = locks_of(locks);
 
-	return shm_pending_listen(&shm->pending, shm->arena, wait);
+	return shm_pending_listen(&shm->pending, shm->arena, wait, ret_news);
 }
 
 static bool is_free(struct lh_locks *locks, struct provider_queue *queue, struct wait *wait)

@@ -37,7 +37,8 @@ void shm_pending_close(struct shm_pending *pending)
 	pending->lease = NULL;
 }
 
-int shm_pending_listen(struct shm_pending *pending, struct lh_arena *arena, struct wait *wait)
+int shm_pending_listen(struct shm_pending *pending, struct lh_arena *arena, struct wait *wait,
+		       uint64_t *ret_news)
 {
 	const int error = get_lease(pending, arena);
 	shared_u32 *departures;
@@ -50,6 +51,8 @@ int shm_pending_listen(struct shm_pending *pending, struct lh_arena *arena, stru
 	wait->arena = arena;
 	wait_on(wait, departures,
 		atomic_fetch_or(departures, DEPARTURES_AWAITED) | DEPARTURES_AWAITED);
+	// After that: who sets a bit later changes departures later. A crash: nobody waits for them.
+	*ret_news = atomic_exchange(&pending->lease->slot->poked, 0);
 	return 0;
 }
 
@@ -96,6 +99,7 @@ static bool look_under(struct shm_pending *pending, const struct keys *keys,
 		forget(pending, own);
 	own->entry = entry;
 	own->tenancy = tenancy_of(entry);
+	queue->place = rwlock_poked_place(granule);
 	own->lock = (struct rwlock_pending){
 		.attempt = { .arena = keys->arena,
 			     .object = object,

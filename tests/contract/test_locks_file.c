@@ -182,7 +182,7 @@ static void change_record(const char *key, bool is_of_other_boot)
 	} else {
 		const off_t at = 512 + (off_t)(record.serial % 2 * 512);
 
-		need(pwrite(file.fd, "garbage", 7, at + 3) == 7);
+		need(pwrite(file.open.fd, "garbage", 7, at + 3) == 7);
 	}
 	lock_file_close(&file);
 }

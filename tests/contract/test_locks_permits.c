@@ -310,6 +310,7 @@ static void what_was_lost_of_the_lock_is_no_matter_of_its_permits(void **state)
 	close_all();
 }
 
+// G5: those of permits, too, whether their holders have gone, have died, or are there still.
 static void tokens_rise_over_a_keys_time_as_a_semaphore(void **state)
 {
 	uint64_t last = 0;
@@ -318,12 +319,22 @@ static void tokens_rise_over_a_keys_time_as_a_semaphore(void **state)
 	if (lacks(LH_CAP_SEMAPHORE | LH_CAP_FENCING))
 		skip();
 	for (int i = 0; i < 10; i++) {
-		lh_handle *handle = hold("pool", NULL);
+		lh_handle *handle = hold("pool", NULL), *other;
 
 		assert_true(lh_handle_token(handle) > last);
 		last = lh_handle_token(handle);
 		let_go(handle);
-		let_go(hold("pool", &permits));
+		handle = hold("pool", &permits);
+		assert_true(lh_handle_token(handle) > last);
+		other = hold("pool", &permits);
+		assert_true(lh_handle_token(other) > lh_handle_token(handle));
+		last = lh_handle_token(other);
+		let_go(handle);
+		let_go(other);
+		if (i % 2)
+			continue;
+		assert_true(locks_die_holding("pool", &permits) > last);
+		last++;
 	}
 	close_all();
 }

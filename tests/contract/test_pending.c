@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO url file
 //
 // Asynchronous acquire of named locks. Runs on any provider (tests/contract/locks.h).
 #include "tests/contract/locks.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: ALSO url file
 // ctest: LABELS threads
 //
 // Asynchronous acquire of named locks by several threads of one process, on any provider

@@ -7,6 +7,10 @@
 
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+#include "src/provider/file.h"
+#include "tests/support/tier.h"
 
 enum { MOST_STOPS = 2000 };
 
@@ -23,7 +27,9 @@ struct operation {
 	void (*prepare)(void);
 	void (*run)(void);
 	void (*check)(void);
-	unsigned stops; // 0: to its end
+	unsigned stops;          // 0: to its end
+	void (*meanwhile)(void); // when it falls asleep for the first time; NULL: nothing
+	bool slow; // not killed at each point, but at some: which, depends on the tier
 };
 
 static const struct lh_acquire_options shared = { .mode = LH_SHARED };
@@ -143,6 +149,16 @@ static void check_permit(void)
 	need(!is_told(key)); // and none is needed: it may be a lock again
 }
 
+// G12: permits are of no concern to what the lock protects.
+static void check_damaged_permit(void)
+{
+	lh_handle *permit = hold(key, &permits);
+
+	need(lh_handle_token(permit) > atomic_load(&progress->token)); // G5
+	let_go(permit);
+	need(is_told(key));
+}
+
 static void check_all(void)
 {
 	check_exclusive();
@@ -184,15 +200,128 @@ static void check_wait(void)
 	peer_join(&behind);
 }
 
+// ---- one that waits, is granted, and lets one in beside itself -------------------------------------
+
+static void prepare_shared_wait(void)
+{
+	in_the_way = hold(key, NULL);
+}
+
+static void read_beside(const struct line *line, void *context)
+{
+	(void)context;
+	need_equal(lh_locks_open(locks_scene.url, &locks_scene.locks), 0);
+	line_say(line, 1);
+	line_say(line, lh_handle_flags(hold(key, &shared)));
+	line_hear(line); // stays inside
+}
+
+// It is first in line, and asleep; another comes behind it, and the key is let go.
+static void begin_reading(void)
+{
+	behind = peer_start(read_beside, NULL);
+	line_hear(&behind.line);
+	let_go(in_the_way);
+	in_the_way = NULL;
+}
+
+// G8: who waits behind it gets in, whether it was let in or not.
+static void check_shared_wait(void)
+{
+	if (in_the_way) // it was killed before it slept
+		begin_reading();
+	need_equal(line_hear(&behind.line), 0); // nobody but a reader has died
+	peer_kill(&behind);
+	need_equal(attempt(key, NULL), 0);
+}
+
+// ---- one that passes another, who is stopped first in line --------------------------------------------
+
+static struct peer stopped;
+
+static bool is_awaited(void)
+{
+	const struct provider_key wanted = { .bytes = key, .size = strlen(key) };
+	struct lock_file file;
+	int error;
+
+	need_equal(lock_file_open(&file, locks_scene.directory, 0600, &wanted), 0);
+	error = bytes_see_turn(&file);
+	lock_file_close(&file);
+	return error == -EAGAIN;
+}
+
+static void prepare_stopped(void)
+{
+	int status;
+
+	in_the_way = hold(key, NULL);
+	stopped = peer_start(wait_behind, NULL);
+	line_hear(&stopped.line);
+	while (!is_awaited())
+		sched_yield();
+	need(kill(stopped.pid, SIGSTOP) == 0);
+	need(waitpid(stopped.pid, &status, WUNTRACED) == stopped.pid);
+	let_go(in_the_way);
+}
+
+// G8: the stopped one is first when it goes on, and the next comes after it.
+static void check_stopped(void)
+{
+	const bool held = atomic_load(&progress->granted) && !atomic_load(&progress->releasing);
+	const bool freed = atomic_load(&progress->released);
+	int64_t flags;
+
+	need(kill(stopped.pid, SIGCONT) == 0);
+	flags = line_hear(&stopped.line);
+	need(!held || flags == LH_GRANT_OWNER_DIED);
+	need(!freed || flags == 0);
+	peer_join(&stopped);
+	let_go(hold(key, NULL));
+}
+
 static const struct operation operations[] = {
-	{ "exclusive, a new key", prepare_nothing, run_exclusive, check_exclusive, 0 },
-	{ "exclusive", prepare_key, run_exclusive, check_exclusive, 0 },
-	{ "exclusive, repaired", prepare_damage, run_repair, check_repair, 0 },
-	{ "shared, a new key", prepare_nothing, run_shared, check_shared, 0 },
-	{ "shared", prepare_key, run_shared, check_shared, 0 },
-	{ "permit of what was a lock", prepare_key, run_permit, check_permit, 0 },
-	{ "two keys", prepare_key, run_all, check_all, 0 },
-	{ "wait", prepare_wait, run_exclusive, check_wait, 80 },
+	{ .name = "exclusive, a new key",
+	  .prepare = prepare_nothing,
+	  .run = run_exclusive,
+	  .check = check_exclusive },
+	{ .name = "exclusive",
+	  .prepare = prepare_key,
+	  .run = run_exclusive,
+	  .check = check_exclusive },
+	{ .name = "exclusive, repaired",
+	  .prepare = prepare_damage,
+	  .run = run_repair,
+	  .check = check_repair },
+	{ .name = "shared, a new key",
+	  .prepare = prepare_nothing,
+	  .run = run_shared,
+	  .check = check_shared },
+	{ .name = "shared", .prepare = prepare_key, .run = run_shared, .check = check_shared },
+	{ .name = "permit of what was a lock",
+	  .prepare = prepare_key,
+	  .run = run_permit,
+	  .check = check_permit },
+	{ .name = "permit of a damaged key",
+	  .prepare = prepare_damage,
+	  .run = run_permit,
+	  .check = check_damaged_permit },
+	{ .name = "two keys", .prepare = prepare_key, .run = run_all, .check = check_all },
+	{ .name = "wait",
+	  .prepare = prepare_wait,
+	  .run = run_exclusive,
+	  .check = check_wait,
+	  .stops = 80 },
+	{ .name = "shared wait, then granted, one behind it",
+	  .prepare = prepare_shared_wait,
+	  .run = run_shared,
+	  .check = check_shared_wait,
+	  .meanwhile = begin_reading },
+	{ .name = "pass one who is stopped",
+	  .prepare = prepare_stopped,
+	  .run = run_exclusive,
+	  .check = check_stopped,
+	  .slow = true },
 };
 
 // ---- the harness ---------------------------------------------------------------------------------
@@ -206,9 +335,18 @@ __attribute__((noreturn)) static void be_killed(const struct operation *operatio
 	_exit(0);
 }
 
+static bool falls_asleep(pid_t pid)
+{
+	struct __ptrace_syscall_info info;
+
+	return ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0 &&
+	       info.op == PTRACE_SYSCALL_INFO_ENTRY && info.entry.nr == SYS_ppoll;
+}
+
 // Kills it at its `stops`th entry into or return from a system call. False: it had ended before.
 static bool kill_at(const struct operation *operation, unsigned stops)
 {
+	void (*meanwhile)(void) = operation->meanwhile;
 	int status;
 	const pid_t pid = fork();
 
@@ -223,6 +361,10 @@ static bool kill_at(const struct operation *operation, unsigned stops)
 		if (!WIFSTOPPED(status)) {
 			need(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 			return false;
+		}
+		if (meanwhile && falls_asleep(pid)) {
+			meanwhile();
+			meanwhile = NULL;
 		}
 	}
 	kill(pid, SIGKILL);
@@ -245,11 +387,12 @@ static void whoever_dies_at_any_call_leaves_what_the_tables_say(void **state)
 			snprintf(key, sizeof(key), "%zu of %u", i, stops);
 			memset(progress, 0, sizeof(*progress));
 			operation->prepare();
-			goes_on = kill_at(operation, stops++);
+			goes_on = kill_at(operation, stops);
+			stops += operation->slow ? (unsigned)tier_pick(61, 13, 3) : 1;
 			operation->check();
 		}
 		need(!goes_on || stops == operation->stops);
-		printf("%s: killed at %u points\n", operation->name, stops);
+		printf("%s: killed at points up to %u\n", operation->name, stops);
 	}
 	close_all();
 }
