@@ -67,6 +67,22 @@ static uint32_t count_holds(const struct lh_arena *arena, uint32_t slot)
 	return count;
 }
 
+// The thread that waits with the lease, or else the one that is to let go of what it holds: of what any may let
+// go of while there are others, the one that waits and is alone.
+static uint64_t session_seen(const struct lh_arena *arena, uint32_t slot)
+{
+	const uint64_t session = atomic_load(&arena->leases[slot].session);
+	const uint64_t waits = (session & ~SESSION_FLAGS) | SESSION_ALONE;
+
+	if (!(session & SESSION_UNSAID))
+		return session & ~SESSION_FLAGS;
+	for (uint32_t i = 0; i < arena->lease_count; i++) {
+		if (atomic_load(&arena->leases[i].session) == waits)
+			return session & ~SESSION_FLAGS;
+	}
+	return 0;
+}
+
 static bool read_lease(const struct lh_arena *arena, uint32_t slot, uint64_t now,
 		       struct lh_lease_info *info)
 {
@@ -93,7 +109,7 @@ static bool read_lease(const struct lh_arena *arena, uint32_t slot, uint64_t now
 		.start_time = identity.start_time,
 		.acquired_ns = atomic_load_explicit(&lease->acquired_ns, memory_order_relaxed),
 		.expires_ns = lease_word_expiry(word),
-		.session = atomic_load_explicit(&lease->session, memory_order_relaxed),
+		.session = session_seen(arena, slot),
 		.waits_for = arena_user_offset(arena, (uint32_t)edge, LAYOUT_LINE),
 	};
 	if (info->flags & LH_LEASE_PROCESS)

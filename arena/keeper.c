@@ -55,6 +55,8 @@ static struct {
 	struct keeper_call *calls;
 	struct keeper_duty *running; // its callback runs, without the lock
 	_Atomic uint32_t kicks;      // the futex that the keeper sleeps on
+	_Atomic uint64_t runs;       // the process_generation() in which it does, said by itself
+	_Atomic bool called_back;    // somebody asked for a callback, ever: it runs the user's code
 } keeper = { .lock = PTHREAD_MUTEX_INITIALIZER, .progress = PTHREAD_COND_INITIALIZER };
 
 void keeper_kick(void)
@@ -191,6 +193,7 @@ static void run_calls(void)
 static void *keep(void *unused)
 {
 	(void)unused;
+	atomic_store(&keeper.runs, process_generation());
 	pthread_setname_np(pthread_self(), "lh-keeper");
 	pthread_mutex_lock(&keeper.lock);
 	for (;;) {
@@ -248,6 +251,16 @@ static int start(void)
 	pthread_detach(keeper.thread);
 	keeper.started = process_generation();
 	return 0;
+}
+
+// The keeper never ends. So if it is seen to run, it is among the threads that are counted then; if it is
+// not, it may be, and there is one too many. The caller, asleep for all that others know, starts none.
+bool keeper_caller_is_alone(void)
+{
+	PROCESS_NO_CANCEL;
+	const uint32_t keepers = atomic_load(&keeper.runs) == process_generation();
+
+	return !atomic_load(&keeper.called_back) && identity_thread_count() == keepers + 1;
 }
 
 int keeper_run(int (*function)(void *argument), void *argument)
@@ -351,6 +364,8 @@ int keeper_on_loss(struct lh_lease *lease, void (*callback)(void *context), void
 	int error = 0;
 
 	pthread_mutex_lock(&keeper.lock);
+	if (callback)
+		atomic_store(&keeper.called_back, true);
 	duty = callback ? duty_of(lease, &error) : lease->duty;
 	if (duty) {
 		duty->callback = callback;
@@ -465,6 +480,8 @@ int keeper_watch(struct keeper_watch *watch, void (*callback)(void *context), vo
 	int error;
 
 	pthread_mutex_lock(&keeper.lock);
+	if (callback)
+		atomic_store(&keeper.called_back, true);
 	duty = duty_in(&watch->duty, &made, &error);
 	if (duty) {
 		duty->callback = callback;

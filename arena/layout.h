@@ -158,13 +158,21 @@ struct lease_slot {
 			      * holds, 0: any may, or nobody need. Stored by its user before it holds
 			      * anything and before `edge`; read by who looks for a cycle. Wrongly 0: a
 			      * cycle is not seen. Wrongly another's: fatal, one without a cycle is told
-			      * of one */
+			      * of one. SESSION_… are its lowest bits */
 	// POKED_…: which locks were let go, of those that the lease waits for on behalf of others: bits set
 	// by who pokes it, before `departures`; taken by its user after DEPARTURES_AWAITED was set.
 	// Wrongly set: a look for nothing. Wrongly clear: that one is looked at late (at the backstop).
 	shared_u64 poked;
 	uint64_t reserved[6];
 };
+
+// session of what is held: nobody said that its thread will let go of it, so another may while there is one.
+// Wrongly not set: fatal, as above; wrongly set: a cycle is not seen.
+#define SESSION_UNSAID UINT64_C(1)
+// session of a wait: its thread is the only one of its process, until it has ended. Wrongly set: fatal; wrongly
+// not set: a cycle is not seen.
+#define SESSION_ALONE UINT64_C(2)
+#define SESSION_FLAGS (SESSION_UNSAID | SESSION_ALONE)
 
 enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD = 3 };
 

@@ -203,7 +203,7 @@ uint64_t process_session(void)
 	PROCESS_NO_CANCEL; // getrandom(2) is a cancellation point
 	session.generation = generation;
 	do {
-		session.number = identity_draw();
+		session.number = identity_draw() & ~SESSION_FLAGS;
 	} while (!session.number);
 	return session.number;
 }

@@ -68,7 +68,7 @@ static inline void process_allow_cancel(const int *before)
 		__attribute__((cleanup(process_allow_cancel), unused)) = process_hold_cancel()
 
 // A number that only the calling thread has, of all threads of this host: drawn at random when it first
-// asks, and anew in a forked child. Never 0.
+// asks, and anew in a forked child. Never 0; the bits of SESSION_FLAGS are 0.
 uint64_t process_session(void);
 
 pid_t process_pid(void); // without a system call once the thread is known

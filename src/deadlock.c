@@ -14,6 +14,12 @@
 // hence let go of nothing, and whatever else may have had the owner's lease meanwhile had its own
 // session there before it owned anything, and was noticed.
 //
+// Of what a thread holds without having said that it will let go of it, another thread may let go. If there is
+// none, nobody does while it waits. So a wait looks, once it lasts, whether its thread is the only one of the
+// process, and if so says that in its session, which stays true as long as it waits: nobody is there to start
+// another thread. What was stored before a wait's edge says nothing of it, and what is read after the same
+// edge twice is of that wait. Whoever stores it walks afterwards, as who publishes does.
+//
 // Whoever sees a cycle, one victim results: the member with the highest slot. Who is not the victim
 // pokes it, by CAS of its exact edge, and waits on. Of a cycle's members at least the one that
 // published last sees it; sequential consistency of publication and walk makes that so.
@@ -21,6 +27,7 @@
 
 #include "arena/error.h"
 #include "arena/event.h"
+#include "arena/keeper.h"
 #include "arena/kind.h"
 #include "arena/owner.h"
 #include "arena/reap.h"
@@ -36,6 +43,18 @@
 // How often a wait looks through all slots: cycles last, and most waits do not. Less than the shortest
 // backstop, so that a wait that nothing wakes looks each time.
 #define SEARCH_EVERY_NS (WAIT_BACKSTOP_FIRST_NS / 2)
+
+// Whether any wait of the process has a use for being the only thread's.
+static _Atomic bool is_unsaid;
+
+uint64_t deadlock_session(bool said)
+{
+	if (said)
+		return process_session();
+	if (!atomic_load_explicit(&is_unsaid, memory_order_relaxed))
+		atomic_store(&is_unsaid, true);
+	return process_session() | SESSION_UNSAID;
+}
 
 void deadlock_publish(struct lh_lease *lease, uint32_t granule)
 {
@@ -101,6 +120,13 @@ static bool is_live(const struct walk *walk, uint32_t slot)
 	return lease_state_seen(walk->arena, slot, walk->now) == LH_LEASE_LIVE;
 }
 
+// Whether the thread that waits with the session `waits` is who will let go of what has the session `holds`.
+static bool will_let_go(uint64_t waits, uint64_t holds)
+{
+	return ((waits ^ holds) & ~SESSION_FLAGS) == 0 &&
+	       (!(holds & SESSION_UNSAID) || (waits & SESSION_ALONE));
+}
+
 // The lease in `owner` does not wait. Its thread may, with another: that one is where the walk goes on.
 static bool follow_session(struct walk *walk, uint32_t owner, struct step *ret_next)
 {
@@ -111,7 +137,7 @@ static bool follow_session(struct walk *walk, uint32_t owner, struct step *ret_n
 		return false;
 	digest(walk, owner);
 	digest(walk, session);
-	if (session == atomic_load(&arena->leases[walk->first.slot].session)) {
+	if (will_let_go(atomic_load(&arena->leases[walk->first.slot].session), session)) {
 		*ret_next = step_at(arena, walk->first.slot);
 		return true;
 	}
@@ -124,7 +150,8 @@ static bool follow_session(struct walk *walk, uint32_t owner, struct step *ret_n
 		// First the edge: the session that is read after it is of that wait, or of a later one,
 		// which the second walk notices.
 		*ret_next = step_at(arena, at);
-		if (is_waiting(*ret_next) && atomic_load(&arena->leases[at].session) == session &&
+		if (is_waiting(*ret_next) &&
+		    will_let_go(atomic_load(&arena->leases[at].session), session) &&
 		    is_live(walk, at))
 			return true;
 	}
@@ -222,6 +249,17 @@ static bool is_search_due(struct lh_lease *lease)
 	return true;
 }
 
+// Says of the wait that its thread is alone, if it is and that was not said before.
+static void consider_alone(struct lh_lease *lease)
+{
+	const uint64_t session = atomic_load_explicit(&lease->slot->session, memory_order_relaxed);
+
+	if ((session & SESSION_ALONE) || !atomic_load(&is_unsaid) || !keeper_caller_is_alone())
+		return;
+	atomic_store(&lease->slot->session, session | SESSION_ALONE);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
 int deadlock_check(struct lh_lease *lease)
 {
 	struct lh_arena *arena = lease->arena;
@@ -234,6 +272,8 @@ int deadlock_check(struct lh_lease *lease)
 		record(arena, lease->index, granule);
 		return -EDEADLK;
 	}
+	if (walk.searches)
+		consider_alone(lease);
 	// A thread that waits for itself alone, but not for ever, holds up nobody who would be told.
 	if (!confirmed_cycle(&walk) || (walk.alone && !lease->waits_for_ever))
 		return 0;

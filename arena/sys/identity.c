@@ -33,30 +33,48 @@ static int read_small(const char *path, char *buffer, size_t capacity)
 	return 0;
 }
 
-// Field 22 of a stat file, counted after the command's last parenthesis, which may contain anything.
-static int parse_start_time(const char *text, uint64_t *ret_start_time)
+// Fields of a stat file: proc(5).
+#define FIELD_THREADS 20
+#define FIELD_START_TIME 22
+
+// Counted after the command's last parenthesis, which may contain anything.
+static int parse_field(const char *text, int wanted, uint64_t *ret_value)
 {
 	const char *field = strrchr(text, ')');
 
 	if (!field)
 		return -EIO;
 	field++; // now before field 3
-	for (int number = 3; number <= 22; number++) {
+	for (int number = 3; number <= wanted; number++) {
 		field = strchr(field, ' ');
 		if (!field)
 			return -EIO;
 		field++;
 	}
-	*ret_start_time = strtoull(field, NULL, 10);
+	*ret_value = strtoull(field, NULL, 10);
 	return 0;
 }
 
-static int start_time_at(const char *path, uint64_t *ret_start_time)
+static int field_at(const char *path, int wanted, uint64_t *ret_value)
 {
 	char text[1024];
 	const int error = read_small(path, text, sizeof(text));
 
-	return error ? error : parse_start_time(text, ret_start_time);
+	return error ? error : parse_field(text, wanted, ret_value);
+}
+
+static int start_time_at(const char *path, uint64_t *ret_start_time)
+{
+	return field_at(path, FIELD_START_TIME, ret_start_time);
+}
+
+uint32_t identity_thread_count(void)
+{
+	uint64_t count;
+
+	return field_at("/proc/self/stat", FIELD_THREADS, &count) || count > UINT32_MAX
+		       ? 0
+		       : (uint32_t)count;
 }
 
 uint64_t identity_draw(void)

@@ -23,6 +23,9 @@ int identity_of_self(struct identity *ret_identity);
 // Whether the kernel knows a robust list of the calling thread. True where it cannot be asked.
 bool identity_has_robust_list(void);
 
+// How many threads the calling process has, those included that are about to end; 0: /proc does not tell.
+uint32_t identity_thread_count(void);
+
 // 64 random bits; where the kernel has none to give, bits of the calling thread and this moment.
 uint64_t identity_draw(void);
 

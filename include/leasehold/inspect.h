@@ -125,7 +125,8 @@ struct lh_lease_info {
 	char label[32];          /* the options' label; "" without */
 	uint64_t
 		session; /* different for each thread: which one waits with the lease, or else which
-				 * is to let go of what it holds; 0: any, or none */
+				 * is to let go of what it holds, for lack of others maybe; 0: any,
+				 * or none */
 	uint64_t reserved[8]; /* 0 */
 };
 

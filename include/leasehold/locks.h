@@ -43,10 +43,12 @@
  *
  * Deadlock: where the provider has LH_CAP_DEADLOCK, those that wait for each other are told: of each cycle
  * one gets -EDEADLK. A call that waits while it holds other keys (lh_acquire_all with LH_ACQUIRE_IN_ORDER,
- * lh_acquire_path) is in one by itself. Of a handle that was acquired before nobody can tell who will
- * release it: any thread may, also while the one that acquired it waits. LH_ACQUIRE_THIS_THREAD says that
- * this one will: then its waits, with whatever handle, count as the handle's, across processes. Not of a
- * handle with a TTL that nobody renews, or not without end: it ends by itself.
+ * lh_acquire_path) is in one by itself. A handle that was acquired before counts, across processes, if the thread
+ * that acquired it waits, with whatever handle, and no other can release it: because there is no other thread
+ * in the process (the one of the library's that renews leases does not matter while nobody has asked for an on_loss
+ * callback; the one of lh_acquire_start does), or because LH_ACQUIRE_THIS_THREAD has said so. Else any thread may release it, also while that one waits. A handle with a TTL that
+ * nobody renews, or not without end, counts in no case: it ends by itself; nor does one of lh_acquire_start.
+ * (No handle can be released in a signal handler, and in one that interrupts a wait no thread may be started.)
  * A thread that waits for a handle of its own alone is told if it would wait for ever; with a deadline or a
  * cancel token it waits, and the time-out or the cancel is what it gets; with LH_NOW it is -EBUSY. A cycle is
  * found some milliseconds after it has closed.
@@ -120,7 +122,7 @@ enum {
 enum {
 	LH_ACQUIRE_IN_ORDER = 16,   /* lh_acquire_all: the caller's order, not the canonical one */
 	LH_ACQUIRE_THIS_THREAD = 32 /* the calling thread will release the handle, no other: its
-				     * waits are looked at for deadlocks (above) */
+				     * waits are looked at for deadlocks (above) though there are others */
 };
 
 struct lh_acquire_options {

@@ -11,6 +11,7 @@
 
 #include "arena/error.h"
 #include "arena/keeper.h"
+#include "src/deadlock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -234,7 +235,7 @@ static uint64_t session_of(const struct lh_acquire_options *options)
 	const bool ends = options->max_renewals ||
 			  (options->ttl_ns && !(options->flags & LH_LEASE_AUTO_RENEW));
 
-	return !ends && (options->flags & LH_ACQUIRE_THIS_THREAD) ? process_session() : 0;
+	return ends ? 0 : deadlock_session(options->flags & LH_ACQUIRE_THIS_THREAD);
 }
 
 static bool is_plain(const struct lh_acquire_options *options)

@@ -19,23 +19,48 @@
  * HANDOVER: another thread lets go of what thread 0 took first, whenever it likes (no LH_ACQUIRE_THIS_THREAD: its
  * lease has no session).
  *
+ * UNSAID: the same, but only while there is that other thread. Thread 0 may start one while it waits for nothing;
+ * that one lets go of what thread 0 took first, or does not, and ends. What thread 0 took first has a session that
+ * says so, and counts in waits of thread 0 that say that it is alone: label alone, the look at that and the store.
+ *
  * config: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=2
  * config: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=2 -DHANDOVER
+ * config: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=1 -DUNSAID
+ * ci: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=2 -DUNSAID
  * quick: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=1
+ * quick: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=1 -DUNSAID
  *
  * must-fail: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=1 -DSELF   whoever sees the cycle gives up
  * must-fail: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=1 -DNO_SESSION   what does not wait ends the walk
  * must-fail: -DTHREADS=3 -DLEASES=5 -DLOCKS=2 -DROUNDS=1 -DLATE_SESSION   the session is stored once it holds
  * must-fail: -DTHREADS=3 -DLEASES=5 -DLOCKS=2 -DROUNDS=1 -DNO_SECOND   no second pass
  * must-fail: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=1 -DHANDOVER -DKEEPS   whom any may let go of has a session
+ * must-fail: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=1 -DUNSAID -DANYWAY   counts in waits of who is not alone
+ * must-fail: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=1 -DUNSAID -DWHEN_TAKEN   alone when it takes it is alone for good
+ * must-fail: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=2 -DUNSAID -DSTAYS   what a wait said stays when it has ended
+ * must-fail: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=1 -DUNSAID -DONCE   looks whether it is alone when a wait begins, only
+ * must-fail: -DTHREADS=2 -DLEASES=4 -DLOCKS=2 -DROUNDS=1 -DUNSAID -DNO_WALK   says that it is alone and looks for no cycle
  */
+#define NUMBER(session) ((session) & 3)
+#define NOT_SAID 4
+#define ALONE 8
+#ifdef ANYWAY
+#define WILL_LET_GO(waits, holds) (NUMBER(waits) == NUMBER(holds))
+#else
+#define WILL_LET_GO(waits, holds) \
+	(NUMBER(waits) == NUMBER(holds) && (!((holds) & NOT_SAID) || ((waits) & ALONE)))
+#endif
+
 #define POKED 4
 #define WANTS(x) (((x) & 3) - 1)
 #define FRESH(x, lock) ((((x) & ~7) + 8) | (lock + 1))
 
 byte lock[LOCKS];		/* lease + 1 */
 byte edge[LEASES];		/* {wants + 1, POKED, sequence} */
-byte session[LEASES];		/* thread + 1 */
+byte session[LEASES];		/* {thread + 1, NOT_SAID or ALONE} */
+#ifdef UNSAID
+bit other;			/* whether thread 0's process has another thread */
+#endif
 bit used[LEASES];		/* not in the pool */
 byte holds[LOCKS];		/* ghost: thread + 1; THREADS + 1: whom it was handed to */
 byte waits[THREADS];		/* ghost: lock + 1 */
@@ -114,6 +139,16 @@ take:	if				/* from the pool: the first one there */
 	:: else
 	fi;
 #endif
+#ifdef UNSAID
+	if
+#ifdef WHEN_TAKEN
+	:: atomic { me == 0 && !both && other -> session[mine] = session[mine] | NOT_SAID }
+#else
+	:: atomic { me == 0 && !both -> session[mine] = session[mine] | NOT_SAID }
+#endif
+	:: else
+	fi;
+#endif
 #endif
 	if
 	:: atomic { lock[waiting] == 0 -> lock[waiting] = mine + 1; holds[waiting] = me + 1; goto granted }
@@ -122,12 +157,23 @@ take:	if				/* from the pool: the first one there */
 #ifdef LATE_SESSION
 	session[mine] = me + 1;
 #endif
+#ifdef UNSAID
+	session[mine] = me + 1;
+#endif
 publish: atomic {
 		edge[mine] = FRESH(edge[mine], waiting);
 		waits[me] = waiting + 1; cycle[me] = 0;
 		d_step { look_for_cycle() }
 		pass = 0; n = 0; want = waiting; top = mine; topedge = edge[mine]
 	}
+
+#ifdef UNSAID
+alone:	if
+	:: atomic { me == 0 && !other };
+		session[mine] = session[mine] | ALONE
+	:: atomic { me != 0 || other }
+	fi;
+#endif
 
 owner:	atomic {
 		o = lock[want];
@@ -160,8 +206,8 @@ search:	do
 	:: atomic { w < LEASES && (edge[w] & 3) == 0 -> w++ }
 	:: atomic { w < LEASES && (edge[w] & 3) -> o = edge[w] }
 		if
-		:: atomic { session[w] != x -> w++ }
-		:: atomic { session[w] == x -> break }
+		:: atomic { !WILL_LET_GO(session[w], x) -> w++ }
+		:: atomic { WILL_LET_GO(session[w], x) -> break }
 		fi
 	od;
 	atomic {
@@ -211,8 +257,24 @@ rest:	atomic {
 	:: atomic { edge[mine] & POKED -> goto poked }
 	:: atomic { lock[waiting] == 0 ->
 		lock[waiting] = mine + 1; holds[waiting] = me + 1; waits[me] = 0 }
+#if defined(UNSAID) && !defined(ONCE)
+	/* the library looks again at each backstop */
+	:: atomic { me == 0 && !other && !(session[mine] & ALONE) };
+#ifdef NO_WALK
+		session[mine] = session[mine] | ALONE;
+		goto rest
+#else
+		atomic { want = waiting; top = mine; topedge = edge[mine]; goto alone }
+#endif
+#endif
 	fi;
 	edge[mine] = edge[mine] & ~7;
+#if defined(UNSAID) && !defined(STAYS)
+	if
+	:: atomic { me == 0 && !both -> session[mine] = (me + 1) | NOT_SAID }
+	:: atomic { me != 0 || both -> session[mine] = me + 1 }
+	fi;
+#endif
 granted:
 #ifdef LATE_SESSION
 	session[mine] = me + 1;
@@ -224,6 +286,12 @@ granted:
 		:: else
 		fi
 	}
+#endif
+#ifdef UNSAID
+	if
+	:: atomic { me == 0 && !both && !other -> other = 1; holds[waiting] = THREADS + 1 }
+	:: atomic { true }
+	fi;
 #endif
 	atomic {
 		if
@@ -260,6 +328,11 @@ back:	/* the second lock is free, or was never ours */
 	:: atomic { me == 0 -> lock[first] != held + 1 }	/* another lets go of it */
 	:: atomic { me != 0 -> lock[first] = 0; holds[first] = 0 }
 	fi;
+#elif defined(UNSAID)
+	if
+	:: atomic { lock[first] != held + 1 }	/* the other thread has let go of it */
+	:: atomic { holds[first] == me + 1 -> lock[first] = 0; holds[first] = 0 }
+	fi;
 #else
 	atomic { lock[first] = 0; holds[first] = 0 }
 #endif
@@ -269,6 +342,26 @@ back:	/* the second lock is free, or was never ours */
 	atomic { used[held] = 0; held = 0; goto next };
 done:	skip
 }
+
+#ifdef UNSAID
+active proctype OtherThread()
+{
+	byte me = 0, x, n;
+
+end:	do
+	:: atomic { holds[0] == THREADS + 1 -> lock[0] = 0; holds[0] = 0 }
+		other = 0
+	:: atomic { holds[1] == THREADS + 1 -> lock[1] = 0; holds[1] = 0 }
+		other = 0
+	:: atomic { holds[0] == THREADS + 1 ->	/* ends without */
+		holds[0] = 1; other = 0;
+		d_step { look_for_cycle() } }
+	:: atomic { holds[1] == THREADS + 1 ->
+		holds[1] = 1; other = 0;
+		d_step { look_for_cycle() } }
+	od
+}
+#endif
 
 #ifdef HANDOVER
 active proctype Other()
