@@ -348,7 +348,8 @@ const char *lh_hold_mode_name(uint32_t mode)
 const char *lh_event_kind_name(uint32_t kind)
 {
 	static const char *const names[] = { NULL,       "owner-died", "expired", "region-returned",
-					     "deadlock", "killed",     "corrupt" };
+					     "deadlock", "killed",     "corrupt", "broken",
+					     "swept",    "removed" };
 
 	return NAME_OF(names, kind);
 }

@@ -90,7 +90,10 @@ enum lh_event_kind {
 	LH_EVENT_REGION_RETURNED, /* leased memory of a lost lease was given back */
 	LH_EVENT_DEADLOCK,        /* a lease was told -EDEADLK to break a cycle */
 	LH_EVENT_KILLED,          /* an owner was killed by LH_LEASE_KILL_ON_EXPIRY */
-	LH_EVENT_CORRUPT          /* damage was met */
+	LH_EVENT_CORRUPT,         /* damage was met */
+	LH_EVENT_BROKEN,          /* by hand, see repair.h: a lease was ended, */
+	LH_EVENT_SWEPT,           /* what lost leases left was cleared up behind, */
+	LH_EVENT_REMOVED          /* a placement (offset), or the arena's name (0), was removed */
 };
 
 /* How bad a finding of lh_arena_check is; the worse, the higher. */
