@@ -15,7 +15,14 @@
 char *escape_text(const char *text)
 {
 	static const char digits[] = "0123456789abcdef";
-	char *const escaped = (char *)inspector_need(malloc(4 * strlen(text) + 1));
+	const size_t most = 4 * strlen(text) + 1;
+	size_t plain = 0;
+
+	while (text[plain] >= ' ' && text[plain] <= '~' && text[plain] != '\\')
+		plain++;
+	if (!text[plain])
+		return (char *)inspector_need(strdup(text));
+	char *const escaped = (char *)inspector_need(malloc(most));
 	char *out = escaped;
 
 	for (const char *in = text; *in; in++) {

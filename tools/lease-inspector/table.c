@@ -189,9 +189,6 @@ struct row table_row(struct table *table, const struct row *parent)
 	}
 	row.line = (struct libscols_line *)inspector_need(
 		scols_table_new_line(table->scols, parent ? parent->line : NULL));
-	for (size_t i = 0; i < scols_table_get_ncols(table->scols); i++)
-		if (scols_line_set_data(row.line, i, "-") != 0)
-			inspector_need(NULL);
 	return row;
 }
 
@@ -319,6 +316,25 @@ static void keep_chosen(const struct table *table)
 	}
 }
 
+// Cells that nothing was put into.
+static void fill_empty(const struct table *table)
+{
+	const size_t columns = scols_table_get_ncols(table->scols);
+	struct libscols_iter *at = (struct libscols_iter *)inspector_need(
+		scols_new_iter(SCOLS_ITER_FORWARD));
+	struct libscols_line *line;
+
+	while (scols_table_next_line(table->scols, at, &line) == 0) {
+		for (size_t c = 0; c < columns; c++) {
+			struct libscols_cell *cell = scols_line_get_cell(line, c);
+
+			if (!scols_cell_get_data(cell) && scols_cell_set_data(cell, "-") != 0)
+				inspector_need(NULL);
+		}
+	}
+	scols_free_iter(at);
+}
+
 void table_finish(struct table *table, const char *key, json_t *document, const char *nothing)
 {
 	if (table->rows) {
@@ -329,8 +345,10 @@ void table_finish(struct table *table, const char *key, json_t *document, const 
 	if (scols_table_is_empty(table->scols)) {
 		if (nothing && isatty(STDOUT_FILENO))
 			inspector_say("%s", nothing);
-	} else if (scols_print_table(table->scols) != 0) {
-		inspector_need(NULL);
+	} else {
+		fill_empty(table);
+		if (scols_print_table(table->scols) != 0)
+			inspector_need(NULL);
 	}
 	scols_unref_table(table->scols);
 }
