@@ -151,8 +151,8 @@ void lease_expire(struct lh_arena *arena, uint32_t slot, uint64_t id)
 	do { // again only after a renewal, which is seldom
 		state = atomic_load(&lease->state);
 		// The id after the state: if it is the next tenant's, the state is not any more.
-		if (lease_word_state(state) != LEASE_LIVE || lease_word_expiry(state) == UINT64_MAX ||
-		    atomic_load(&lease->id) != id)
+		if (lease_word_state(state) != LEASE_LIVE ||
+		    lease_word_expiry(state) == UINT64_MAX || atomic_load(&lease->id) != id)
 			return;
 	} while (!latch(arena, slot, state, LEASE_EXPIRED));
 	if (read_lost(arena, slot, lease_word_with(state, LEASE_EXPIRED), &lost))

@@ -18,7 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOOK_NS CLOCK_NS_PER_MS // the end of a process lease's owner wakes nobody: it is asked for again
+#define LOOK_NS                                                                                    \
+	CLOCK_NS_PER_MS // the end of a process lease's owner wakes nobody: it is asked for again
 
 static int check_writable(const lh_arena *arena)
 {

@@ -366,8 +366,8 @@ static void a_killed_holder_is_stale_until_the_next_grant(void **state)
 
 static void looking_changes_nothing(void **state)
 {
-	static const char *const verbs[] = { "list",	 "leases", "tree",  "history", "check",
-					     "procs", "dot",	   "metrics" };
+	static const char *const verbs[] = { "list",  "leases", "tree", "history",
+					     "check", "procs",  "dot",  "metrics" };
 	struct actor *actor = actor_start(arena, NULL);
 
 	(void)state;
@@ -389,7 +389,8 @@ static void numbers_are_exact_and_headings_absent_on_demand(void **state)
 
 	(void)state;
 	actor_do(actor, ACTOR_REGION, 4096);
-	struct output output = inspector(&code, "list %s --bytes --noheadings -o offset,size,type", arena);
+	struct output output = inspector(&code, "list %s --bytes --noheadings -o offset,size,type",
+					 arena);
 
 	assert_null(strstr(output.out, "OFFSET"));
 	assert_non_null(strstr(output.out, " 4096 region"));

@@ -267,8 +267,8 @@ static void no_damage_crashes_or_hangs(void **state)
 		put(path, damaged, size);
 		for (size_t i = 0; i < VERBS; i++) {
 			int code;
-			struct output output = inspector(&code, "%s %s --json %s", verbs[i].verb, name,
-							 verbs[i].rest);
+			struct output output = inspector(&code, "%s %s --json %s", verbs[i].verb,
+							 name, verbs[i].rest);
 			json_t *document = json_loads(output.out, 0, NULL);
 
 			// What is no table is no JSON either.
@@ -312,7 +312,8 @@ static void an_arena_of_somebody_else_wants_any_owner(void **state)
 				   verbs[i].rest);
 		// Nobody holds the mutex; and the one lease there is has a living owner.
 		assert_int_equal(code, strcmp(verbs[i].verb, "break") == 0 ? 1
-				       : strcmp(verbs[i].verb, "rm") == 0 && !strstr(verbs[i].rest, "force")
+				       : strcmp(verbs[i].verb, "rm") == 0 &&
+						       !strstr(verbs[i].rest, "force")
 					       ? 2
 					       : 0);
 		output_free(&output);

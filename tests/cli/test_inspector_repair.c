@@ -122,10 +122,10 @@ static void force_makes_a_lease_with_a_ttl_expire_at_once(void **state)
 	assert_true(has_event("expired", lost));
 	assert_true(has_event("broken", lost));
 	document = inspect(0, "show", words("table[0]"));
-	assert_string_equal(json_string_value(json_array_get(
-				    json_object_get(json_object_get(document, "object"), "flags"),
-				    0)),
-			    "damaged");
+	assert_string_equal(
+		json_string_value(json_array_get(
+			json_object_get(json_object_get(document, "object"), "flags"), 0)),
+		"damaged");
 	json_decref(document);
 	assert_int_equal(actor_do(waiter, ACTOR_CONSISTENT, 0), 0);
 }
@@ -197,7 +197,8 @@ static void gc_clears_up_and_kills_nobody(void **state)
 	assert_true(has_event("swept", 0));
 	json_t *leases = inspect(0, "leases", arena);
 
-	assert_int_equal(json_array_size(json_object_get(leases, "leases")), 2); // the late one's too
+	assert_int_equal(json_array_size(json_object_get(leases, "leases")),
+			 2); // the late one's too
 	json_decref(leases);
 	assert_int_equal(actor_do(late, ACTOR_RELEASE, 0), -ESTALE);
 	assert_int_equal(exit_of("check", arena), LH_CHECK_CLEAN);

@@ -58,8 +58,8 @@ static json_t *first(const json_t *document, const char *list)
 
 static void show_tells_holder_waiters_in_order_and_token(void **state)
 {
-	struct actor *holder =
-		actor_start(arena, &(struct actor_options){ .label = "h", .command = "holding" });
+	struct actor *holder = actor_start(
+		arena, &(struct actor_options){ .label = "h", .command = "holding" });
 	struct actor *second = actor_start(arena, NULL);
 	struct actor *third = actor_start(arena, NULL);
 
@@ -85,9 +85,9 @@ static void show_tells_holder_waiters_in_order_and_token(void **state)
 	assert_string_equal(text_of(has, "label"), "h");
 	assert_string_equal(text_of(has, "mode"), "exclusive");
 	assert_int_equal(number_of(waiter, "lease"), actor_lease(third));
-	assert_true(number_of(waiter, "waited_ns") >=
-		    number_of(json_array_get(json_object_get(document, "waiters"), 1),
-			      "waited_ns"));
+	assert_true(
+		number_of(waiter, "waited_ns") >=
+		number_of(json_array_get(json_object_get(document, "waiters"), 1), "waited_ns"));
 
 	// The same by its offset, of the element and of the array.
 	char offset[128];
@@ -135,8 +135,8 @@ static void show_tells_damage_and_what_was_recovered(void **state)
 
 static void what_is_not_there_is_no_match(void **state)
 {
-	static const char *const objects[] = { "nothing", "table[4]",  "table[",      "table[]",
-					       "1",       "999999999", "mutex@1",     "table[-1]",
+	static const char *const objects[] = { "nothing", "table[4]",  "table[",    "table[]",
+					       "1",       "999999999", "mutex@1",   "table[-1]",
 					       "@",       "[0]",       "table[0x]", "''" };
 	char words[96];
 	int code;
@@ -165,10 +165,10 @@ static void list_has_the_columns_that_are_asked_for(void **state)
 	assert_int_equal(actor_do(actor, ACTOR_LOCK, 0), 0);
 	struct output output = inspector(&code, "list %s", arena);
 
-	for (const char *const *word = (const char *const[]){ "NAME", "TYPE", "OFFSET", "STATE", "MODE",
-							      "PID", "COMMAND", "LABEL", "HELD",
-							      "WAITERS", "WAITED", "TOKEN", "FLAGS",
-							      NULL };
+	for (const char *const *word =
+		     (const char *const[]){ "NAME", "TYPE", "OFFSET", "STATE", "MODE", "PID",
+					    "COMMAND", "LABEL", "HELD", "WAITERS", "WAITED",
+					    "TOKEN", "FLAGS", NULL };
 	     *word; word++)
 		assert_non_null(strstr(output.out, *word));
 	assert_null(strstr(output.out, "SIZE"));
@@ -192,10 +192,10 @@ static void list_has_the_columns_that_are_asked_for(void **state)
 	document = json_loads(output.out, 0, NULL);
 	assert_int_equal(json_array_size(json_object_get(document, "placements")),
 			 1 + ACTOR_MUTEXES);
-	assert_string_equal(text_of(entry_named(document, "placements", "name", "table[0]"), "state"),
-			    "held");
-	assert_string_equal(text_of(entry_named(document, "placements", "name", "table[1]"), "state"),
-			    "free");
+	assert_string_equal(
+		text_of(entry_named(document, "placements", "name", "table[0]"), "state"), "held");
+	assert_string_equal(
+		text_of(entry_named(document, "placements", "name", "table[1]"), "state"), "free");
 	json_decref(document);
 	output_free(&output);
 }
@@ -245,7 +245,8 @@ static void procs_tells_the_killed_the_stopped_and_the_waiting_apart(void **stat
 		const json_t *stands = entry_numbered(document, "processes", "pid",
 						      (uint64_t)actor_pid(stopped));
 
-		if (number_of(waits, "waits") == 1 && strcmp(text_of(stands, "state"), "stopped") == 0)
+		if (number_of(waits, "waits") == 1 &&
+		    strcmp(text_of(stands, "state"), "stopped") == 0)
 			break;
 		json_decref(document);
 		nanosleep(&pause, NULL);
@@ -276,7 +277,8 @@ static void procs_tells_where_the_keeper_runs(void **state)
 
 	(void)state;
 	json_t *document = inspect(0, "procs", arena);
-	const json_t *row = entry_numbered(document, "processes", "pid", (uint64_t)actor_pid(actor));
+	const json_t *row = entry_numbered(document, "processes", "pid",
+					   (uint64_t)actor_pid(actor));
 
 	assert_true(json_is_true(json_object_get(row, "keeper")));
 	assert_string_equal(text_of(row, "command"), "keeps");
@@ -346,7 +348,8 @@ static void metrics_is_open_metrics_and_replaces_its_file(void **state)
 
 	assert_int_equal(code, 0);
 	assert_true(size > 6 && strcmp(output.out + size - 6, "# EOF\n") == 0);
-	snprintf(sample, sizeof(sample), "\nleasehold_leases{arena=\"%s\",state=\"live\"} 1\n", arena);
+	snprintf(sample, sizeof(sample), "\nleasehold_leases{arena=\"%s\",state=\"live\"} 1\n",
+		 arena);
 	assert_non_null(strstr(output.out, sample));
 	snprintf(sample, sizeof(sample),
 		 "\nleasehold_object_grants_total{arena=\"%s\",object=\"table\"} 2\n", arena);
@@ -383,9 +386,9 @@ static void ten_thousand_placements_are_listed(void **state)
 	(void)state;
 	assert_int_equal(lh_arena_open(arena, LH_CREATE, &options, &many), 0);
 	for (uint64_t i = 0; i < MANY; i++)
-		assert_int_equal(lh_mutex_at(many, lh_arena_first_offset(many) + i * 64, &mutex,
-					     &placed),
-				 0);
+		assert_int_equal(
+			lh_mutex_at(many, lh_arena_first_offset(many) + i * 64, &mutex, &placed),
+			0);
 	const uint64_t begin = lh_now();
 	struct output output = inspector(&code, "list %s", arena);
 	const uint64_t end = lh_now();

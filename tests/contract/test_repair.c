@@ -47,9 +47,9 @@ static void what_cannot_be_done_is_refused(void **state)
 					LH_BREAK_FORCE, LH_NOW),
 			 -ENOENT);
 	assert_int_equal(lh_lease_break(scene->arena, lh_lease_id(own), 0, 0, LH_FOREVER), -EBUSY);
-	assert_int_equal(lh_lease_break(scene->arena, lh_lease_id(own), 0, LH_BREAK_FORCE,
-					LH_FOREVER),
-			 -EDEADLK);
+	assert_int_equal(
+		lh_lease_break(scene->arena, lh_lease_id(own), 0, LH_BREAK_FORCE, LH_FOREVER),
+		-EDEADLK);
 	assert_true(lh_lease_valid(own));
 	assert_int_equal(lh_sweep(NULL, NULL, NULL), -EINVAL);
 	assert_int_equal(lh_sweep(reader, NULL, NULL), -EROFS);
@@ -72,9 +72,9 @@ static void a_lease_with_a_ttl_is_lost_at_once_and_its_owner_lives(void **state)
 	const uint64_t id = lh_lease_id(lost);
 
 	assert_int_equal(lh_mutex_lock(&mutex, lost, LH_NOW, NULL), 0);
-	assert_int_equal(lh_lease_break(scene->arena, id, lh_mutex_offset(&mutex), LH_BREAK_FORCE,
-					LH_NOW),
-			 0);
+	assert_int_equal(
+		lh_lease_break(scene->arena, id, lh_mutex_offset(&mutex), LH_BREAK_FORCE, LH_NOW),
+		0);
 	assert_false(lh_lease_valid(lost));
 	assert_int_equal(lh_lease_renew(lost, LH_SEC(1)), -ESTALE);
 	assert_int_equal(lh_mutex_lock(&mutex, heir, LH_NOW, &grant), 0);

@@ -167,7 +167,8 @@ static void find_deadlocks(const struct view *view, size_t *waits_with, bool *de
 void cycles_find(const struct view *view, struct cycles *ret_cycles)
 {
 	ret_cycles->waits_with = find_threads(view);
-	ret_cycles->deadlocked = (bool *)inspector_need(calloc(view->lease_count + 1, sizeof(bool)));
+	ret_cycles->deadlocked = (bool *)inspector_need(
+		calloc(view->lease_count + 1, sizeof(bool)));
 	find_deadlocks(view, ret_cycles->waits_with, ret_cycles->deadlocked);
 }
 

@@ -379,15 +379,15 @@ static int check_command(const struct verb *verb, struct command *command, int w
 	    verb->run != verb_dot)
 		return complain_usage("--watch does not go with ", verb->name);
 	const struct columns *columns = verb->run == verb_list && words < 2 ? &arenas_columns
-									   : verb->columns;
+									    : verb->columns;
 
 	if (!columns || !command->options.output)
 		return EXIT_FINE;
 	command->options.columns = command->options.output;
 	if (columns_are_known(columns->columns, columns->count, command->options.columns))
 		return EXIT_FINE;
-	snprintf(text, sizeof(text), "`" PROGRAM " %s --help` names the columns; not all there are ",
-		 verb->name);
+	snprintf(text, sizeof(text),
+		 "`" PROGRAM " %s --help` names the columns; not all there are ", verb->name);
 	return complain_usage(text, command->options.columns);
 }
 

@@ -198,7 +198,8 @@ const char *object_state(const struct view *view, const struct object *object);
 // The first of those who hold it, or NULL.
 const struct lh_hold_info *object_holder(const struct view *view, const struct object *object);
 size_t object_holder_count(const struct view *view, const struct object *object);
-uint64_t object_longest_wait(const struct view *view, const struct object *object); /* ns; 0: none */
+uint64_t object_longest_wait(const struct view *view,
+			     const struct object *object); /* ns; 0: none */
 bool object_is_damaged(const struct view *view, const struct object *object);
 // "damaged", "no-repair", … : calls add for each.
 void object_flags(const struct view *view, const struct object *object,

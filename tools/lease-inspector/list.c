@@ -78,8 +78,8 @@ json_t *holder_value(const struct view *view, const struct lh_hold_info *hold)
 	value_set(value, "mode", value_text(lh_hold_mode_name(hold->mode)));
 	value_set(value, "count", value_number(hold->count));
 	value_set(value, "token", value_number(hold->token));
-	value_set(value, "held_ns", hold->since_ns ? value_number(view_since(view, hold->since_ns))
-						   : json_null());
+	value_set(value, "held_ns",
+		  hold->since_ns ? value_number(view_since(view, hold->since_ns)) : json_null());
 	value_set(value, "damaged", json_boolean(hold->damaged));
 	return value;
 }
@@ -122,7 +122,8 @@ static void show_holder(const struct row *row, const struct view *view, const st
 		return;
 	snprintf(text, sizeof(text), count > 1 ? "%s x%zu" : "%s", lh_hold_mode_name(hold->mode),
 		 count);
-	row_cell(row, PLACE_MODE, text, row->object ? value_text(lh_hold_mode_name(hold->mode)) : NULL);
+	row_cell(row, PLACE_MODE, text,
+		 row->object ? value_text(lh_hold_mode_name(hold->mode)) : NULL);
 	if (hold->since_ns)
 		row_duration(row, PLACE_HELD, view_since(view, hold->since_ns));
 	if (!lease)

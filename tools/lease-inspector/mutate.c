@@ -10,7 +10,16 @@
 
 #include "inspector.h"
 
-enum { ACT_ACTION, ACT_LEASE, ACT_PID, ACT_COMMAND, ACT_STATE, ACT_OBJECT, ACT_RESULT, ACT_COLUMNS };
+enum {
+	ACT_ACTION,
+	ACT_LEASE,
+	ACT_PID,
+	ACT_COMMAND,
+	ACT_STATE,
+	ACT_OBJECT,
+	ACT_RESULT,
+	ACT_COLUMNS
+};
 
 static const struct column columns[ACT_COLUMNS] = {
 	[ACT_ACTION] = { "ACTION", "action", 0 },
@@ -151,8 +160,8 @@ static void end_leases(struct act *act)
 	const int flags = act->options->force ? LH_BREAK_FORCE : 0;
 
 	for (size_t i = 0; i < act->lease_count; i++) {
-		const lh_deadline deadline =
-			lh_deadline_after((uint64_t)(act->options->timeout * 1e9));
+		const lh_deadline deadline = lh_deadline_after(
+			(uint64_t)(act->options->timeout * 1e9));
 		int error = 1;
 
 		if (act->arena)

@@ -65,10 +65,9 @@ static bool element_at(const struct view *view, uint64_t offset, struct object *
 	}
 	if (offset == place->offset || lh_inspect_object(view->arena, place, 1, &second) != 0)
 		return object_element(view, place, 0, ret_object);
-	return object_element(view, place,
-			      (uint32_t)((offset - place->offset) /
-					 (second.offset - place->offset)),
-			      ret_object);
+	return object_element(
+		view, place, (uint32_t)((offset - place->offset) / (second.offset - place->offset)),
+		ret_object);
 }
 
 static bool read_number(const char *text, uint64_t *ret_number)

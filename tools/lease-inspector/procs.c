@@ -128,7 +128,10 @@ static void show_user(struct table *table, const struct user *user, bool partial
 	row_text(&row, PROC_COMMAND,
 		 there || !user->lease ? process.command : user->lease->command);
 	row_text(&row, PROC_STATE, elsewhere ? "?" : process_state(&process));
-	row_cell(&row, PROC_OPEN, !open_known ? "?" : user->open ? "yes" : "no",
+	row_cell(&row, PROC_OPEN,
+		 !open_known  ? "?"
+		 : user->open ? "yes"
+			      : "no",
 		 row.object && open_known ? json_boolean(user->open) : NULL);
 	row_number(&row, PROC_LEASES, user->leases);
 	row_number(&row, PROC_LOST, user->lost);

@@ -227,7 +227,8 @@ static void show_object(const struct options *options, const struct view *view,
 {
 	struct options plain = *options;
 	json_t *document = document_start(options, view->name, view->now_ns);
-	struct facts facts = { .object = document ? (json_t *)inspector_need(json_object()) : NULL };
+	struct facts facts = { .object = document ? (json_t *)inspector_need(json_object())
+						  : NULL };
 	struct table table;
 
 	plain.no_headings = true;

@@ -131,11 +131,11 @@ static const char *colour_of(const char *text)
 	static const struct {
 		const char *word, *colour;
 	} words[] = {
-		{ "live", "green" },	{ "clean", "green" },     { "expired", "yellow" },
-		{ "stale", "yellow" },	{ "stopped", "yellow" },  { "damaged", "yellow" },
-		{ "lost", "red" },	{ "dead", "red" },	  { "gone", "red" },
-		{ "zombie", "red" },	{ "deadlock", "red" },    { "DEADLOCK", "red" },
-		{ "corrupt", "red" },	{ "broken", "red" },      { "abandoned", "yellow" },
+		{ "live", "green" },     { "clean", "green" },    { "expired", "yellow" },
+		{ "stale", "yellow" },   { "stopped", "yellow" }, { "damaged", "yellow" },
+		{ "lost", "red" },       { "dead", "red" },       { "gone", "red" },
+		{ "zombie", "red" },     { "deadlock", "red" },   { "DEADLOCK", "red" },
+		{ "corrupt", "red" },    { "broken", "red" },     { "abandoned", "yellow" },
 		{ "placing", "yellow" },
 	};
 
@@ -219,9 +219,9 @@ bool row_shows(const struct row *row, size_t column)
 
 void words_start(struct words *words, const struct row *row)
 {
-	*words = (struct words){
-		.row = row, .values = row->object ? (json_t *)inspector_need(json_array()) : NULL
-	};
+	*words = (struct words){ .row = row,
+				 .values = row->object ? (json_t *)inspector_need(json_array())
+						       : NULL };
 }
 
 void words_add(void *context, const char *word)

@@ -88,8 +88,7 @@ static bool rest(struct screen *screen, struct top_model *model, double seconds)
 	const uint64_t until = lh_now() + (uint64_t)(seconds * 1e9);
 
 	for (uint64_t now = lh_now(); now < until; now = lh_now()) {
-		if (!pace_wait((double)(until - now) / 1e9,
-			       screen->terminal ? STDIN_FILENO : -1))
+		if (!pace_wait((double)(until - now) / 1e9, screen->terminal ? STDIN_FILENO : -1))
 			return false;
 		const enum asked asked = screen->terminal ? read_keys(screen) : ASKED_NOTHING;
 

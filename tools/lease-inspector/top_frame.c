@@ -50,7 +50,7 @@ __attribute__((format(printf, 3, 4))) static void add_line(struct top_frame *fra
 // The last `size` values, each a character as high as it is compared with the highest of them.
 static const char *spark(const struct series *series, size_t size, char buffer[3 * TOP_HISTORY + 1])
 {
-	static const char *const blocks[] = { " ", "\u2581", "\u2582", "\u2583", "\u2584",
+	static const char *const blocks[] = { " ",      "\u2581", "\u2582", "\u2583", "\u2584",
 					      "\u2585", "\u2586", "\u2587", "\u2588" };
 	static const char *const plain[] = { " ", ".", ":", "-", "=", "+", "*", "#", "@" };
 	const char *const *levels = strcmp(nl_langinfo(CODESET), "UTF-8") == 0 ? blocks : plain;
@@ -126,7 +126,8 @@ static void add_lease(const struct options *options, const struct top_lease *lea
 {
 	char waited[DURATION_TEXT];
 
-	add_line(frame, width, "%10" PRIu64 " %7" PRId32 " %-8s %-10s %-15.15s %-16.16s %5zu %-20.20s %7s",
+	add_line(frame, width,
+		 "%10" PRIu64 " %7" PRId32 " %-8s %-10s %-15.15s %-16.16s %5zu %-20.20s %7s",
 		 lease->id, lease->pid, lease->state, lease->process, lease->command,
 		 lease->label[0] ? lease->label : "-", lease->holds,
 		 lease->waits_for[0] ? lease->waits_for : "-",
@@ -201,14 +202,14 @@ void top_compose(struct top_model *model, enum top_order order, size_t width, si
 		      orders[order]);
 	add_summary(model, frame, width);
 	frame->headings[0] = frame->count;
-	add_line(frame, width, "%-20s %-9s %-9s %-22s %7s %4s %7s %10s by %s", "OBJECT", "TYPE", "STATE",
-		 "HOLDER", "HELD", "WAIT", "LONGEST", "GRANTS/S", words[order]);
+	add_line(frame, width, "%-20s %-9s %-9s %-22s %7s %4s %7s %10s by %s", "OBJECT", "TYPE",
+		 "STATE", "HOLDER", "HELD", "WAIT", "LONGEST", "GRANTS/S", words[order]);
 	for (size_t i = 0; i < objects; i++)
 		add_object(model->options, &model->objects[i], frame, width);
 	add_line(frame, width, "%s", "");
 	frame->headings[1] = frame->count;
-	add_line(frame, width, "%10s %7s %-8s %-10s %-15s %-16s %5s %-20s %7s", "LEASE", "PID", "STATE",
-		 "PROCESS", "COMMAND", "LABEL", "HOLDS", "WAITS-FOR", "WAITED");
+	add_line(frame, width, "%10s %7s %-8s %-10s %-15s %-16s %5s %-20s %7s", "LEASE", "PID",
+		 "STATE", "PROCESS", "COMMAND", "LABEL", "HOLDS", "WAITS-FOR", "WAITED");
 	for (size_t i = 0; i < leases; i++)
 		add_lease(model->options, &model->leases[i], frame, width);
 }

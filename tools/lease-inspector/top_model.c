@@ -44,7 +44,8 @@ static const struct track *track_before(const struct top_model *model, size_t *a
 		       : NULL;
 }
 
-static void fill_object(struct top_object *row, const struct view *view, const struct object *object)
+static void fill_object(struct top_object *row, const struct view *view,
+			const struct object *object)
 {
 	const struct lh_hold_info *holder = object_holder(view, object);
 	const struct lh_lease_info *lease = holder ? view_lease(view, holder->lease) : NULL;
@@ -213,8 +214,8 @@ int top_look(struct top_model *model)
 		model->looked_ns = 0;
 		model->inode = inode;
 	}
-	const double seconds =
-		model->looked_ns ? (double)(view.now_ns - model->looked_ns) / 1e9 : 0;
+	const double seconds = model->looked_ns ? (double)(view.now_ns - model->looked_ns) / 1e9
+						: 0;
 
 	forget_look(model);
 	const double grants = look_at_objects(model, &view, seconds);

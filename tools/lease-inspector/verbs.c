@@ -135,9 +135,11 @@ static const struct verb verbs[] = {
 		.takes = "acd",
 		.run = verb_watch,
 		.summary = "  watch ARENA     recoveries as they happen, as JSON lines\n",
-		.help = "What has to be recovered from now on, each event a line of JSON as soon as "
+		.help = "What has to be recovered from now on, each event a line of JSON as soon "
+			"as "
 			"it is seen.\n"
-			"It ends with SIGINT or SIGTERM, or when nobody reads it any more, and then "
+			"It ends with SIGINT or SIGTERM, or when nobody reads it any more, and "
+			"then "
 			"exits 0; with 1\n"
 			"when the arena has no name any more. A new arena of the same name is gone "
 			"over to.\n"
@@ -204,8 +206,10 @@ static const struct verb verbs[] = {
 		.arena_optional = true,
 		.takes = "o",
 		.run = verb_metrics,
-		.summary = "  metrics [ARENA] counts for a monitoring system, of all arenas or one\n",
-		.help = "Counts for monitoring, in OpenMetrics' text format, of one arena or of all "
+		.summary = "  metrics [ARENA] counts for a monitoring system, of all arenas or "
+			   "one\n",
+		.help = "Counts for monitoring, in OpenMetrics' text format, of one arena or of "
+			"all "
 			"in /dev/shm.\n"
 			"Objects are counted singly if they have a name.\n"
 			"\n"
@@ -220,7 +224,8 @@ static const struct verb verbs[] = {
 		.takes = "fty",
 		.run = verb_break,
 		.summary = "  break ARENA NAME  frees a lock from who holds it, if that is lost\n",
-		.help = "Ends the leases that hold the object, which frees all else they hold, too. "
+		.help = "Ends the leases that hold the object, which frees all else they hold, "
+			"too. "
 			"Those that\n"
 			"are lost already; with --force, those of owners that live too: one with a "
 			"TTL is made to\n"
@@ -232,7 +237,8 @@ static const struct verb verbs[] = {
 			"\n"
 			"  -f, --force          of owners that live, too\n"
 			"      --dry-run        only say what would be done\n"
-			"  -t, --timeout SECONDS  wait for so long for the end of who is killed (5)\n",
+			"  -t, --timeout SECONDS  wait for so long for the end of who is killed "
+			"(5)\n",
 	},
 	{
 		.name = "gc",
@@ -255,7 +261,8 @@ static const struct verb verbs[] = {
 		.takes = "fty",
 		.run = verb_rm,
 		.summary = "  rm ARENA [NAME] removes an object, or the arena\n",
-		.help = "Removes an object, which wants no other process to have the arena open; or "
+		.help = "Removes an object, which wants no other process to have the arena open; "
+			"or "
 			"the arena's\n"
 			"name, as lh_arena_unlink does: who has it open goes on with what he has. "
 			"Refused while\n"
@@ -265,7 +272,8 @@ static const struct verb verbs[] = {
 			"remove also what\n"
 			"                       is damaged or was made by another version\n"
 			"      --dry-run        only say what would be done\n"
-			"  -t, --timeout SECONDS  wait for so long for the end of who is killed (5)\n",
+			"  -t, --timeout SECONDS  wait for so long for the end of who is killed "
+			"(5)\n",
 	},
 };
 

@@ -92,8 +92,9 @@ static void print_event(const struct watch *watch, const struct view *view,
 	value_set(line, "tid", value_number((uint32_t)event->tid));
 	value_set(line, "command", value_text(event->command));
 	value_set(line, "offset", value_number(event->offset));
-	value_set(line, "object", event->offset ? value_text(view_object_name(view, event->offset, name))
-						: json_null());
+	value_set(line, "object",
+		  event->offset ? value_text(view_object_name(view, event->offset, name))
+				: json_null());
 	value_set(line, "token", value_number(event->token));
 	value_set(line, "by_pid", value_number((uint32_t)event->by_pid));
 	if (json_dumpf(line, stdout, JSON_ENSURE_ASCII | JSON_COMPACT) == 0)
