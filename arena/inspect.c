@@ -49,6 +49,69 @@ int lh_next_placement(const lh_arena *arena, uint64_t *cursor, struct lh_placeme
 	return -ENOENT;
 }
 
+// The id of the lease that an object's word names; 0: none, or no lease slot.
+static uint64_t owner_id(const struct lh_arena *arena, const struct kind_ops *ops, uint32_t granule)
+{
+	const int64_t slot = ops->owner ? ops->owner(arena, granule) : -1;
+
+	return slot >= 0 && slot < (int64_t)arena->lease_count
+		       ? atomic_load_explicit(&arena->leases[slot].id, memory_order_relaxed)
+		       : 0;
+}
+
+// Where the object number `index` begins: 0, -ENOENT, -EBADMSG.
+static int find_object(const struct lh_arena *arena, const struct kind_ops *ops,
+		       const struct lh_placement_info *placement, uint32_t index,
+		       uint32_t *ret_granule)
+{
+	uint64_t stride, offset;
+	const uint32_t count = kind_elements(ops, placement->size, placement->data_size,
+					     placement->count, &stride);
+
+	if (placement->state || index >= (stride ? count : 1))
+		return -ENOENT;
+	offset = placement->offset + index * stride;
+	if (offset % LAYOUT_LINE || offset / LAYOUT_LINE > UINT32_MAX ||
+	    !arena_user_offset(arena, (uint32_t)(offset / LAYOUT_LINE), LAYOUT_LINE))
+		return -EBADMSG;
+	*ret_granule = (uint32_t)(offset / LAYOUT_LINE);
+	return 0;
+}
+
+int lh_inspect_object(const lh_arena *arena, const struct lh_placement_info *placement,
+		      uint32_t index, struct lh_object_info *ret_info)
+{
+	const struct kind_ops *ops = placement ? kind_ops(placement->kind) : NULL;
+	struct lh_object_info info;
+	uint32_t granule;
+	int error;
+
+	if (!arena || !placement || !ret_info)
+		return -EINVAL;
+	if (!ops)
+		return -EBADMSG;
+	error = find_object(arena, ops, placement, index, &granule);
+	if (error)
+		return error;
+	info = (struct lh_object_info){ .offset = (uint64_t)granule * LAYOUT_LINE,
+					.kind = placement->kind,
+					.index = index,
+					.data_size = placement->data_size };
+	if (ops == &region_ops) {
+		info.data_offset = info.offset;
+		info.owner = placement->lease;
+	} else {
+		if (arena_object(arena, granule)->kind != placement->kind ||
+		    (ops->look && !ops->look(arena, granule, &info)))
+			return -EBADMSG;
+		info.owner = owner_id(arena, ops, granule);
+	}
+	if (!info.data_offset || !lh_arena_range(arena, info.data_offset, info.data_size))
+		info.data_offset = info.data_size = 0;
+	*ret_info = info;
+	return 0;
+}
+
 // A slot that is free, or only being set up: its table is what a dead tenant left.
 static bool is_unoccupied(const struct lh_arena *arena, uint32_t slot)
 {
@@ -301,7 +364,8 @@ const char *lh_hold_mode_name(uint32_t mode)
 const char *lh_event_kind_name(uint32_t kind)
 {
 	static const char *const names[] = { NULL,       "owner-died", "expired", "region-returned",
-					     "deadlock", "killed",     "corrupt" };
+					     "deadlock", "killed",     "corrupt", "broken",
+					     "swept",    "removed" };
 
 	return NAME_OF(names, kind);
 }

@@ -8,6 +8,8 @@
 #include "arena/arena.h"
 #include "arena/lease.h"
 
+struct lh_object_info; // leasehold/inspect.h
+
 struct hold_view {
 	uint64_t token;
 	uint32_t mode;  // enum lh_hold_mode
@@ -42,6 +44,10 @@ struct kind_ops {
 	// What the record means now.
 	void (*view)(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 		     struct hold_view *ret_view);
+	// What an object says of itself, whoever holds it: token, damage, …, into *info, where its place
+	// and data_size stand already. The header's kind has been compared. False: it is damaged. NULL:
+	// it says nothing.
+	bool (*look)(const struct lh_arena *arena, uint32_t granule, struct lh_object_info *info);
 	// Whether anybody holds it or waits for it.
 	bool (*busy)(const struct lh_arena *arena, uint32_t granule);
 	// Bytes from one element of an array to the next. NULL: there are no arrays of it.

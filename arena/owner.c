@@ -297,6 +297,8 @@ static void write_identity(const struct lh_arena *arena, struct owner_entry *ent
 	atomic_store_explicit(&entry->attach, arena->attach, memory_order_relaxed);
 	atomic_store_explicit(&entry->kind, kind, memory_order_relaxed);
 	memcpy(entry->command, self->command, sizeof(entry->command));
+	if (kind == OWNER_PROCESS) // the keeper's own name tells nobody anything
+		identity_process_command((char *)entry->command);
 }
 
 // Whether the kernel walks the list that libc put the mutex on, at this thread's end. Not in a child

@@ -194,6 +194,17 @@ static bool clear_abandoned(struct lh_arena *arena, uint32_t entry)
 	return change(arena, entry, state, free_word(state));
 }
 
+uint32_t placement_sweep(struct lh_arena *arena)
+{
+	uint32_t freed = 0;
+
+	for (uint32_t i = 0; i < placement_bound(arena); i++) {
+		if (placement_phase(atomic_load(&arena->entries[i].state)) != ENTRY_FREE)
+			freed += clear_abandoned(arena, i);
+	}
+	return freed;
+}
+
 static uint32_t *high_half(shared_u64 *word)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

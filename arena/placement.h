@@ -61,6 +61,8 @@ static inline enum entry_phase placement_phase(uint64_t state)
 {
 	return (enum entry_phase)(state >> ENTRY_PHASE_SHIFT);
 }
+// Frees what dead placers left half-made; how many entries.
+uint32_t placement_sweep(struct lh_arena *arena);
 // How many entries have ever been used.
 uint32_t placement_bound(const struct lh_arena *arena);
 // Whether who was placing it has ended.

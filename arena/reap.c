@@ -137,6 +137,28 @@ enum verdict lease_judge(struct lh_arena *arena, uint32_t slot, struct lost_leas
 	return judge(arena, slot, true, ret_lost);
 }
 
+enum verdict lease_judge_gently(struct lh_arena *arena, uint32_t slot, struct lost_lease *ret_lost)
+{
+	return judge(arena, slot, false, ret_lost);
+}
+
+void lease_expire(struct lh_arena *arena, uint32_t slot, uint64_t id)
+{
+	struct lease_slot *lease = &arena->leases[slot];
+	struct lost_lease lost;
+	uint64_t state;
+
+	do { // again only after a renewal, which is seldom
+		state = atomic_load(&lease->state);
+		// The id after the state: if it is the next tenant's, the state is not any more.
+		if (lease_word_state(state) != LEASE_LIVE ||
+		    lease_word_expiry(state) == UINT64_MAX || atomic_load(&lease->id) != id)
+			return;
+	} while (!latch(arena, slot, state, LEASE_EXPIRED));
+	if (read_lost(arena, slot, lease_word_with(state, LEASE_EXPIRED), &lost))
+		event_record(arena, LH_EVENT_EXPIRED, &lost, 0, 0);
+}
+
 uint32_t lease_state_seen(const struct lh_arena *arena, uint32_t slot, uint64_t now)
 {
 	const struct lease_slot *lease = &arena->leases[slot];

@@ -18,6 +18,11 @@ enum verdict {
 // read before.
 enum verdict lease_judge(struct lh_arena *arena, uint32_t slot, struct lost_lease *ret_lost);
 
+// The same for who wants nothing of what it holds, and so kills nobody for it.
+enum verdict lease_judge_gently(struct lh_arena *arena, uint32_t slot, struct lost_lease *ret_lost);
+// Latches the lease with that id EXPIRED though its time is not up, if it is live and has a TTL.
+void lease_expire(struct lh_arena *arena, uint32_t slot, uint64_t id);
+
 // The same without writing anything: what lh_next_lease shows (enum lh_lease_state); 0: free.
 uint32_t lease_state_seen(const struct lh_arena *arena, uint32_t slot, uint64_t now);
 

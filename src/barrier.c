@@ -462,6 +462,22 @@ static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 		ret_view->mode = LH_HOLD_SHARED;
 }
 
+static bool look(const struct lh_arena *arena, uint32_t granule, struct lh_object_info *info)
+{
+	struct barrier barrier;
+	uint64_t word;
+
+	if (!barrier_at(arena, granule, &barrier))
+		return false;
+	word = atomic_load(&barrier.object->word);
+	info->token = barrier_phase(word);
+	info->flags = word & BARRIER_BROKEN ? LH_OBJECT_BROKEN : 0;
+	info->limit = barrier.parties;
+	for (uint32_t i = 0; i < barrier.parties; i++)
+		info->used += place_owner(atomic_load(&barrier.object->places[i])) != 0;
+	return true;
+}
+
 static bool busy(const struct lh_arena *arena, uint32_t granule)
 {
 	struct barrier barrier;
@@ -519,6 +535,7 @@ const struct kind_ops barrier_ops = {
 	.reap = reap,
 	.release = release,
 	.view = view,
+	.look = look,
 	.busy = busy,
 	.audit = audit,
 };

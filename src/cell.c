@@ -309,5 +309,6 @@ const struct kind_ops cell_ops = {
 	.release = slots_release,
 	.owner = slots_owner,
 	.view = slots_view,
+	.look = slots_show,
 	.busy = slots_busy,
 };

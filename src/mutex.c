@@ -456,6 +456,12 @@ static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 	};
 }
 
+static bool look(const struct lh_arena *arena, uint32_t granule, struct lh_object_info *info)
+{
+	primitive_look(arena, granule, sizeof(struct object_header), info);
+	return true;
+}
+
 static bool busy(const struct lh_arena *arena, uint32_t granule)
 {
 	return owner(arena, granule) >= 0;
@@ -466,6 +472,7 @@ const struct kind_ops mutex_ops = {
 	.release = release,
 	.owner = owner,
 	.view = view,
+	.look = look,
 	.busy = busy,
 	.stride = stride_of,
 };

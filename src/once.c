@@ -532,6 +532,20 @@ static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 	};
 }
 
+static bool look(const struct lh_arena *arena, uint32_t granule, struct lh_object_info *info)
+{
+	const uint64_t word = atomic_load(&at(arena, granule)->word);
+	const uint64_t slot = word >> ONCE_SLOT_SHIFT & (ONCE_SLOTS - 1);
+
+	info->token = word_token(word);
+	if (!(word & ONCE_DONE))
+		return true;
+	info->flags = LH_OBJECT_DONE;
+	info->data_offset = info->offset + sizeof(struct once_object) +
+			    slot * primitive_lines(info->data_size);
+	return true;
+}
+
 // A slot that a stopped initialiser may still write is no free memory.
 static bool busy(const struct lh_arena *arena, uint32_t granule)
 {
@@ -567,6 +581,7 @@ const struct kind_ops once_ops = {
 	.release = release,
 	.owner = owner,
 	.view = view,
+	.look = look,
 	.busy = busy,
 	.stride = stride_of,
 	.audit = audit,

@@ -126,3 +126,15 @@ int primitive_judge_owner(struct lh_arena *arena, const struct object_header *he
 		kind_ops(hold_word_kind(record))->reap(arena, &lost, record);
 	return -EAGAIN;
 }
+
+void primitive_look(const struct lh_arena *arena, uint32_t granule, uint64_t header_size,
+		    struct lh_object_info *info)
+{
+	const struct object_header *header = arena_object(arena, granule);
+	const uint64_t word = atomic_load(&header->word);
+
+	info->token = word_token(word);
+	info->lost = atomic_load_explicit(&header->lost_lease, memory_order_relaxed);
+	info->flags = word & WORD_DIED ? LH_OBJECT_DAMAGED : 0;
+	info->data_offset = info->data_size ? info->offset + header_size : 0;
+}

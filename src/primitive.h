@@ -105,6 +105,10 @@ int primitive_at(struct lh_arena *arena, const struct placement *wanted,
 void primitive_handle(const struct lh_arena *arena, uint32_t kind, uint32_t granule,
 		      uint64_t ret_handle[4]);
 
+// For kind_ops.look: what a header with word.h's word tells; data stands `header_size` behind it.
+void primitive_look(const struct lh_arena *arena, uint32_t granule, uint64_t header_size,
+		    struct lh_object_info *info);
+
 // Whether a call with this handle and lease may go on: 0; -EINVAL (all-zero, no lease, another arena's
 // lease); lease_check_caller's -EPERM and -ESTALE; -EBADMSG if the header is not of this kind.
 int primitive_check_call(const uint64_t handle[4], uint32_t kind, const struct lh_lease *lease);

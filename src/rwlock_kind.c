@@ -156,6 +156,14 @@ static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 					.damaged = (word & WORD_DIED) != 0 };
 }
 
+static bool look(const struct lh_arena *arena, uint32_t granule, struct lh_object_info *info)
+{
+	if (!rwlock_object(arena, granule))
+		return false;
+	primitive_look(arena, granule, sizeof(struct rwlock_object), info);
+	return true;
+}
+
 static bool busy(const struct lh_arena *arena, uint32_t granule)
 {
 	if (owner(arena, granule) >= 0)
@@ -174,6 +182,7 @@ const struct kind_ops rwlock_ops = {
 	.awaited = awaited,
 	.passes = passes,
 	.view = view,
+	.look = look,
 	.busy = busy,
 	.stride = rwlock_stride,
 };

@@ -93,6 +93,18 @@ static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 					.count = count };
 }
 
+static bool look(const struct lh_arena *arena, uint32_t granule, struct lh_object_info *info)
+{
+	uint32_t permits;
+	const struct semaphore *semaphore = semaphore_at(arena, granule, &permits);
+
+	if (!semaphore)
+		return false;
+	info->limit = atomic_load_explicit(&semaphore->limit, memory_order_relaxed);
+	info->used = permits - semaphore_count(semaphore, permits, 0);
+	return true;
+}
+
 static bool busy(const struct lh_arena *arena, uint32_t granule)
 {
 	uint32_t permits;
@@ -187,6 +199,7 @@ const struct kind_ops semaphore_ops = {
 	.reap = semaphore_reap,
 	.release = release,
 	.view = view,
+	.look = look,
 	.busy = busy,
 	.audit = audit,
 };

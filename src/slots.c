@@ -321,6 +321,34 @@ void slots_view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 	};
 }
 
+bool slots_show(const struct lh_arena *arena, uint32_t granule, struct lh_object_info *info)
+{
+	struct object_header *header = arena_object(arena, granule);
+	struct slots slots = { .header = header,
+			       .count = header->parameter,
+			       .max_size = header->data_size };
+	struct slots_look look = { .word = 0 };
+
+	slots.stride = slots_stride_of(slots.max_size <= LAYOUT_MAX_SIZE ? slots.max_size : 0);
+	if (slots.count > SLOTS_MOST || slots.max_size > LAYOUT_MAX_SIZE ||
+	    !arena_user_offset(arena, granule, LAYOUT_LINE + slots.count * slots.stride))
+		return false;
+	for (int i = 0; i < 3 && slots_look(&slots, &look) == -EAGAIN; i++) // glimpses will do
+		;
+	info->token = slots_word_token(look.word);
+	info->lost = atomic_load_explicit(&header->lost_lease, memory_order_relaxed);
+	if (!look.slot)
+		return false;
+	info->version = look.version;
+	info->data_size = look.version ? look.size : 0;
+	if (look.version)
+		info->data_offset = (uint64_t)((const uint8_t *)look.slot - arena->base) +
+				    (slots.max_size > SLOTS_SMALL
+					     ? sizeof(struct value_slot)
+					     : offsetof(struct value_slot, small));
+	return info->data_size <= slots.max_size;
+}
+
 bool slots_busy(const struct lh_arena *arena, uint32_t granule)
 {
 	struct object_header *header = arena_object(arena, granule);

@@ -259,6 +259,7 @@ int slots_release(struct lh_lease *lease, struct hold_record *record);
 int64_t slots_owner(const struct lh_arena *arena, uint32_t granule);
 void slots_view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 		struct hold_view *ret_view);
+bool slots_show(const struct lh_arena *arena, uint32_t granule, struct lh_object_info *info);
 bool slots_busy(const struct lh_arena *arena, uint32_t granule);
 
 #endif

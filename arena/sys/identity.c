@@ -146,6 +146,16 @@ static int pid_in_proc(int pidfd, pid_t *ret_pid)
 	return *ret_pid > 0 ? 0 : *ret_pid < 0 ? -ESRCH : -EXDEV;
 }
 
+void identity_process_command(char command[16])
+{
+	char name[32];
+
+	if (read_small("/proc/self/comm", name, sizeof(name)) != 0)
+		return;
+	name[strcspn(name, "\n")] = '\0';
+	snprintf(command, 16, "%.15s", name);
+}
+
 int identity_open(const struct identity *identity)
 {
 	struct stat status;
@@ -187,6 +197,23 @@ bool identity_gone(int pidfd)
 	struct pollfd entry = { .fd = pidfd, .events = POLLIN };
 
 	return poll(&entry, 1, 0) == 1;
+}
+
+bool identity_await(int pidfd, uint64_t deadline_ns)
+{
+	struct pollfd entry = { .fd = pidfd, .events = POLLIN };
+	struct timespec rest;
+	uint64_t now;
+
+	while (!identity_gone(pidfd)) {
+		now = clock_now();
+		if (now >= deadline_ns)
+			return false;
+		rest = clock_timespec(deadline_ns - now);
+		if (ppoll(&entry, 1, &rest, NULL) < 0 && errno != EINTR)
+			return false;
+	}
+	return true;
 }
 
 bool identity_can_kill(void)

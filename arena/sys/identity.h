@@ -20,6 +20,9 @@ struct identity {
 // The calling thread's. Reads /proc; 0 or a negative errno.
 int identity_of_self(struct identity *ret_identity);
 
+// The name of the calling thread's process, 16 bytes; if that cannot be had, they stay as they are.
+void identity_process_command(char command[16]);
+
 // Whether the kernel knows a robust list of the calling thread. True where it cannot be asked.
 bool identity_has_robust_list(void);
 
@@ -37,6 +40,8 @@ int identity_start_time(pid_t pid, uint64_t *ret_start_time);
 int identity_open(const struct identity *identity);
 // 0, -EPERM, or -ESRCH when it is dead already.
 int identity_kill(int pidfd);
+// Waits for that until the moment (ns of CLOCK_MONOTONIC); whether it came.
+bool identity_await(int pidfd, uint64_t deadline_ns);
 // Whether the kernel has what identity_kill needs.
 bool identity_can_kill(void);
 // Whether the whole process is gone.

@@ -76,6 +76,13 @@ enum lh_hold_mode {
 	LH_HOLD_PERMIT            /* and one of max_holders */
 };
 
+/* What lh_object_info.flags say. */
+enum {
+	LH_OBJECT_DAMAGED = 1, /* a holder was lost, and nobody has declared it consistent since */
+	LH_OBJECT_BROKEN = 2,  /* a barrier: a party was lost; until lh_barrier_reset */
+	LH_OBJECT_DONE = 4     /* a once: its value is there */
+};
+
 /* What happened. */
 enum lh_event_kind {
 	LH_EVENT_OWNER_DIED = 1,  /* an owner had ended: its lease, or an object it held, freed */
@@ -83,7 +90,10 @@ enum lh_event_kind {
 	LH_EVENT_REGION_RETURNED, /* leased memory of a lost lease was given back */
 	LH_EVENT_DEADLOCK,        /* a lease was told -EDEADLK to break a cycle */
 	LH_EVENT_KILLED,          /* an owner was killed by LH_LEASE_KILL_ON_EXPIRY */
-	LH_EVENT_CORRUPT          /* damage was met */
+	LH_EVENT_CORRUPT,         /* damage was met */
+	LH_EVENT_BROKEN,          /* by hand, see repair.h: a lease was ended, */
+	LH_EVENT_SWEPT,           /* what lost leases left was cleared up behind, */
+	LH_EVENT_REMOVED          /* a placement (offset), or the arena's name (0), was removed */
 };
 
 /* How bad a finding of lh_arena_check is; the worse, the higher. */
@@ -146,6 +156,24 @@ struct lh_hold_info {
 	uint64_t reserved[8]; /* 0 */
 };
 
+/* One object, held or not. */
+struct lh_object_info {
+	uint64_t offset;      /* of the object; in an array: of the element */
+	uint32_t kind;        /* enum lh_kind */
+	uint32_t index;       /* of the element in its array, from 0 */
+	uint64_t token;       /* of the newest grant; barrier: phases completed; 0 where it has none */
+	uint64_t version;     /* watch, cell: of the newest value; else 0 */
+	uint64_t data_offset; /* where its data stands: of watch, cell and once the newest value; 0: none */
+	uint64_t data_size;   /* bytes of that */
+	uint64_t owner;       /* id of the lease that has it alone, or of a watch's sender; 0: none */
+	uint64_t lost;        /* id of the last holder that was lost; 0: none */
+	uint32_t limit;       /* semaphore: permits that may be held; barrier: parties; else 0 */
+	uint32_t used;        /* how many of them are held, or have joined */
+	uint32_t flags;       /* LH_OBJECT_… */
+	uint32_t pad;         /* 0 */
+	uint64_t reserved[8]; /* 0 */
+};
+
 struct lh_event_info {
 	uint64_t sequence;    /* counts the arena's events from 1; gaps: overwritten */
 	uint64_t time_ns;     /* when it was recorded */
@@ -163,6 +191,7 @@ struct lh_event_info {
 LH_STATIC_ASSERT(sizeof(struct lh_placement_info) == 160, "lh_placement_info is part of the ABI");
 LH_STATIC_ASSERT(sizeof(struct lh_lease_info) == 200, "lh_lease_info is part of the ABI");
 LH_STATIC_ASSERT(sizeof(struct lh_hold_info) == 128, "lh_hold_info is part of the ABI");
+LH_STATIC_ASSERT(sizeof(struct lh_object_info) == 144, "lh_object_info is part of the ABI");
 LH_STATIC_ASSERT(sizeof(struct lh_event_info) == 136, "lh_event_info is part of the ABI");
 
 /*
@@ -172,6 +201,17 @@ LH_STATIC_ASSERT(sizeof(struct lh_event_info) == 136, "lh_event_info is part of 
  */
 LH_API int lh_next_placement(const lh_arena *arena, uint64_t *cursor,
 			     struct lh_placement_info *ret_info);
+
+/*
+ * What the object number index of a placement says at this moment, whether or not anybody holds it:
+ * placement as lh_next_placement gave it, index 0 for what is no array. Readers are told by
+ * lh_next_hold alone. A region says no more than its place.
+ * Errors: -ENOENT: the placement is not ready, or has no such element; -EBADMSG: what stands there is
+ * not what the placement says, or does not lie in the user's space; -EINVAL: NULL.
+ * Order: none; what is read of data found so may be written at the same time. Signal: unsafe.
+ */
+LH_API int lh_inspect_object(const lh_arena *arena, const struct lh_placement_info *placement,
+			     uint32_t index, struct lh_object_info *ret_info);
 
 /*
  * The next lease, lost ones whose slot is not yet cleared included. Whether an owner lives is

@@ -21,6 +21,7 @@
 #include <leasehold/locks.h>
 #include <leasehold/mutex.h>
 #include <leasehold/once.h>
+#include <leasehold/repair.h>
 #include <leasehold/rwlock.h>
 #include <leasehold/semaphore.h>
 #include <leasehold/time.h>

@@ -95,7 +95,10 @@ static void list_shows_placements_and_their_holders(void **state)
 
 	assert_int_equal(json_array_size(json_object_get(places, "placements")), 2);
 	assert_string_equal(text_of(table, "kind"), "mutex");
-	assert_string_equal(text_of(table, "state"), "ready");
+	assert_string_equal(text_of(table, "state"), "held");
+	assert_string_equal(text_of(table, "mode"), "exclusive");
+	assert_int_equal(number_of(table, "pid"), actor_pid(actor));
+	assert_true(number_of(table, "longest_wait_ns") > 0);
 	assert_int_equal(number_of(table, "count"), ACTOR_MUTEXES);
 	assert_int_equal(number_of(table, "data_size"), ACTOR_DATA_SIZE);
 	assert_int_equal(number_of(table, "size"), ACTOR_MUTEXES * lh_mutex_footprint(&element));
@@ -363,7 +366,8 @@ static void a_killed_holder_is_stale_until_the_next_grant(void **state)
 
 static void looking_changes_nothing(void **state)
 {
-	static const char *const verbs[] = { "list", "leases", "tree", "history", "check" };
+	static const char *const verbs[] = { "list",  "leases", "tree", "history",
+					     "check", "procs",  "dot",  "metrics" };
 	struct actor *actor = actor_start(arena, NULL);
 
 	(void)state;
@@ -385,12 +389,13 @@ static void numbers_are_exact_and_headings_absent_on_demand(void **state)
 
 	(void)state;
 	actor_do(actor, ACTOR_REGION, 4096);
-	struct output output = inspector(&code, "list %s --bytes --no-headings", arena);
+	struct output output = inspector(&code, "list %s --bytes --noheadings -o offset,size,type",
+					 arena);
 
 	assert_null(strstr(output.out, "OFFSET"));
 	assert_non_null(strstr(output.out, " 4096 region"));
 	output_free(&output);
-	output = inspector(&code, "list %s", arena);
+	output = inspector(&code, "list %s -o offset,size,type", arena);
 	assert_non_null(strstr(output.out, "OFFSET"));
 	assert_non_null(strstr(output.out, " 4.0K region"));
 	output_free(&output);
@@ -433,7 +438,8 @@ static void watch_looks_again_and_again(void **state)
 static void labels_and_commands_cannot_reach_the_terminal(void **state)
 {
 	const struct actor_options hostile = { .label = "a\033[2Jb", .command = "c\033[31m\x9b" };
-	static const char *const verbs[] = { "leases", "tree --all", "leases --json" };
+	static const char *const verbs[] = { "leases", "tree --all", "leases --json",
+					     "procs",  "dot --all",  "top --count 1" };
 	int code;
 
 	(void)state;

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# docs/man/lease-inspector.1 describes the options and verbs that lease-inspector has, and no other.
+# docs/man/lease-inspector.1 describes the options and verbs that lease-inspector has, and no other; every
+# verb answers --help; the completion completes them, in bash.
 set -euo pipefail
+top=$(cd "$(dirname "$0")/../.." && pwd)
 manual=$(dirname "$0")/../../docs/man/lease-inspector.1
 inspector=$LEASEHOLD_BIN/lease-inspector
 help=$("$inspector" --help)
@@ -20,5 +22,40 @@ same() {
 	fi
 }
 same verbs "$verbs" "$(sed -n 's/^\.It Cm \([a-z]*\).*/\1/p' "$manual" | sort -u)"
-same options "$options" "$(sed -n 's/^\.It Fl \(.* \)\{0,1\}-\([a-z-]*\)\( Ar .*\)\{0,1\}$/\2/p' "$manual" |
+same options "$options" "$(sed -n 's/^\.It Fl \(.* \)\{0,1\}-\([a-z-]*\)\( \(Ar\|Ns\) .*\)\{0,1\}$/\2/p' "$manual" |
 	sort -u)"
+
+for verb in $verbs; do
+	text=$("$inspector" "$verb" --help)
+	[[ $text == "usage: lease-inspector $verb"* ]] || { echo "FAIL: $verb --help: $text"; exit 1; }
+done
+
+# shellcheck source=/dev/null
+. "$top/tools/lease-inspector/completion.bash"
+PATH=$LEASEHOLD_BIN:$PATH
+# offers WANTED WORD...: what bash offers for the last of the words, sorted, in a line.
+offers() {
+	local wanted=$1 got
+	shift
+	COMP_WORDS=("$@")
+	COMP_CWORD=$(($# - 1))
+	COMPREPLY=()
+	_lease_inspector
+	got=$(printf '%s\n' "${COMPREPLY[@]}" | sort -u | tr '\n' ' ')
+	[ "${got% }" = "$wanted" ] || { echo "FAIL: completion of $*: $got, not $wanted"; exit 1; }
+}
+offers "$(tr '\n' ' ' <<<"$verbs" | sed 's/ $//')" lease-inspector ''
+offers 'leases list' lease-inspector l
+offers 'always auto never' lease-inspector list --color = ''
+offers '--dry-run' lease-inspector gc --dr
+offers '--force' lease-inspector break --fo
+offers 'COMMAND COUNT' lease-inspector list -o CO
+offers '' lease-inspector top -d ''
+arena=inspector-manual-$$
+trap 'rm -f "/dev/shm/$arena"' EXIT
+LEASE_URL=shm://$arena lease-run manual -- true
+offers "$arena" lease-inspector show "$arena"
+offers "$arena" lease-inspector --json list "$arena"
+same 'options of a verb in --help and in the completion' \
+	"$("$inspector" break --help | sed -nE 's/^ {2,6}(-., )?--([a-z-]+).*/\2/p' | sort -u)" \
+	"$(COMP_WORDS=(lease-inspector); _lease_inspector_options break | sed -n 's/^--//p' | sort -u)"

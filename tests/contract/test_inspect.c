@@ -96,6 +96,7 @@ static void names_of_numbers(void **state)
 	assert_string_equal(lh_hold_mode_name(LH_HOLD_PERMIT), "permit");
 	assert_string_equal(lh_event_kind_name(LH_EVENT_OWNER_DIED), "owner-died");
 	assert_string_equal(lh_event_kind_name(LH_EVENT_CORRUPT), "corrupt");
+	assert_string_equal(lh_event_kind_name(LH_EVENT_REMOVED), "removed");
 	const char *const unknown[] = { lh_kind_name(10),
 					lh_kind_name(UINT32_MAX),
 					lh_lease_state_name(0),
@@ -103,7 +104,7 @@ static void names_of_numbers(void **state)
 					lh_lease_state_name(UINT32_MAX),
 					lh_hold_mode_name(LH_HOLD_PERMIT + 1),
 					lh_event_kind_name(0),
-					lh_event_kind_name(7),
+					lh_event_kind_name(LH_EVENT_REMOVED + 1),
 					lh_event_kind_name(UINT32_MAX) };
 
 	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)

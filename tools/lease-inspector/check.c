@@ -10,12 +10,14 @@
 
 enum { CHECK_SEVERITY, CHECK_OFFSET, CHECK_OBJECT, CHECK_TEXT, CHECK_COLUMNS };
 
-static const struct column check_columns[CHECK_COLUMNS] = {
+static const struct column columns[CHECK_COLUMNS] = {
 	[CHECK_SEVERITY] = { "FINDING", "severity", 0 },
 	[CHECK_OFFSET] = { "OFFSET", "offset", SCOLS_FL_RIGHT },
 	[CHECK_OBJECT] = { "OBJECT", "object", 0 },
 	[CHECK_TEXT] = { "TEXT", "text", 0 },
 };
+
+const struct columns check_columns = { columns, CHECK_COLUMNS };
 
 struct findings {
 	struct table table;
@@ -104,7 +106,7 @@ int verb_check(const struct options *options, const char *arena)
 
 	if (error && error != -EBADMSG)
 		return inspector_complain(arena, error);
-	table_start(&findings.table, options, check_columns, CHECK_COLUMNS);
+	table_start(&findings.table, options, columns, CHECK_COLUMNS);
 	if (error) {
 		char *reason = inspector_reason(error);
 

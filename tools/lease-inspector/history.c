@@ -21,7 +21,7 @@ enum {
 	EVENT_COLUMNS
 };
 
-static const struct column event_columns[EVENT_COLUMNS] = {
+static const struct column columns[EVENT_COLUMNS] = {
 	[EVENT_SEQUENCE] = { "EVENT", "sequence", SCOLS_FL_RIGHT },
 	[EVENT_TIME] = { "TIME", "time_ns", 0 },
 	[EVENT_KIND] = { "KIND", "kind", 0 },
@@ -35,6 +35,36 @@ static const struct column event_columns[EVENT_COLUMNS] = {
 	[EVENT_OFFSET] = { NULL, "offset", 0 },
 };
 
+const struct columns history_columns = { columns, EVENT_COLUMNS };
+
+void history_row(struct table *table, const struct view *view, const struct lh_event_info *event)
+{
+	const struct row row = table_row(table, NULL);
+	char name[VIEW_OBJECT_NAME];
+
+	row_number(&row, EVENT_SEQUENCE, event->sequence);
+	row_moment(&row, EVENT_TIME, event->time_ns);
+	row_text(&row, EVENT_KIND, lh_event_kind_name(event->kind));
+	if (event->lease || row.object)
+		row_number(&row, EVENT_LEASE, event->lease);
+	if (event->pid || row.object)
+		row_number(&row, EVENT_PID, (uint32_t)event->pid);
+	if (event->tid || row.object)
+		row_number(&row, EVENT_TID, (uint32_t)event->tid);
+	row_text(&row, EVENT_COMMAND, event->command);
+	if (event->offset)
+		row_text(&row, EVENT_OBJECT, view_object_name(view, event->offset, name));
+	if (event->token)
+		row_number(&row, EVENT_TOKEN, event->token);
+	row_number(&row, EVENT_BY, (uint32_t)event->by_pid);
+	row_number(&row, EVENT_OFFSET, event->offset);
+}
+
+void history_start(struct table *table, const struct options *options)
+{
+	table_start(table, options, columns, EVENT_COLUMNS);
+}
+
 int verb_history(const struct options *options, const char *arena)
 {
 	struct lh_event_info event;
@@ -45,25 +75,9 @@ int verb_history(const struct options *options, const char *arena)
 
 	if (error)
 		return inspector_complain(arena, error);
-	table_start(&table, options, event_columns, EVENT_COLUMNS);
-	while (lh_next_event(view.arena, &cursor, &event) == 0) {
-		const struct row row = table_row(&table, NULL);
-		char name[VIEW_OBJECT_NAME];
-
-		row_number(&row, EVENT_SEQUENCE, event.sequence);
-		row_moment(&row, EVENT_TIME, event.time_ns);
-		row_text(&row, EVENT_KIND, lh_event_kind_name(event.kind));
-		row_number(&row, EVENT_LEASE, event.lease);
-		row_number(&row, EVENT_PID, (uint32_t)event.pid);
-		row_number(&row, EVENT_TID, (uint32_t)event.tid);
-		row_text(&row, EVENT_COMMAND, event.command);
-		if (event.offset)
-			row_text(&row, EVENT_OBJECT, view_object_name(&view, event.offset, name));
-		if (event.token)
-			row_number(&row, EVENT_TOKEN, event.token);
-		row_number(&row, EVENT_BY, (uint32_t)event.by_pid);
-		row_number(&row, EVENT_OFFSET, event.offset);
-	}
+	history_start(&table, options);
+	while (lh_next_event(view.arena, &cursor, &event) == 0)
+		history_row(&table, &view, &event);
 	table_print(&table, "events", document_start(options, arena, view.now_ns),
 		    "nothing had to be recovered so far");
 	view_close(&view);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// lease-inspector: looks into Leasehold's arenas, be they live, deserted or damaged, and changes
-// nothing in them.
+// lease-inspector: looks into Leasehold's arenas, be they live, deserted or damaged. But for break, gc and
+// rm it opens them for reading only.
 
 #include <errno.h>
 #include <getopt.h>
@@ -17,95 +17,6 @@
 #include "inspector.h"
 
 #define PROGRAM "lease-inspector"
-
-struct verb {
-	const char *name;
-	const char *usage;
-	bool arena_optional;
-	bool takes_all;
-	int (*run)(const struct options *options, const char *arena);
-	const char *help;
-};
-
-static const struct verb verbs[] = {
-	{
-		.name = "list",
-		.usage = "list [ARENA]",
-		.arena_optional = true,
-		.takes_all = true,
-		.run = verb_list,
-		.help = "Without ARENA: the arenas in /dev/shm, with the user's space of each "
-			"(SIZE), how many\n"
-			"placements, leases, lost leases, holds and waiting leases it has, and "
-			"what check says.\n"
-			"With ARENA: what is placed in it, where, and the leases that hold it. "
-			"COUNT is given\n"
-			"for arrays; DATA is the size of each element's data.\n"
-			"\n"
-			"  -a, --all   name the objects in /dev/shm that cannot be opened as "
-			"arenas too, and\n"
-			"              why not\n",
-	},
-	{
-		.name = "leases",
-		.usage = "leases ARENA",
-		.run = verb_leases,
-		.help = "The leases: who owns them, how long they have left (EXPIRES), how many "
-			"things they\n"
-			"hold, what they wait for and how long they have. STATE is live; expired: "
-			"its time is\n"
-			"up, but the owner may still run; dead: the owner has ended, and what it "
-			"held is free;\n"
-			"or starting. PID and TID are numbers of the owner's own pid namespace, "
-			"which is\n"
-			"another one than yours if FLAGS say other-pidns.\n",
-	},
-	{
-		.name = "tree",
-		.usage = "tree ARENA",
-		.takes_all = true,
-		.run = verb_tree,
-		.help = "Who waits for whom. Below each lease stands what it holds, below that who "
-			"waits for\n"
-			"it, and so on: those at the left margin wait for nobody. FOR is how long "
-			"something has\n"
-			"been held (where a clock was read) or waited for. A cycle of leases that "
-			"wait for each\n"
-			"other is marked DEADLOCK; \"damaged\" is what a lost holder left and "
-			"nobody has\n"
-			"declared consistent yet.\n"
-			"\n"
-			"  -a, --all   show leases that neither hold nor wait too\n",
-	},
-	{
-		.name = "history",
-		.usage = "history ARENA",
-		.run = verb_history,
-		.help = "What had to be recovered, oldest first: owners that died, leases that "
-			"expired, leased\n"
-			"memory given back, deadlocks broken, owners killed, damage met. LEASE, "
-			"PID, TID and\n"
-			"COMMAND are those of the lost owner, BY is the process that noticed. TIME "
-			"is reckoned\n"
-			"back from now and wrong by as much as the clock was set since. The arena "
-			"keeps the\n"
-			"newest events only.\n",
-	},
-	{
-		.name = "check",
-		.usage = "check ARENA",
-		.run = verb_check,
-		.help = "Audits the whole arena, prints what it finds, and exits with the worst of "
-			"it:\n"
-			"  0  clean\n"
-			"  3  stale: a lost lease that nobody has cleared away yet; harmless\n"
-			"  4  deadlock: leases wait for each other in a cycle\n"
-			"  5  corrupt: it is no arena, or something but the library wrote to it\n"
-			"and with 1 if it cannot be opened for another reason.\n",
-	},
-};
-
-enum { VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 
 // ---- saying -------------------------------------------------------------------------------------
 
@@ -144,7 +55,7 @@ static const char *advice(int error)
 {
 	switch (error) {
 	case -ENOENT:
-		return "`" PROGRAM " list` shows the arenas there are.";
+		return "`" PROGRAM " arenas` shows those there are.";
 	case -EACCES:
 		return "Look as the user it belongs to; or, if you have permission and only its "
 		       "owner is "
@@ -177,7 +88,28 @@ int inspector_complain(const char *arena, int error)
 	free(reason);
 	free(name);
 	free(text);
-	return EXIT_ERROR;
+	return error == -ENOENT ? EXIT_NO_MATCH : EXIT_ERROR;
+}
+
+int inspector_no_object(const char *arena, const char *object)
+{
+	char *name = escape_text(object);
+	char *in = escape_text(arena);
+
+	fflush(stdout);
+	inspector_say("%s: nothing is placed there that is called %s", in, name);
+	inspector_say("`" PROGRAM " list %s` shows what is.", in);
+	free(name);
+	free(in);
+	return EXIT_NO_MATCH;
+}
+
+bool inspector_flush(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return true;
+	inspector_say("cannot write the output: %s", strerror(errno));
+	return false;
 }
 
 static int complain_usage(const char *text, const char *what)
@@ -187,53 +119,85 @@ static int complain_usage(const char *text, const char *what)
 	inspector_say("%s%s", text, escaped);
 	inspector_say("`" PROGRAM " --help` shows how it is used.");
 	free(escaped);
-	return EXIT_USAGE;
+	return EXIT_ERROR;
 }
 
-static const char options_help
-	[] = "      --any-owner      look into arenas that belong to neither you nor root\n"
-	     "  -b, --bytes          sizes in bytes\n"
-	     "      --ns             times in nanoseconds, moments as CLOCK_MONOTONIC\n"
-	     "  -j, --json           JSON, with exact numbers\n"
-	     "  -n, --no-headings    no line of headings\n"
-	     "  -w, --watch SECONDS  look again and again, with so many seconds in between\n"
-	     "  -h, --help           with a verb: what it shows\n"
-	     "  -V, --version\n";
+static const char options_help[] =
+	"      --any-owner      look into arenas that belong to neither you nor root\n"
+	"  -b, --bytes          sizes in bytes\n"
+	"      --color[=WHEN]   colours: auto (the default), always, never; NO_COLOR is heeded\n"
+	"      --ns             times in nanoseconds, moments as CLOCK_MONOTONIC\n"
+	"  -j, --json           JSON, with exact numbers\n"
+	"  -n, --noheadings     no line of headings\n"
+	"  -o, --output LIST    these columns, A,B; or +A,B: these too\n"
+	"  -r, --raw            one blank between columns, no padding\n"
+	"  -w, --watch SECONDS  look again and again, with so many seconds in between\n"
+	"  -h, --help           with a verb: what it shows\n"
+	"  -V, --version\n";
+
+static void print_columns(const struct columns *columns, int extra)
+{
+	for (size_t i = 0; i < columns->count; i++)
+		if (columns->columns[i].heading &&
+		    (columns->columns[i].flags & COLUMN_EXTRA) == extra)
+			printf(" %s", columns->columns[i].heading);
+}
+
+static void print_verb_help(const struct verb *verb)
+{
+	bool extra = false;
+
+	printf("usage: " PROGRAM " %s [OPTION...]\n\n%s", verb->usage, verb->help);
+	if (verb->columns) {
+		fputs("\nColumns:", stdout);
+		print_columns(verb->columns, 0);
+		for (size_t i = 0; i < verb->columns->count; i++)
+			extra |= verb->columns->columns[i].flags & COLUMN_EXTRA;
+		if (extra)
+			fputs("\nand, if asked for:", stdout);
+		print_columns(verb->columns, COLUMN_EXTRA);
+		putchar('\n');
+	}
+	printf("\nOptions of all verbs:\n%s", options_help);
+}
 
 static void print_help(const struct verb *verb)
 {
 	if (verb) {
-		printf("usage: " PROGRAM " %s [OPTION...]\n\n%s", verb->usage, verb->help);
-		printf("\nOptions of all verbs:\n%s", options_help);
+		print_verb_help(verb);
 		return;
 	}
 	puts("usage: " PROGRAM " VERB [ARENA] [OPTION...]\n"
 	     "\n"
-	     "Looks into Leasehold's arenas, be they live, deserted or damaged, and changes "
-	     "nothing.\n"
-	     "ARENA is a name in /dev/shm, or a path.\n"
-	     "\n"
-	     "  list            the arenas there are\n"
-	     "  list ARENA      what is placed in it, and who holds it\n"
-	     "  leases ARENA    who has leases, until when, and what they wait for\n"
-	     "  tree ARENA      who waits for whom\n"
-	     "  history ARENA   what had to be recovered\n"
-	     "  check ARENA     audit; exits 0: clean, 3: stale, 4: deadlock, 5: corrupt\n");
-	printf("%s", options_help);
-	puts("\nExits 0; 1 on errors; 2 if it is used wrongly; check also as above.");
+	     "Looks into Leasehold's arenas, be they live, deserted or damaged. Only break, gc and "
+	     "rm change\n"
+	     "anything. ARENA is a name in /dev/shm, or a path.\n");
+	for (size_t i = 0; nth_verb(i); i++)
+		fputs(nth_verb(i)->summary, stdout);
+	printf("\n%s", options_help);
+	puts("\nExits 0; 1 if there is no such arena or object, or nothing to do; 2 on errors; "
+	     "check also as above.");
 }
 
 // ---- command line -------------------------------------------------------------------------------
 
-enum { OPTION_ANY_OWNER = 256, OPTION_NS };
+enum { OPTION_ANY_OWNER = 256, OPTION_NS, OPTION_COLOUR, OPTION_DRY_RUN };
 
 static const struct option long_options[] = {
 	{ "all", no_argument, NULL, 'a' },
 	{ "any-owner", no_argument, NULL, OPTION_ANY_OWNER },
 	{ "bytes", no_argument, NULL, 'b' },
+	{ "count", required_argument, NULL, 'c' },
+	{ "color", optional_argument, NULL, OPTION_COLOUR },
+	{ "delay", required_argument, NULL, 'd' },
+	{ "dry-run", no_argument, NULL, OPTION_DRY_RUN },
+	{ "force", no_argument, NULL, 'f' },
 	{ "ns", no_argument, NULL, OPTION_NS },
 	{ "json", no_argument, NULL, 'j' },
-	{ "no-headings", no_argument, NULL, 'n' },
+	{ "noheadings", no_argument, NULL, 'n' },
+	{ "output", required_argument, NULL, 'o' },
+	{ "raw", no_argument, NULL, 'r' },
+	{ "timeout", required_argument, NULL, 't' },
 	{ "watch", required_argument, NULL, 'w' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
@@ -244,6 +208,7 @@ struct command {
 	struct options options;
 	bool help;
 	bool version;
+	char given[16]; /* of the options that not all verbs have, those there were */
 };
 
 static bool read_seconds(const char *text, double *ret_seconds)
@@ -258,69 +223,175 @@ static bool read_seconds(const char *text, double *ret_seconds)
 	return true;
 }
 
-// Returns EXIT_FINE, or EXIT_USAGE when it has said why.
+static bool read_count(const char *text, uint64_t *ret_count)
+{
+	char *end;
+
+	errno = 0;
+	*ret_count = strtoull(text, &end, 10);
+	return *text >= '0' && *text <= '9' && !errno && !*end && *ret_count > 0;
+}
+
+// no-color.org: any value but an empty one.
+static bool read_colour(const char *when, bool *ret_colour)
+{
+	const char *no_colour = getenv("NO_COLOR");
+
+	if (!when || strcmp(when, "always") == 0)
+		*ret_colour = true;
+	else if (strcmp(when, "never") == 0)
+		*ret_colour = false;
+	else if (strcmp(when, "auto") == 0)
+		*ret_colour = isatty(STDOUT_FILENO) && !(no_colour && *no_colour);
+	else
+		return false;
+	return true;
+}
+
+// EXIT_ERROR when it has said why.
+static int read_value(struct options *options, int option, const char *text)
+{
+	double *seconds = option == 'd'   ? &options->delay
+			  : option == 't' ? &options->timeout
+					  : &options->watch;
+
+	if (option == 'c')
+		return read_count(text, &options->count)
+			       ? EXIT_FINE
+			       : complain_usage("--count wants a number, not ", text);
+	if (option == OPTION_COLOUR)
+		return read_colour(text, &options->colour)
+			       ? EXIT_FINE
+			       : complain_usage("--color wants auto, always or never, not ", text);
+	if (option == 'o') {
+		options->output = text;
+		return EXIT_FINE;
+	}
+	if (read_seconds(text, seconds))
+		return EXIT_FINE;
+	return complain_usage(option == 'd'   ? "--delay wants seconds, 0.001 to 86400, not "
+			      : option == 't' ? "--timeout wants seconds, 0.001 to 86400, not "
+					      : "--watch wants seconds, 0.001 to 86400, not ",
+			      text);
+}
+
+static void read_flag(struct command *command, int option)
+{
+	switch (option) {
+	case 'a':
+		command->options.all = true;
+		break;
+	case OPTION_ANY_OWNER:
+		command->options.open_flags |= LH_ANY_OWNER;
+		break;
+	case 'b':
+		command->options.bytes = true;
+		break;
+	case 'f':
+		command->options.force = true;
+		break;
+	case OPTION_DRY_RUN:
+		command->options.dry_run = true;
+		break;
+	case OPTION_NS:
+		command->options.exact_ns = true;
+		break;
+	case 'j':
+		command->options.json = true;
+		break;
+	case 'n':
+		command->options.no_headings = true;
+		break;
+	case 'r':
+		command->options.raw = true;
+		break;
+	case 'h':
+		command->help = true;
+		break;
+	default: /* V */
+		command->version = true;
+		break;
+	}
+}
+
+// Notes an option that not all verbs take.
+static void note_given(struct command *command, int option)
+{
+	const char letter = option == OPTION_DRY_RUN ? 'y' : (char)option;
+
+	if (option < 128 || option == OPTION_DRY_RUN)
+		if (strchr("acdfoty", letter) && !strchr(command->given, letter))
+			command->given[strlen(command->given)] = letter;
+}
+
+// Returns EXIT_FINE, or EXIT_ERROR when it has said why.
 static int read_options(int argc, char **argv, struct command *ret_command)
 {
-	struct command command = { .options.open_flags = LH_READ_ONLY };
+	struct command command = { .options = { .open_flags = LH_READ_ONLY, .timeout = 5 } };
 	int option;
 
-	while ((option = getopt_long(argc, argv, "abjnw:hV", long_options, NULL)) != -1) {
-		switch (option) {
-		case 'a':
-			command.options.all = true;
-			break;
-		case OPTION_ANY_OWNER:
-			command.options.open_flags |= LH_ANY_OWNER;
-			break;
-		case 'b':
-			command.options.bytes = true;
-			break;
-		case OPTION_NS:
-			command.options.exact_ns = true;
-			break;
-		case 'j':
-			command.options.json = true;
-			break;
-		case 'n':
-			command.options.no_headings = true;
-			break;
-		case 'w':
-			if (!read_seconds(optarg, &command.options.watch))
-				return complain_usage("--watch wants seconds, 0.001 to 86400, not ",
-						      optarg);
-			break;
-		case 'h':
-			command.help = true;
-			break;
-		case 'V':
-			command.version = true;
-			break;
-		default: /* getopt_long has said what is wrong */
+	read_colour("auto", &command.options.colour);
+	while ((option = getopt_long(argc, argv, "abc:d:fjno:rt:w:hV", long_options, NULL)) != -1) {
+		if (option == '?') { /* getopt_long has said what is wrong */
 			inspector_say("`" PROGRAM " --help` shows how it is used.");
-			return EXIT_USAGE;
+			return EXIT_ERROR;
+		}
+		note_given(&command, option);
+		if (option == OPTION_COLOUR || (option < 128 && strchr("cdotw", option))) {
+			if (read_value(&command.options, option, optarg) != EXIT_FINE)
+				return EXIT_ERROR;
+		} else {
+			read_flag(&command, option);
 		}
 	}
 	*ret_command = command;
 	return EXIT_FINE;
 }
 
-static const struct verb *find_verb(const char *name)
+static const char *option_name(char letter)
 {
-	for (size_t i = 0; i < VERBS; i++)
-		if (strcmp(verbs[i].name, name) == 0)
-			return &verbs[i];
-	return NULL;
+	for (const struct option *option = long_options; option->name; option++)
+		if (option->val == letter || (letter == 'y' && option->val == OPTION_DRY_RUN))
+			return option->name;
+	return "?";
+}
+
+// Whether the verb takes the words and options there are.
+static int check_command(const struct verb *verb, struct command *command, int words)
+{
+	const int most = verb->object != OBJECT_NONE ? 3 : verb->run == verb_arenas ? 1 : 2;
+	char text[96];
+
+	if (words < 2 && !verb->arena_optional)
+		return complain_usage("an arena is missing: " PROGRAM " ", verb->usage);
+	if (words < 3 && verb->object == OBJECT_NEEDED)
+		return complain_usage("an object is missing: " PROGRAM " ", verb->usage);
+	if (words > most)
+		return complain_usage("that is a word too many: " PROGRAM " ", verb->usage);
+	for (const char *letter = command->given; *letter; letter++) {
+		if (strchr(verb->takes, *letter))
+			continue;
+		snprintf(text, sizeof(text), "--%s does not go with ", option_name(*letter));
+		return complain_usage(text, verb->name);
+	}
+	// What does something, or goes on by itself, is done once.
+	if (command->options.watch > 0 && !strpbrk(verb->takes, "o") && verb->run != verb_show &&
+	    verb->run != verb_dot)
+		return complain_usage("--watch does not go with ", verb->name);
+	const struct columns *columns = verb->run == verb_list && words < 2 ? &arenas_columns
+									    : verb->columns;
+
+	if (!columns || !command->options.output)
+		return EXIT_FINE;
+	command->options.columns = command->options.output;
+	if (columns_are_known(columns->columns, columns->count, command->options.columns))
+		return EXIT_FINE;
+	snprintf(text, sizeof(text),
+		 "`" PROGRAM " %s --help` names the columns; not all there are ", verb->name);
+	return complain_usage(text, command->options.columns);
 }
 
 // ---- running ------------------------------------------------------------------------------------
-
-static bool flush_output(void)
-{
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return true;
-	inspector_say("cannot write the output: %s", strerror(errno));
-	return false;
-}
 
 static void pause_between(double seconds)
 {
@@ -341,9 +412,9 @@ static int run(const struct verb *verb, const struct options *options, const cha
 			fputs("\033[H\033[2J", stdout);
 		// Opened anew each time, so that a successor of the same name is seen.
 		result = verb->run(options, arena);
-		if (!flush_output())
+		if (!inspector_flush())
 			return EXIT_ERROR;
-		if (options->watch == 0 || result == EXIT_ERROR)
+		if (options->watch == 0 || result == EXIT_ERROR || result == EXIT_NO_MATCH)
 			return result;
 		pause_between(options->watch);
 		if (!clear && !options->json)
@@ -359,27 +430,23 @@ int main(int argc, char **argv)
 	// Characters, for the tree's lines; not numbers, which scripts read.
 	setlocale(LC_CTYPE, "");
 	if (read_options(argc, argv, &command) != EXIT_FINE)
-		return EXIT_USAGE;
+		return EXIT_ERROR;
 	const int words = argc - optind;
 
 	if (command.version) {
 		printf(PROGRAM " %s, layout %u\n", lh_version(), (unsigned)lh_layout_version());
-		return flush_output() ? EXIT_FINE : EXIT_ERROR;
+		return inspector_flush() ? EXIT_FINE : EXIT_ERROR;
 	}
 	if (words > 0 && !(verb = find_verb(argv[optind])))
 		return complain_usage("there is no verb ", argv[optind]);
 	if (command.help) {
 		print_help(verb);
-		return flush_output() ? EXIT_FINE : EXIT_ERROR;
+		return inspector_flush() ? EXIT_FINE : EXIT_ERROR;
 	}
 	if (!verb)
-		return complain_usage("a verb is missing: list, leases, tree, history or check",
-				      "");
-	if (words < 2 && !verb->arena_optional)
-		return complain_usage("an arena is missing: " PROGRAM " ", verb->usage);
-	if (words > 2)
-		return complain_usage("one arena at a time, so not also ", argv[optind + 2]);
-	if (command.options.all && !verb->takes_all)
-		return complain_usage("--all goes with list and tree, not with ", verb->name);
-	return run(verb, &command.options, words == 2 ? argv[optind + 1] : NULL);
+		return complain_usage("a verb is missing", "");
+	if (check_command(verb, &command, words) != EXIT_FINE)
+		return EXIT_ERROR;
+	command.options.object = words == 3 ? argv[optind + 2] : NULL;
+	return run(verb, &command.options, words > 1 ? argv[optind + 1] : NULL);
 }

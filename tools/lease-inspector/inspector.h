@@ -2,9 +2,10 @@
 //
 // inspector.h: what the parts of lease-inspector share.
 //
-// inspector.c reads the command line and calls a verb: list.c, leases.c, tree.c, history.c, check.c.
-// view.c takes a picture of an arena, table.c prints what a verb says as a table or as JSON. Of
-// Leasehold nothing but the public headers is used.
+// inspector.c reads the command line and calls one of verbs.c's; each has a file of its own. view.c takes
+// a picture of an arena, object.c says what stands in it, cycles.c who waits for whom, process.c what
+// /proc knows of processes; table.c and json.c print what a verb says. Of Leasehold nothing but the
+// public headers is used.
 #ifndef LEASE_INSPECTOR_INSPECTOR_H
 #define LEASE_INSPECTOR_INSPECTOR_H
 
@@ -17,31 +18,92 @@
 #include <libsmartcols/libsmartcols.h>
 
 // The check's findings exit as their enum lh_check.
-enum exit_code { EXIT_FINE = 0, EXIT_ERROR = 1, EXIT_USAGE = 2 };
+enum exit_code { EXIT_FINE = 0, EXIT_NO_MATCH = 1, EXIT_ERROR = 2 };
 
 struct options {
-	bool all;      /* list: objects that are no arenas too; tree: idle leases too */
+	bool all;      /* more than usually, as the verb says */
 	bool bytes;    /* sizes exact */
 	bool exact_ns; /* times and durations exact */
 	bool json;
 	bool no_headings;
 	int open_flags; /* for lh_arena_open */
-	double watch;   /* seconds between two looks; 0: look once */
+	bool raw;
+	bool colour;
+	double watch;        /* seconds between two looks; 0: look once */
+	const char *output;  /* -o: columns, or the file of metrics */
+	const char *columns; /* the same where it means columns; NULL: the usual ones */
+	const char *object;  /* NAME or OFFSET behind ARENA */
+	double delay;        /* top, watch: seconds between two looks; 0: as usual */
+	uint64_t count;      /* top, watch: how many frames or events; 0: without end */
+	bool force;
+	bool dry_run;
+	double timeout; /* break, rm: seconds to wait for an owner's end */
 };
 
-// A verb shows what `arena` holds and returns the exit code. Only list can do without an arena.
+// A verb shows what `arena` holds and returns the exit code; arena is NULL only where verbs.c says so.
 int verb_list(const struct options *options, const char *arena);
+int verb_show(const struct options *options, const char *arena);
 int verb_leases(const struct options *options, const char *arena);
+int verb_procs(const struct options *options, const char *arena);
 int verb_tree(const struct options *options, const char *arena);
+int verb_dot(const struct options *options, const char *arena);
+int verb_top(const struct options *options, const char *arena);
+int verb_watch(const struct options *options, const char *arena);
 int verb_history(const struct options *options, const char *arena);
+int verb_arenas(const struct options *options, const char *arena);
 int verb_check(const struct options *options, const char *arena);
+int verb_metrics(const struct options *options, const char *arena);
+int verb_break(const struct options *options, const char *arena);
+int verb_gc(const struct options *options, const char *arena);
+int verb_rm(const struct options *options, const char *arena);
+
+// The columns that verbs have, for -o.
+struct column {
+	const char *heading; /* NULL: shown in JSON only */
+	const char *key;     /* NULL: shown in the table only */
+	int flags;           /* SCOLS_FL_…, COLUMN_EXTRA */
+};
+enum { COLUMN_EXTRA = 1 << 20, COLUMN_SCOLS = COLUMN_EXTRA - 1 }; /* shown if -o asks for it */
+
+struct columns {
+	const struct column *columns;
+	size_t count;
+};
+extern const struct columns list_columns, leases_columns, procs_columns, tree_columns,
+	history_columns, arenas_columns, check_columns;
+
+// ---- verbs.c ------------------------------------------------------------------------------------
+struct verb {
+	const char *name;
+	const char *usage;
+	bool arena_optional;
+	enum { OBJECT_NONE, OBJECT_OPTIONAL, OBJECT_NEEDED } object;
+	const char *takes; /* its own options, of "abcdfFot": see inspector.c */
+	const struct columns *columns;
+	int (*run)(const struct options *options, const char *arena);
+	const char *summary; /* one line for each form: usage, then what it does */
+	const char *help;
+};
+const struct verb *find_verb(const char *name);
+// The i-th, NULL behind the last.
+const struct verb *nth_verb(size_t i);
 
 // The word for an enum lh_check.
 const char *check_name(int severity);
 
 // ---- inspector.c --------------------------------------------------------------------------------
-// Prints to stderr what went wrong with the arena and what to do next. Returns EXIT_ERROR.
+// Prints to stderr what went wrong with the arena and what to do next. Returns EXIT_ERROR, or
+// EXIT_NO_MATCH if there is no such arena.
 int inspector_complain(const char *arena, int error);
+
+// Says that the arena has no such object. Returns EXIT_NO_MATCH.
+int inspector_no_object(const char *arena, const char *object);
+
+// Of the file behind the arena's name; 0: there is none.
+uint64_t inspector_inode(const char *arena);
+
+// Whether all that was printed was written; else it says why not.
+bool inspector_flush(void);
 
 // What the library's last error of this thread was, and about what. To be freed.
 char *inspector_reason(int error);
@@ -80,6 +142,9 @@ int view_open(struct view *view, const struct options *options, const char *name
 int view_load(struct view *view, lh_arena *arena, const char *name);
 void view_forget(struct view *view);
 void view_close(struct view *view);
+// Closes the arena and keeps the picture, in which elements of arrays have no numbers any more; to be
+// given to view_forget.
+void view_release(struct view *view);
 
 const struct lh_lease_info *view_lease(const struct view *view, uint64_t id);
 struct span view_holds_of(const struct view *view, uint64_t lease); /* in holds */
@@ -100,20 +165,98 @@ bool view_is_held(const struct lh_hold_info *hold);
 // Whether offset lies in a placement, not between them or in the library's tables.
 bool view_is_placed(const struct view *view, uint64_t offset);
 
+// The placement that offset lies in, or NULL.
+const struct lh_placement_info *view_placement(const struct view *view, uint64_t offset);
+
 // What to call the object at offset: "table[3]", "mutex@4096", "@4160".
 enum { VIEW_OBJECT_NAME = 96 };
 const char *view_object_name(const struct view *view, uint64_t offset,
 			     char buffer[VIEW_OBJECT_NAME]);
 
+// ---- object.c -----------------------------------------------------------------------------------
+// One object of the picture, or a whole array.
+struct object {
+	const struct lh_placement_info *place;
+	bool whole;                 /* an array: `info` has its place alone */
+	struct lh_object_info info; /* what it says of itself */
+	int error;                  /* lh_inspect_object's, when that could not be had */
+	struct span holders;        /* in by_object, records of those who only want it included */
+	struct span waiters;        /* in waiters */
+};
+bool object_is_array(const struct view *view, const struct lh_placement_info *place);
+// The whole placement.
+struct object object_of(const struct view *view, const struct lh_placement_info *place);
+// One element, 0 for what is no array. False: there is no such one.
+bool object_element(const struct view *view, const struct lh_placement_info *place, uint32_t index,
+		    struct object *ret_object);
+// What NAME or OFFSET on the command line means: "jobs", "table[3]", "mutex@4096", "4096", "0x1000". An
+// array's name means the array. False: nothing here.
+bool object_find(const struct view *view, const char *text, struct object *ret_object);
+
+// One word: free, held, shared, full, lost, done, open, closed, broken, placed, placing, abandoned, corrupt.
+const char *object_state(const struct view *view, const struct object *object);
+// The first of those who hold it, or NULL.
+const struct lh_hold_info *object_holder(const struct view *view, const struct object *object);
+size_t object_holder_count(const struct view *view, const struct object *object);
+uint64_t object_longest_wait(const struct view *view,
+			     const struct object *object); /* ns; 0: none */
+bool object_is_damaged(const struct view *view, const struct object *object);
+// "damaged", "no-repair", … : calls add for each.
+void object_flags(const struct view *view, const struct object *object,
+		  void (*add)(void *context, const char *word), void *context);
+
+// A holder as list and show tell it in JSON (list.c); and the words of object_flags in a cell.
+json_t *holder_value(const struct view *view, const struct lh_hold_info *hold);
+struct row;
+void show_flag_words(const struct row *row, size_t column, const struct view *view,
+		     const struct object *object);
+
+// ---- process.c ----------------------------------------------------------------------------------
+// What /proc says of a process.
+struct process {
+	pid_t pid;
+	char state; /* as in proc(5): R S D T t Z …; 0: it is gone */
+	uint64_t start_time;
+	unsigned threads;
+	char command[16];
+	bool keeper; /* it has the library's thread */
+};
+// False: there is none, or (start_time not 0) another has its number.
+bool process_read(pid_t pid, uint64_t start_time, struct process *ret_process);
+// "running", "sleeping", "stopped", …
+const char *process_state(const struct process *process);
+// Of a lease's owner; "gone", or "?" if it lives in another pid namespace.
+const char *process_state_of(const struct lh_lease_info *lease);
+// Whether the lease's pid is a number of another pid namespace than ours.
+bool process_is_elsewhere(const struct lh_lease_info *lease);
+
+// Who has which objects open, as far as /proc lets us see.
+struct attachment {
+	uint64_t device, inode;
+	pid_t pid;
+};
+struct attachments {
+	struct attachment *items; /* by object, then pid; without this process */
+	size_t count;
+	bool partial; /* some processes would not be looked into */
+};
+void attachments_load(struct attachments *attachments);
+void attachments_free(struct attachments *attachments);
+struct span attachments_of(const struct attachments *attachments, const char *arena);
+
+// ---- cycles.c -----------------------------------------------------------------------------------
+// Leases that wait for each other, directly or by way of their threads.
+#define CYCLES_NONE SIZE_MAX
+struct cycles {
+	size_t *waits_with; /* per lease: which one its thread waits with, or CYCLES_NONE */
+	bool *deadlocked;
+};
+void cycles_find(const struct view *view, struct cycles *ret_cycles);
+void cycles_free(struct cycles *cycles);
+
 // ---- table.c ------------------------------------------------------------------------------------
 // Rows of cells, printed as a table or collected as JSON objects, whichever the options ask for.
-struct column {
-	const char *heading; /* NULL: shown in JSON only */
-	const char *key;     /* NULL: shown in the table only */
-	int flags;           /* SCOLS_FL_… */
-};
-
-enum { TABLE_COLUMNS = 16 };
+enum { TABLE_COLUMNS = 32 };
 
 struct table {
 	const struct options *options;
@@ -144,12 +287,49 @@ void row_moment(const struct row *row, size_t column, uint64_t ns); /* CLOCK_MON
 // The cell as given: `shown` in the table, `value` (which is taken over; may be NULL) in JSON.
 void row_cell(const struct row *row, size_t column, const char *shown, json_t *value);
 
+// Whether anything set there is shown: for what takes a while to find out.
+bool row_shows(const struct row *row, size_t column);
+
+// A cell of words: "damaged,array"; in JSON an array.
+struct words {
+	const struct row *row;
+	json_t *values;
+	char text[128];
+	size_t used;
+};
+void words_start(struct words *words, const struct row *row);
+void words_add(void *words, const char *word);
+void words_end(struct words *words, size_t column);
+
 // Prints the rows and frees the table. In JSON they are the member `key` of `document`, which is
 // printed and taken over; else document is NULL. `nothing` is what a terminal is told if there are
 // no rows; NULL: nothing.
 void table_print(struct table *table, const char *key, json_t *document, const char *nothing);
 
-// A new {"arena": name, "now_ns": …} with --json, else NULL.
+// The same without printing the document: other tables follow.
+void table_finish(struct table *table, const char *key, json_t *document, const char *nothing);
+
+// Whether each name in `list` ("A,B" or "+A,B") is one of the columns' headings.
+bool columns_are_known(const struct column *columns, size_t count, const char *list);
+
+// ---- history.c ----------------------------------------------------------------------------------
+// A table of events, and a row of it.
+void history_start(struct table *table, const struct options *options);
+void history_row(struct table *table, const struct view *view, const struct lh_event_info *event);
+
+// ---- watch.c ------------------------------------------------------------------------------------
+// Looking again and again. From pace_begin on SIGINT and SIGTERM come in while pace_wait sleeps alone.
+void pace_begin(void);
+// False: it is time to end: a signal came, or nobody reads the output any more. It wakes early if there
+// is something to read from `input` (-1: none).
+bool pace_wait(double seconds, int input);
+// Writes what is left. EXIT_FINE, also if nobody reads it; or EXIT_ERROR.
+int pace_end(void);
+
+// ---- json.c -------------------------------------------------------------------------------------
+enum { JSON_VERSION = 1 };
+
+// A new {"version": 1, "arena": name, "now_ns": …} with --json, else NULL.
 json_t *document_start(const struct options *options, const char *arena, uint64_t now_ns);
 void document_print(const struct options *options, json_t *document);
 

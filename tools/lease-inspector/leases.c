@@ -4,7 +4,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "inspector.h"
 
@@ -13,6 +12,7 @@ enum {
 	LEASE_STATE,
 	LEASE_PID,
 	LEASE_TID,
+	LEASE_PROCESS,
 	LEASE_COMMAND,
 	LEASE_LABEL,
 	LEASE_EXPIRES_IN,
@@ -26,11 +26,12 @@ enum {
 	LEASE_COLUMNS
 };
 
-static const struct column lease_columns[LEASE_COLUMNS] = {
+static const struct column columns[LEASE_COLUMNS] = {
 	[LEASE_ID] = { "LEASE", "id", SCOLS_FL_RIGHT },
 	[LEASE_STATE] = { "STATE", "state", 0 },
 	[LEASE_PID] = { "PID", "pid", SCOLS_FL_RIGHT },
 	[LEASE_TID] = { "TID", "tid", SCOLS_FL_RIGHT },
+	[LEASE_PROCESS] = { "PROCESS", "process_state", 0 },
 	[LEASE_COMMAND] = { "COMMAND", "command", 0 },
 	[LEASE_LABEL] = { "LABEL", "label", 0 },
 	[LEASE_EXPIRES_IN] = { "EXPIRES", "remaining_ns", SCOLS_FL_RIGHT },
@@ -43,59 +44,53 @@ static const struct column lease_columns[LEASE_COLUMNS] = {
 	[LEASE_OTHER_NAMESPACE] = { NULL, "other_pid_namespace", 0 },
 };
 
-// Words for the flags, and "other-pidns" where pid and tid are numbers of another pid namespace.
+const struct columns leases_columns = { columns, LEASE_COLUMNS };
+
+// Words for the flags, and, in the table, "other-pidns".
 static void show_flags(const struct row *row, const struct lh_lease_info *lease, bool other)
 {
 	static const struct {
 		uint32_t flag;
 		const char *word;
-	} words[] = {
+	} known[] = {
 		{ LH_LEASE_AUTO_RENEW, "auto-renew" },
 		{ LH_LEASE_PROCESS, "process" },
 		{ LH_LEASE_KILL_ON_EXPIRY, "kill-on-expiry" },
 		{ LH_LEASE_INTERRUPTIBLE, "interruptible" },
 	};
-	json_t *values = row->object ? (json_t *)inspector_need(json_array()) : NULL;
-	char text[96] = "";
-	size_t used = 0;
+	struct words words;
 	uint32_t rest = lease->flags;
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (!(lease->flags & words[i].flag))
-			continue;
-		rest &= ~words[i].flag;
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", used ? "," : "",
-					 words[i].word);
-		if (values)
-			value_append(values, value_text(words[i].word));
+	words_start(&words, row);
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (lease->flags & known[i].flag)
+			words_add(&words, known[i].word);
+		rest &= ~known[i].flag;
 	}
 	if (rest) {
 		char unknown[16];
 
 		snprintf(unknown, sizeof(unknown), "0x%" PRIx32, rest);
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", used ? "," : "",
-					 unknown);
-		if (values)
-			value_append(values, value_text(unknown));
+		words_add(&words, unknown);
 	}
-	if (other)
-		snprintf(text + used, sizeof(text) - used, "%sother-pidns", used ? "," : "");
-	row_cell(row, LEASE_FLAGS, text, values);
+	if (other && !row->object)
+		words_add(&words, "other-pidns");
+	words_end(&words, LEASE_FLAGS);
 	row_cell(row, LEASE_OTHER_NAMESPACE, NULL, row->object ? json_boolean(other) : NULL);
 }
 
 static void show_lease(struct table *table, const struct view *view,
-		       const struct lh_lease_info *lease, uint64_t own_namespace)
+		       const struct lh_lease_info *lease)
 {
 	const struct row row = table_row(table, NULL);
-	const bool other = lease->pid_namespace && own_namespace &&
-			   lease->pid_namespace != own_namespace;
+	const bool other = process_is_elsewhere(lease);
 	char name[VIEW_OBJECT_NAME];
 
 	row_number(&row, LEASE_ID, lease->id);
 	row_text(&row, LEASE_STATE, lh_lease_state_name(lease->state));
 	row_number(&row, LEASE_PID, (uint32_t)lease->pid);
 	row_number(&row, LEASE_TID, (uint32_t)lease->tid);
+	row_text(&row, LEASE_PROCESS, process_state_of(lease));
 	row_text(&row, LEASE_COMMAND, lease->command);
 	row_text(&row, LEASE_LABEL, lease->label);
 	row_duration(&row, LEASE_EXPIRES_IN, view_remaining(view, lease));
@@ -118,18 +113,15 @@ static void show_lease(struct table *table, const struct view *view,
 
 int verb_leases(const struct options *options, const char *arena)
 {
-	struct stat own;
 	struct table table;
 	struct view view;
 	const int error = view_open(&view, options, arena);
 
 	if (error)
 		return inspector_complain(arena, error);
-	const uint64_t own_namespace = stat("/proc/self/ns/pid", &own) == 0 ? own.st_ino : 0;
-
-	table_start(&table, options, lease_columns, LEASE_COLUMNS);
+	table_start(&table, options, columns, LEASE_COLUMNS);
 	for (size_t i = 0; i < view.lease_count; i++)
-		show_lease(&table, &view, &view.leases[i], own_namespace);
+		show_lease(&table, &view, &view.leases[i]);
 	table_print(&table, "leases", document_start(options, arena, view.now_ns), "no leases");
 	view_close(&view);
 	return EXIT_FINE;

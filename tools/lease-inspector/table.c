@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// table.c: rows of cells to a table (libsmartcols) or to JSON (jansson).
+// table.c: rows of cells to a table (libsmartcols) or to JSON.
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,65 +15,7 @@
 
 #define NS_PER_SECOND UINT64_C(1000000000)
 
-// ---- values -------------------------------------------------------------------------------------
-
-char *escape_text(const char *text)
-{
-	static const char digits[] = "0123456789abcdef";
-	char *const escaped = (char *)inspector_need(malloc(4 * strlen(text) + 1));
-	char *out = escaped;
-
-	for (const char *in = text; *in; in++) {
-		const unsigned char byte = (unsigned char)*in;
-
-		if (byte >= ' ' && byte <= '~' && byte != '\\') {
-			*out++ = *in;
-			continue;
-		}
-		*out++ = '\\';
-		*out++ = 'x';
-		*out++ = digits[byte >> 4];
-		*out++ = digits[byte & 15];
-	}
-	*out = '\0';
-	return escaped;
-}
-
-json_t *value_text(const char *text)
-{
-	json_t *value = json_string(text);
-
-	// jansson takes UTF-8 only; a file name may be anything.
-	if (!value) {
-		char *escaped = escape_text(text);
-
-		value = json_string(escaped);
-		free(escaped);
-	}
-	return (json_t *)inspector_need(value);
-}
-
-json_t *value_number(uint64_t number)
-{
-	char digits[24];
-
-	if (number <= INT64_MAX)
-		return (json_t *)inspector_need(json_integer((json_int_t)number));
-	snprintf(digits, sizeof(digits), "%" PRIu64, number);
-	return value_text(digits);
-}
-
-void value_set(json_t *object, const char *key, json_t *value)
-{
-	if (json_object_set_new(object, key, value) != 0)
-		inspector_need(NULL);
-}
-
-void value_append(json_t *array, json_t *value)
-{
-	if (json_array_append_new(array, value) != 0)
-		inspector_need(NULL);
-}
+// ---- formats ------------------------------------------------------------------------------------
 
 const char *format_duration(const struct options *options, uint64_t ns, char buffer[DURATION_TEXT])
 {
@@ -134,6 +78,73 @@ static void format_size(uint64_t bytes, char *buffer, size_t size)
 	snprintf(buffer, size, "%.1f%c", (double)scaled / 1024, units[unit]);
 }
 
+// ---- columns ------------------------------------------------------------------------------------
+
+// The column with that heading, or -1. `size` bytes of it count.
+static int find_column(const struct column *columns, size_t count, const char *name, size_t size)
+{
+	for (size_t i = 0; i < count; i++)
+		if (columns[i].heading && strlen(columns[i].heading) == size &&
+		    strncasecmp(columns[i].heading, name, size) == 0)
+			return (int)i;
+	return -1;
+}
+
+// The columns that `list` asks for, in order: how many; -1: it names one that there is not.
+static int choose_columns(const struct column *columns, size_t count, const char *list,
+			  int ret_chosen[TABLE_COLUMNS])
+{
+	int used = 0;
+
+	if (!list || *list == '+')
+		for (size_t i = 0; i < count; i++)
+			if (columns[i].heading && !(columns[i].flags & COLUMN_EXTRA))
+				ret_chosen[used++] = (int)i;
+	if (!list)
+		return used;
+	for (const char *name = list + (*list == '+'); *name;) {
+		const size_t size = strcspn(name, ",");
+		const int column = find_column(columns, count, name, size);
+
+		if (column < 0)
+			return -1;
+		for (int i = 0; i < used; i++) // named again: once, where it was named first
+			if (ret_chosen[i] == column)
+				goto next;
+		ret_chosen[used++] = column;
+next:
+		name += size + (name[size] == ',');
+	}
+	return used > 0 ? used : -1;
+}
+
+bool columns_are_known(const struct column *columns, size_t count, const char *list)
+{
+	int chosen[TABLE_COLUMNS];
+
+	return choose_columns(columns, count, list, chosen) > 0;
+}
+
+// What a terminal shows in which colour; NULL: as it is.
+static const char *colour_of(const char *text)
+{
+	static const struct {
+		const char *word, *colour;
+	} words[] = {
+		{ "live", "green" },     { "clean", "green" },    { "expired", "yellow" },
+		{ "stale", "yellow" },   { "stopped", "yellow" }, { "damaged", "yellow" },
+		{ "lost", "red" },       { "dead", "red" },       { "gone", "red" },
+		{ "zombie", "red" },     { "deadlock", "red" },   { "DEADLOCK", "red" },
+		{ "corrupt", "red" },    { "broken", "red" },     { "abandoned", "yellow" },
+		{ "placing", "yellow" },
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strncmp(text, words[i].word, strlen(words[i].word)) == 0)
+			return words[i].colour;
+	return NULL;
+}
+
 // ---- tables -------------------------------------------------------------------------------------
 
 void table_start(struct table *table, const struct options *options, const struct column *columns,
@@ -146,15 +157,21 @@ void table_start(struct table *table, const struct options *options, const struc
 	}
 	table->scols = (struct libscols_table *)inspector_need(scols_new_table());
 	scols_table_enable_noheadings(table->scols, options->no_headings);
+	scols_table_enable_raw(table->scols, options->raw);
+	scols_table_enable_colors(table->scols, options->colour);
 	// Our own escapes are stricter, and the library would escape them again.
 	scols_table_enable_noencoding(table->scols, 1);
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count; i++)
 		table->index[i] = -1;
-		if (!columns[i].heading)
-			continue;
-		table->index[i] = (int)scols_table_get_ncols(table->scols);
-		inspector_need(scols_table_new_column(table->scols, columns[i].heading, 0,
-						      columns[i].flags));
+	int chosen[TABLE_COLUMNS];
+	const int used = choose_columns(columns, count, options->columns, chosen);
+
+	for (int i = 0; i < used; i++) {
+		const struct column *column = &columns[chosen[i]];
+
+		table->index[chosen[i]] = i;
+		inspector_need(scols_table_new_column(table->scols, column->heading, 0,
+						      column->flags & COLUMN_SCOLS));
 	}
 }
 
@@ -172,9 +189,6 @@ struct row table_row(struct table *table, const struct row *parent)
 	}
 	row.line = (struct libscols_line *)inspector_need(
 		scols_table_new_line(table->scols, parent ? parent->line : NULL));
-	for (size_t i = 0; i < scols_table_get_ncols(table->scols); i++)
-		if (scols_line_set_data(row.line, i, "-") != 0)
-			inspector_need(NULL);
 	return row;
 }
 
@@ -191,7 +205,41 @@ void row_cell(const struct row *row, size_t column, const char *shown, json_t *v
 
 		if (scols_line_refer_data(row->line, (size_t)table->index[column], escaped) != 0)
 			inspector_need(NULL);
+		if (table->options->colour && colour_of(shown))
+			scols_cell_set_color(
+				scols_line_get_cell(row->line, (size_t)table->index[column]),
+				colour_of(shown));
 	}
+}
+
+bool row_shows(const struct row *row, size_t column)
+{
+	return row->object || row->table->index[column] >= 0;
+}
+
+void words_start(struct words *words, const struct row *row)
+{
+	*words = (struct words){ .row = row,
+				 .values = row->object ? (json_t *)inspector_need(json_array())
+						       : NULL };
+}
+
+void words_add(void *context, const char *word)
+{
+	struct words *words = (struct words *)context;
+
+	if (words->values)
+		value_append(words->values, value_text(word));
+	words->used += (size_t)snprintf(words->text + words->used,
+					sizeof(words->text) - words->used, "%s%s",
+					words->used ? "," : "", word);
+	if (words->used >= sizeof(words->text))
+		words->used = sizeof(words->text) - 1;
+}
+
+void words_end(struct words *words, size_t column)
+{
+	row_cell(words->row, column, words->text, words->values);
 }
 
 void row_text(const struct row *row, size_t column, const char *text)
@@ -240,45 +288,74 @@ void row_moment(const struct row *row, size_t column, uint64_t ns)
 	row_cell(row, column, text, row->object ? value_number(ns) : NULL);
 }
 
-void table_print(struct table *table, const char *key, json_t *document, const char *nothing)
+// With `-o LIST` the rows have the members of those columns alone, as the table would.
+static void keep_chosen(const struct table *table)
+{
+	const char *list = table->options->columns;
+	int chosen[TABLE_COLUMNS];
+	json_t *row;
+	size_t i;
+
+	if (!list || *list == '+')
+		return;
+	const int used = choose_columns(table->columns, table->count, list, chosen);
+
+	json_array_foreach(table->rows, i, row)
+	{
+		json_t *kept = (json_t *)inspector_need(json_object());
+
+		for (int c = 0; c < used; c++) {
+			const char *key = table->columns[chosen[c]].key;
+
+			if (key)
+				value_set(kept, key, json_incref(json_object_get(row, key)));
+		}
+		if (json_object_clear(row) != 0 || json_object_update(row, kept) != 0)
+			inspector_need(NULL);
+		json_decref(kept);
+	}
+}
+
+// Cells that nothing was put into.
+static void fill_empty(const struct table *table)
+{
+	const size_t columns = scols_table_get_ncols(table->scols);
+	struct libscols_iter *at = (struct libscols_iter *)inspector_need(
+		scols_new_iter(SCOLS_ITER_FORWARD));
+	struct libscols_line *line;
+
+	while (scols_table_next_line(table->scols, at, &line) == 0) {
+		for (size_t c = 0; c < columns; c++) {
+			struct libscols_cell *cell = scols_line_get_cell(line, c);
+
+			if (!scols_cell_get_data(cell) && scols_cell_set_data(cell, "-") != 0)
+				inspector_need(NULL);
+		}
+	}
+	scols_free_iter(at);
+}
+
+void table_finish(struct table *table, const char *key, json_t *document, const char *nothing)
 {
 	if (table->rows) {
+		keep_chosen(table);
 		value_set(document, key, table->rows);
-		document_print(table->options, document);
 		return;
 	}
 	if (scols_table_is_empty(table->scols)) {
 		if (nothing && isatty(STDOUT_FILENO))
 			inspector_say("%s", nothing);
-	} else if (scols_print_table(table->scols) != 0) {
-		inspector_need(NULL);
+	} else {
+		fill_empty(table);
+		if (scols_print_table(table->scols) != 0)
+			inspector_need(NULL);
 	}
 	scols_unref_table(table->scols);
 }
 
-// ---- documents ----------------------------------------------------------------------------------
-
-json_t *document_start(const struct options *options, const char *arena, uint64_t now_ns)
+void table_print(struct table *table, const char *key, json_t *document, const char *nothing)
 {
-	json_t *document;
-
-	if (!options->json)
-		return NULL;
-	document = (json_t *)inspector_need(json_object());
-	if (arena)
-		value_set(document, "arena", value_text(arena));
-	value_set(document, "now_ns", value_number(now_ns));
-	return document;
-}
-
-void document_print(const struct options *options, json_t *document)
-{
-	// Watched, each look is one line. Escapes keep all but ASCII from a terminal.
-	const size_t flags = JSON_ENSURE_ASCII |
-			     (options->watch > 0 ? JSON_COMPACT : (size_t)JSON_INDENT(2));
-
-	// A failed write shows in ferror(stdout), which main looks at.
-	if (json_dumpf(document, stdout, flags) == 0)
-		putchar('\n');
-	json_decref(document);
+	table_finish(table, key, document, nothing);
+	if (document)
+		document_print(table->options, document);
 }

@@ -24,178 +24,18 @@ struct tree {
 	const struct options *options;
 	const struct view *view;
 	struct table table;
-	size_t *waits_with; /* these four per lease of the view: its thread's lease that waits */
-	bool *deadlocked;
-	bool *drawn;
+	struct cycles cycles;
+	bool *drawn; /* these per lease of the view */
 	bool *postponed;
 	size_t *queue; /* the postponed, in the order in which they were */
 	size_t queue_first, queue_end;
 };
 
-#define NONE SIZE_MAX
-
-// Of leases that do not wait: the lease with which the thread waits that is to let go of what they hold.
-static size_t *find_threads(const struct view *view)
-{
-	size_t *waits_with = (size_t *)inspector_need(
-		calloc(view->lease_count + 1, sizeof(size_t)));
-
-	for (size_t i = 0; i < view->lease_count; i++) {
-		const struct lh_lease_info *lease = &view->leases[i];
-
-		waits_with[i] = NONE;
-		if (!lease->session || lease->waits_for || lease->state != LH_LEASE_LIVE)
-			continue;
-		for (size_t j = 0; j < view->waiter_count; j++) {
-			if (view->waiters[j]->session == lease->session &&
-			    view->waiters[j]->state == LH_LEASE_LIVE)
-				waits_with[i] = (size_t)(view->waiters[j] - view->leases);
-		}
-	}
-	return waits_with;
-}
-
-// ---- cycles -------------------------------------------------------------------------------------
-// Strongly connected components of the graph waiter → holder → what its thread waits with, by Tarjan's algorithm ("Depth-first
-// search and linear graph algorithms", SIAM J. Comput. 1972). Lost leases are left out: what they
-// hold is free and what they wait for they do not get.
-struct search {
-	const struct view *view;
-	const bool *waits; /* per lease: follow its edge */
-	const size_t *waits_with;
-	bool *deadlocked; /* per lease: found in a cycle */
-	bool *open;
-	size_t *number; /* in order of discovery; 0: not discovered */
-	size_t *lowest;
-	size_t *stack;
-	size_t depth, discovered;
-	bool any;
-};
-
-static void close_component(struct search *search, size_t lease)
-{
-	const bool single = search->stack[search->depth - 1] == lease;
-	size_t member;
-
-	do {
-		member = search->stack[--search->depth];
-		search->open[member] = false;
-		if (!single)
-			search->deadlocked[member] = true;
-	} while (member != lease);
-	search->any |= !single;
-}
-
-static void visit(struct search *search, size_t lease);
-
-static void visit_next(struct search *search, size_t lease, size_t next)
-{
-	if (search->number[next] == 0)
-		visit(search, next);
-	if (search->open[next] && search->lowest[next] < search->lowest[lease])
-		search->lowest[lease] = search->lowest[next];
-}
-
-static void visit(struct search *search, size_t lease)
-{
-	const struct view *view = search->view;
-	const struct span holders = search->waits[lease]
-					    ? view_holders(view, view->leases[lease].waits_for)
-					    : (struct span){ 0, 0 };
-
-	search->number[lease] = search->lowest[lease] = ++search->discovered;
-	search->stack[search->depth++] = lease;
-	search->open[lease] = true;
-	for (size_t i = holders.first; i < holders.end; i++) {
-		const struct lh_lease_info *holder = view_lease(view, view->by_object[i]->lease);
-
-		if (!holder || holder->state != LH_LEASE_LIVE || !view_is_held(view->by_object[i]))
-			continue;
-		visit_next(search, lease, (size_t)(holder - view->leases));
-	}
-	if (search->waits_with[lease] != NONE)
-		visit_next(search, lease, search->waits_with[lease]);
-	if (search->lowest[lease] == search->number[lease])
-		close_component(search, lease);
-}
-
-// Marks the leases that wait for each other in cycles, going by the waits in `waits` alone. Returns
-// whether there are any.
-static bool find_cycles(const struct view *view, const bool *waits, const size_t *waits_with,
-			bool *deadlocked)
-{
-	const size_t count = view->lease_count + 1;
-	struct search search = {
-		.view = view, .waits = waits, .waits_with = waits_with, .deadlocked = deadlocked
-	};
-
-	memset(deadlocked, 0, view->lease_count);
-	search.open = (bool *)inspector_need(calloc(count, sizeof(bool)));
-	search.number = (size_t *)inspector_need(calloc(count, sizeof(size_t)));
-	search.lowest = (size_t *)inspector_need(calloc(count, sizeof(size_t)));
-	search.stack = (size_t *)inspector_need(calloc(count, sizeof(size_t)));
-	for (size_t i = 0; i < view->lease_count; i++)
-		if (waits[i] && search.number[i] == 0)
-			visit(&search, i);
-	free(search.open);
-	free(search.number);
-	free(search.lowest);
-	free(search.stack);
-	return search.any;
-}
-
-static bool same_holders(const struct view *view, const struct view *later, uint64_t offset)
-{
-	const struct span a = view_holders(view, offset);
-	const struct span b = view_holders(later, offset);
-
-	if (a.end - a.first != b.end - b.first)
-		return false;
-	for (size_t i = 0; i < a.end - a.first; i++) {
-		const struct lh_hold_info *x = view->by_object[a.first + i];
-		const struct lh_hold_info *y = later->by_object[b.first + i];
-
-		if (x->lease != y->lease || x->mode != y->mode || x->token != y->token)
-			return false;
-	}
-	return true;
-}
-
-// The parts of one picture are not of one moment, so it can show a cycle where there never was one.
-// A second picture settles it: of the waits that did not change in between all were there at once.
-static void find_deadlocks(const struct view *view, size_t *waits_with, bool *deadlocked)
-{
-	bool *waits = (bool *)inspector_need(calloc(view->lease_count + 1, sizeof(bool)));
-	struct view later;
-
-	for (size_t i = 0; i < view->lease_count; i++)
-		waits[i] = view->leases[i].waits_for && view->leases[i].state == LH_LEASE_LIVE;
-	if (find_cycles(view, waits, waits_with, deadlocked)) {
-		const bool again = view_load(&later, view->arena, view->name) == 0;
-
-		for (size_t i = 0; i < view->lease_count; i++) {
-			const struct lh_lease_info *was = &view->leases[i];
-			const struct lh_lease_info *is = again ? view_lease(&later, was->id) : NULL;
-
-			waits[i] = waits[i] && is && is->state == LH_LEASE_LIVE &&
-				   is->waits_for == was->waits_for &&
-				   is->waits_since_ns == was->waits_since_ns &&
-				   same_holders(view, &later, was->waits_for);
-			if (!is || is->session != was->session)
-				waits_with[i] = NONE;
-		}
-		find_cycles(view, waits, waits_with, deadlocked);
-		if (again)
-			view_forget(&later);
-	}
-	free(waits);
-}
-
 // ---- as a tree ----------------------------------------------------------------------------------
 
 enum { TREE_WHAT, TREE_PID, TREE_STATE, TREE_MODE, TREE_TOKEN, TREE_FOR, TREE_NOTE, TREE_COLUMNS };
 
-static const struct column tree_columns[TREE_COLUMNS] = {
+static const struct column columns[TREE_COLUMNS] = {
 	[TREE_WHAT] = { "LEASES AND WHAT THEY HOLD", NULL, SCOLS_FL_TREE },
 	[TREE_PID] = { "PID", NULL, SCOLS_FL_RIGHT },
 	[TREE_STATE] = { "STATE", NULL, 0 },
@@ -204,6 +44,8 @@ static const struct column tree_columns[TREE_COLUMNS] = {
 	[TREE_FOR] = { "FOR", NULL, SCOLS_FL_RIGHT },
 	[TREE_NOTE] = { "NOTE", NULL, 0 },
 };
+
+const struct columns tree_columns = { columns, TREE_COLUMNS };
 
 static bool holds_something(const struct view *view, const struct lh_lease_info *lease)
 {
@@ -270,7 +112,7 @@ static void draw_lease(struct tree *tree, const struct row *parent, size_t index
 	const struct view *view = tree->view;
 	const struct lh_lease_info *lease = &view->leases[index];
 	const struct span holds = view_holds_of(view, lease->id);
-	const bool deadlocked = tree->deadlocked[index];
+	const bool deadlocked = tree->cycles.deadlocked[index];
 
 	if (tree->drawn[index]) {
 		draw_name(tree, parent, lease,
@@ -294,7 +136,7 @@ static void draw_lease(struct tree *tree, const struct row *parent, size_t index
 		if (view_is_held(&view->holds[i]))
 			draw_hold(tree, &row, &view->holds[i], depth + 1);
 	for (size_t i = 0; lease->waits_for && i < view->lease_count; i++)
-		if (tree->waits_with[i] == index && holds_something(view, &view->leases[i]))
+		if (tree->cycles.waits_with[i] == index && holds_something(view, &view->leases[i]))
 			draw_lease(tree, &row, i, depth + 1);
 }
 
@@ -345,16 +187,16 @@ static void draw_tree(struct tree *tree)
 	enum { FREE_TO_GO_ON, DEADLOCKED, THE_REST, PASSES };
 	const struct view *view = tree->view;
 
-	table_start(&tree->table, tree->options, tree_columns, TREE_COLUMNS);
+	table_start(&tree->table, tree->options, columns, TREE_COLUMNS);
 	for (int pass = FREE_TO_GO_ON; pass < PASSES; pass++) {
 		for (size_t i = 0; i < view->lease_count; i++) {
 			const bool waits = view->leases[i].waits_for != 0 ||
-					   tree->waits_with[i] != NONE;
+					   tree->cycles.waits_with[i] != CYCLES_NONE;
 			const bool shown = view->leases[i].waits_for || tree->options->all ||
 					   holds_something(view, &view->leases[i]);
 
 			if (tree->drawn[i] || !shown || (pass == FREE_TO_GO_ON && waits) ||
-			    (pass == DEADLOCKED && !tree->deadlocked[i]))
+			    (pass == DEADLOCKED && !tree->cycles.deadlocked[i]))
 				continue;
 			draw_lease(tree, NULL, i, 0);
 			draw_postponed(tree);
@@ -435,13 +277,13 @@ static json_t *lease_value(const struct tree *tree, size_t index)
 	value_set(value, "command", value_text(lease->command));
 	value_set(value, "label", value_text(lease->label));
 	value_set(value, "state", value_text(lh_lease_state_name(lease->state)));
-	value_set(value, "deadlock", json_boolean(tree->deadlocked[index]));
+	value_set(value, "deadlock", json_boolean(tree->cycles.deadlocked[index]));
 	value_set(value, "holds", list);
 	value_set(value, "waits_for", wait);
 	value_set(value, "thread_waits_with",
-		  tree->waits_with[index] == NONE
+		  tree->cycles.waits_with[index] == CYCLES_NONE
 			  ? json_null()
-			  : value_number(view->leases[tree->waits_with[index]].id));
+			  : value_number(view->leases[tree->cycles.waits_with[index]].id));
 	return value;
 }
 
@@ -468,18 +310,15 @@ int verb_tree(const struct options *options, const char *arena)
 		return inspector_complain(arena, error);
 	struct tree tree = { .options = options, .view = &view };
 
-	tree.deadlocked = (bool *)inspector_need(calloc(view.lease_count + 1, sizeof(bool)));
 	tree.drawn = (bool *)inspector_need(calloc(view.lease_count + 1, sizeof(bool)));
 	tree.postponed = (bool *)inspector_need(calloc(view.lease_count + 1, sizeof(bool)));
 	tree.queue = (size_t *)inspector_need(calloc(view.lease_count + 1, sizeof(size_t)));
-	tree.waits_with = find_threads(&view);
-	find_deadlocks(&view, tree.waits_with, tree.deadlocked);
+	cycles_find(&view, &tree.cycles);
 	if (options->json)
 		print_graph(&tree);
 	else
 		draw_tree(&tree);
-	free(tree.waits_with);
-	free(tree.deadlocked);
+	cycles_free(&tree.cycles);
 	free(tree.drawn);
 	free(tree.postponed);
 	free(tree.queue);

@@ -218,6 +218,12 @@ void view_forget(struct view *view)
 	*view = (struct view){ .arena = view->arena };
 }
 
+void view_release(struct view *view)
+{
+	lh_arena_close(view->arena);
+	view->arena = NULL;
+}
+
 void view_close(struct view *view)
 {
 	view_forget(view);
@@ -283,8 +289,7 @@ bool view_is_held(const struct lh_hold_info *hold)
 	return hold->mode != LH_HOLD_INTENT;
 }
 
-// The placement that offset lies in, or NULL.
-static const struct lh_placement_info *placement_around(const struct view *view, uint64_t offset)
+const struct lh_placement_info *view_placement(const struct view *view, uint64_t offset)
 {
 	size_t index = lower_bound(view->placements, view->placement_count, offset, placement_key);
 
@@ -298,22 +303,23 @@ static const struct lh_placement_info *placement_around(const struct view *view,
 
 bool view_is_placed(const struct view *view, uint64_t offset)
 {
-	return placement_around(view, offset) != NULL;
+	return view_placement(view, offset) != NULL;
 }
 
-// From one element of an array to the next; 0 if it is none or its kind does not say.
-static uint64_t stride(const struct lh_placement_info *placement)
+// From one element of an array to the next; 0 if it is none.
+static uint64_t stride(const struct view *view, const struct lh_placement_info *placement)
 {
-	const struct lh_mutex_options options = { .data_size = placement->data_size };
+	struct lh_object_info second;
 
-	return placement->kind == LH_KIND_MUTEX && placement->count ? lh_mutex_footprint(&options)
-								    : 0;
+	return lh_inspect_object(view->arena, placement, 1, &second) == 0
+		       ? second.offset - placement->offset
+		       : 0;
 }
 
 const char *view_object_name(const struct view *view, uint64_t offset,
 			     char buffer[VIEW_OBJECT_NAME])
 {
-	const struct lh_placement_info *placement = placement_around(view, offset);
+	const struct lh_placement_info *placement = view_placement(view, offset);
 	char base[64];
 
 	if (!placement) {
@@ -326,7 +332,7 @@ const char *view_object_name(const struct view *view, uint64_t offset,
 		snprintf(base, sizeof(base), "%s@%" PRIu64, lh_kind_name(placement->kind),
 			 placement->offset);
 	const uint64_t inside = offset - placement->offset;
-	const uint64_t step = stride(placement);
+	const uint64_t step = stride(view, placement);
 	if (step && inside % step == 0)
 		snprintf(buffer, VIEW_OBJECT_NAME, "%s[%" PRIu64 "]", base, inside / step);
 	else if (inside)

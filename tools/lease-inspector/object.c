@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// object.c: one object of a picture: what it is, who has it, who wants it.
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inspector.h"
+
+bool object_is_array(const struct view *view, const struct lh_placement_info *place)
+{
+	struct lh_object_info second;
+
+	return lh_inspect_object(view->arena, place, 1, &second) != -ENOENT;
+}
+
+struct object object_of(const struct view *view, const struct lh_placement_info *place)
+{
+	struct object object = { .place = place, .whole = object_is_array(view, place) };
+
+	if (object.whole)
+		object.info = (struct lh_object_info){ .offset = place->offset,
+						       .kind = place->kind };
+	else
+		object.error = lh_inspect_object(view->arena, place, 0, &object.info);
+	if (object.error)
+		object.info = (struct lh_object_info){ .offset = place->offset,
+						       .kind = place->kind };
+	object.holders = view_holders_within(view, place->offset, place->offset + place->size);
+	object.waiters = view_waiters_within(view, place->offset, place->offset + place->size);
+	return object;
+}
+
+bool object_element(const struct view *view, const struct lh_placement_info *place, uint32_t index,
+		    struct object *ret_object)
+{
+	struct object object = { .place = place };
+
+	if (!object_is_array(view, place)) {
+		*ret_object = object_of(view, place);
+		return index == 0;
+	}
+	object.error = lh_inspect_object(view->arena, place, index, &object.info);
+	if (object.error)
+		return false;
+	object.holders = view_holders(view, object.info.offset);
+	object.waiters = view_waiters(view, object.info.offset);
+	*ret_object = object;
+	return true;
+}
+
+// ---- finding ------------------------------------------------------------------------------------
+
+static bool element_at(const struct view *view, uint64_t offset, struct object *ret_object)
+{
+	const struct lh_placement_info *place = view_placement(view, offset);
+	struct lh_object_info second;
+
+	if (!place)
+		return false;
+	if (!object_is_array(view, place)) {
+		*ret_object = object_of(view, place);
+		return true;
+	}
+	if (offset == place->offset || lh_inspect_object(view->arena, place, 1, &second) != 0)
+		return object_element(view, place, 0, ret_object);
+	return object_element(
+		view, place, (uint32_t)((offset - place->offset) / (second.offset - place->offset)),
+		ret_object);
+}
+
+static bool read_number(const char *text, uint64_t *ret_number)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*ret_number = strtoull(text, &end, 0);
+	return !errno && !*end;
+}
+
+static const struct lh_placement_info *placement_named(const struct view *view, const char *name,
+						       size_t size)
+{
+	for (size_t i = 0; i < view->placement_count; i++)
+		if (size && strlen(view->placements[i].name) == size &&
+		    memcmp(view->placements[i].name, name, size) == 0)
+			return &view->placements[i];
+	return NULL;
+}
+
+bool object_find(const struct view *view, const char *text, struct object *ret_object)
+{
+	const size_t size = strlen(text);
+	const char *bracket = size && text[size - 1] == ']' ? strrchr(text, '[') : NULL;
+	const size_t base_size = bracket ? (size_t)(bracket - text) : size;
+	const struct lh_placement_info *place = placement_named(view, text, size);
+	uint64_t number = 0, index = 0;
+	bool good = true;
+
+	if (place) { // a name may have brackets itself
+		*ret_object = object_of(view, place);
+		return true;
+	}
+	char *base = (char *)inspector_need(strndup(text, base_size));
+	char *inside = (char *)inspector_need(
+		strndup(bracket ? bracket + 1 : "0", bracket ? size - base_size - 2 : 1));
+	const char *at = strrchr(base, '@');
+
+	place = bracket ? placement_named(view, base, base_size) : NULL;
+	if (!place) {
+		good = read_number(at ? at + 1 : base, &number);
+		place = good ? view_placement(view, number) : NULL;
+	}
+	good = good && place && read_number(inside, &index) && index < UINT32_MAX;
+	free(base);
+	free(inside);
+	if (!good)
+		return false;
+	return bracket ? object_element(view, place, (uint32_t)index, ret_object)
+		       : element_at(view, number, ret_object);
+}
+
+// ---- questions ----------------------------------------------------------------------------------
+
+const struct lh_hold_info *object_holder(const struct view *view, const struct object *object)
+{
+	for (size_t i = object->holders.first; i < object->holders.end; i++)
+		if (view_is_held(view->by_object[i]))
+			return view->by_object[i];
+	return NULL;
+}
+
+size_t object_holder_count(const struct view *view, const struct object *object)
+{
+	size_t count = 0;
+
+	for (size_t i = object->holders.first; i < object->holders.end; i++)
+		count += view_is_held(view->by_object[i]);
+	return count;
+}
+
+static bool is_lost(const struct view *view, const struct lh_hold_info *hold)
+{
+	const struct lh_lease_info *lease = view_lease(view, hold->lease);
+
+	return lease && (lease->state == LH_LEASE_DEAD || lease->state == LH_LEASE_EXPIRED);
+}
+
+static bool any_is_lost(const struct view *view, const struct object *object)
+{
+	for (size_t i = object->holders.first; i < object->holders.end; i++)
+		if (view_is_held(view->by_object[i]) && is_lost(view, view->by_object[i]))
+			return true;
+	return false;
+}
+
+static const char *state_unheld(const struct object *object)
+{
+	if (object->info.flags & LH_OBJECT_DONE)
+		return "done";
+	if (object->info.kind == LH_KIND_WATCH)
+		return "closed";
+	return object->info.kind == LH_KIND_REGION ? "placed" : "free";
+}
+
+const char *object_state(const struct view *view, const struct object *object)
+{
+	const struct lh_hold_info *holder = object_holder(view, object);
+
+	if (object->place->state)
+		return object->place->state == 1 ? "placing" : "abandoned";
+	if (object->error)
+		return "corrupt";
+	if (object->info.flags & LH_OBJECT_BROKEN)
+		return "broken";
+	if (!holder)
+		return state_unheld(object);
+	if (any_is_lost(view, object))
+		return "lost";
+	if (object->info.kind == LH_KIND_WATCH)
+		return "open";
+	if (object->info.kind == LH_KIND_SEMAPHORE && object->info.used >= object->info.limit)
+		return "full";
+	return holder->mode == LH_HOLD_EXCLUSIVE || holder->mode == LH_HOLD_REGION ? "held"
+										   : "shared";
+}
+
+uint64_t object_longest_wait(const struct view *view, const struct object *object)
+{
+	uint64_t longest = 0;
+
+	for (size_t i = object->waiters.first; i < object->waiters.end; i++) {
+		const uint64_t waited = view_since(view, view->waiters[i]->waits_since_ns);
+
+		if (waited > longest)
+			longest = waited;
+	}
+	return longest;
+}
+
+bool object_is_damaged(const struct view *view, const struct object *object)
+{
+	struct lh_object_info info;
+
+	if (!object->whole)
+		return object->info.flags & LH_OBJECT_DAMAGED;
+	for (uint32_t i = 0; lh_inspect_object(view->arena, object->place, i, &info) == 0; i++)
+		if (info.flags & LH_OBJECT_DAMAGED)
+			return true;
+	return false;
+}
+
+void object_flags(const struct view *view, const struct object *object,
+		  void (*add)(void *context, const char *word), void *context)
+{
+	if (object_is_damaged(view, object))
+		add(context, "damaged");
+	if (object->place->flags & LH_NO_REPAIR && object->place->kind != LH_KIND_BARRIER)
+		add(context, "no-repair");
+	if (object->place->flags & LH_BARRIER_SHRINK && object->place->kind == LH_KIND_BARRIER)
+		add(context, "shrinks");
+	if (object->whole)
+		add(context, "array");
+	if (object->place->lease)
+		add(context, "leased");
+}
