@@ -2,6 +2,7 @@
 #include "arena/event.h"
 
 #include "arena/owner.h"
+#include "arena/probe.h"
 #include "arena/sys/clock.h"
 
 #include <string.h>
@@ -33,4 +34,6 @@ void event_record(struct lh_arena *arena, enum lh_event_kind kind, const struct 
 	STORE(event->command[0], command[0]);
 	STORE(event->command[1], command[1]);
 	atomic_store_explicit(&event->sequence, number + 1, memory_order_release);
+	if (kind == LH_EVENT_OWNER_DIED || kind == LH_EVENT_EXPIRED)
+		PROBE5(reap, arena, offset, lost->slot, token, lost->id);
 }

@@ -6,6 +6,7 @@
 
 #include "arena/error.h"
 #include "arena/owner.h"
+#include "arena/probe.h"
 #include "arena/sys/futex.h"
 
 #include <errno.h>
@@ -105,7 +106,7 @@ static void renew(struct keeper_duty *duty)
 	if (lease_word_expiry(atomic_load(&duty->arena->leases[duty->slot].state)) >=
 	    clock_now() + duty->ttl_ns)
 		return;
-	if (lease_slot_renew(&duty->arena->leases[duty->slot], duty->incarnation, duty->ttl_ns))
+	if (lease_slot_renew(duty->arena, duty->slot, duty->incarnation, duty->ttl_ns))
 		return;
 	if (duty->renewals_left != UINT32_MAX)
 		duty->renewals_left--;
@@ -115,7 +116,7 @@ static bool is_lost(const struct keeper_duty *duty)
 {
 	if (duty->lost)
 		return duty->lost(duty->subject);
-	return lease_slot_remaining(&duty->arena->leases[duty->slot], duty->incarnation) == 0 ||
+	return lease_slot_remaining(duty->arena, duty->slot, duty->incarnation) == 0 ||
 	       owner_ended(duty->arena, duty->owner);
 }
 
@@ -126,6 +127,8 @@ static bool tell(struct keeper_duty *duty)
 	const uint64_t one = 1;
 
 	duty->told = true;
+	if (!duty->lost)
+		probe_loss(duty->arena, duty->slot, lease_id(duty->incarnation, duty->slot));
 	if (duty->fd >= 0 && write(duty->fd, &one, sizeof(one)) != sizeof(one))
 		duty->told = false; // cannot be: the counter is far from full
 	if (!callback)
@@ -397,6 +400,20 @@ int keeper_loss_fd(struct lh_lease *lease)
 	pthread_mutex_unlock(&keeper.lock);
 	keeper_kick();
 	return result;
+}
+
+int lh_lease_on_loss(lh_lease *lease, void (*callback)(void *context), void *context)
+{
+	const int error = lease_check_caller(lease);
+
+	return error ? error : keeper_on_loss(lease, callback, context);
+}
+
+int lh_lease_loss_fd(lh_lease *lease)
+{
+	const int error = lease_check_caller(lease);
+
+	return error ? error : keeper_loss_fd(lease);
 }
 
 // Called with the lock held, which excludes every walker: the node may be freed at once.

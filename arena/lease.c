@@ -6,6 +6,7 @@
 #include "arena/hold.h"
 #include "arena/keeper.h"
 #include "arena/owner.h"
+#include "arena/probe.h"
 #include "arena/reap.h"
 #include "arena/sys/futex.h"
 #include "arena/sys/identity.h"
@@ -53,9 +54,10 @@ int lease_check_cancel(const struct lh_lease *lease)
 		       : 0;
 }
 
-uint64_t lease_slot_remaining(struct lease_slot *slot, uint64_t incarnation)
+uint64_t lease_slot_remaining(const struct lh_arena *arena, uint32_t slot, uint64_t incarnation)
 {
-	uint64_t word = atomic_load_explicit(&slot->state, memory_order_acquire);
+	shared_u64 *state = &arena->leases[slot].state;
+	uint64_t word = atomic_load_explicit(state, memory_order_acquire);
 
 	while (is_live(incarnation, word)) {
 		const uint64_t expiry = lease_word_expiry(word);
@@ -67,16 +69,18 @@ uint64_t lease_slot_remaining(struct lease_slot *slot, uint64_t incarnation)
 			return expiry - now;
 		// LIVE → EXPIRED: from here on its holdings are anyone's. A renewal that was first
 		// makes the CAS fail.
-		if (atomic_compare_exchange_strong(&slot->state, &word,
-						   lease_word_with(word, LEASE_EXPIRED)))
+		if (atomic_compare_exchange_strong(state, &word,
+						   lease_word_with(word, LEASE_EXPIRED))) {
+			probe_expiry(arena, slot, word);
 			return 0;
+		}
 	}
 	return 0;
 }
 
 static uint64_t remaining(const struct lh_lease *lease)
 {
-	return lease_slot_remaining(lease->slot, lease->incarnation);
+	return lease_slot_remaining(lease->arena, lease->index, lease->incarnation);
 }
 
 int lease_check(const struct lh_lease *lease)
@@ -85,7 +89,10 @@ int lease_check(const struct lh_lease *lease)
 
 	if (error)
 		return error;
-	return remaining(lease) ? 0 : -ESTALE;
+	if (remaining(lease))
+		return 0;
+	probe_loss(lease->arena, lease->index, lease->id);
+	return -ESTALE;
 }
 
 static bool is_inherited(const struct lh_lease *lease)
@@ -399,19 +406,21 @@ int lh_thread_lease(lh_arena *arena, lh_lease **ret_lease)
 // ---------------------------------------------------------------------------------------------
 // Renewing
 
-int lease_slot_renew(struct lease_slot *slot, uint64_t incarnation, uint64_t ttl_ns)
+int lease_slot_renew(const struct lh_arena *arena, uint32_t slot, uint64_t incarnation,
+		     uint64_t ttl_ns)
 {
+	shared_u64 *state = &arena->leases[slot].state;
 	uint64_t word, ms;
 
 	if (ttl_ns == 0 || expiry_ms(ttl_ns, &ms) != 0)
 		return -EINVAL;
 	// LIVE{old expiry} → LIVE{new}, before the old one has passed; a theft CASes the same word.
 	do {
-		word = atomic_load_explicit(&slot->state, memory_order_acquire);
-		if (lease_slot_remaining(slot, incarnation) == 0)
+		word = atomic_load_explicit(state, memory_order_acquire);
+		if (lease_slot_remaining(arena, slot, incarnation) == 0)
 			return -ESTALE;
 	} while (!is_live(incarnation, word) ||
-		 !atomic_compare_exchange_strong(&slot->state, &word,
+		 !atomic_compare_exchange_strong(state, &word,
 						 lease_word_live_until(incarnation, ms)));
 	return 0;
 }
@@ -422,7 +431,9 @@ int lh_lease_renew(lh_lease *lease, uint64_t ttl_ns)
 
 	if (error || lease->ttl_ns == 0)
 		return error ? error : -EINVAL;
-	error = lease_slot_renew(lease->slot, lease->incarnation, ttl_ns);
+	error = lease_slot_renew(lease->arena, lease->index, lease->incarnation, ttl_ns);
+	if (error == -ESTALE)
+		probe_loss(lease->arena, lease->index, lease->id);
 	if (!error && lease->duty)
 		keeper_kick();
 	return error;
@@ -529,6 +540,8 @@ int lh_lease_release(lh_lease *lease)
 	if (error)
 		return error;
 	result = remaining(lease) ? release_holds(lease) : -ESTALE;
+	if (result == -ESTALE)
+		probe_loss(lease->arena, lease->index, lease->id);
 	if (result == -EBADMSG) {
 		// What cannot be unlocked stays named by the table, and the slot with it, until the
 		// owner's end lets a reaper look at it.
@@ -551,21 +564,7 @@ int lh_lease_release(lh_lease *lease)
 }
 
 // ---------------------------------------------------------------------------------------------
-// Loss
-
-int lh_lease_on_loss(lh_lease *lease, void (*callback)(void *context), void *context)
-{
-	const int error = lease_check_caller(lease);
-
-	return error ? error : keeper_on_loss(lease, callback, context);
-}
-
-int lh_lease_loss_fd(lh_lease *lease)
-{
-	const int error = lease_check_caller(lease);
-
-	return error ? error : keeper_loss_fd(lease);
-}
+// The end of its thread
 
 // The thread ends with leases: the kernel tells their end. Handles that lh_lease_acquire made stay
 // allocated, since their user may still release them; those of lh_thread_lease go.

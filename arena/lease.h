@@ -76,9 +76,10 @@ int lease_check_cancel(const struct lh_lease *lease);
 uint64_t lease_expiry(const struct lh_lease *lease);
 
 // The time left of this incarnation, after latching an expiry that has passed: 0 once lost.
-uint64_t lease_slot_remaining(struct lease_slot *slot, uint64_t incarnation);
+uint64_t lease_slot_remaining(const struct lh_arena *arena, uint32_t slot, uint64_t incarnation);
 // 0, -ESTALE, or -EINVAL for a TTL beyond what the word can say. Async-signal-safe.
-int lease_slot_renew(struct lease_slot *slot, uint64_t incarnation, uint64_t ttl_ns);
+int lease_slot_renew(const struct lh_arena *arena, uint32_t slot, uint64_t incarnation,
+		     uint64_t ttl_ns);
 
 // Who lets go of what it will hold. Before it holds anything.
 static inline void lease_set_session(struct lh_lease *lease, uint64_t session)

@@ -8,6 +8,7 @@
 #include "arena/event.h"
 #include "arena/hold.h"
 #include "arena/owner.h"
+#include "arena/probe.h"
 #include "arena/sys/futex.h"
 
 #include <leasehold/inspect.h>
@@ -108,8 +109,10 @@ static enum verdict judge_once(struct lh_arena *arena, uint32_t slot, bool wante
 		    clock_now() < lease_word_expiry(state))
 			return owner_ending(arena, owner) ? VERDICT_DYING : VERDICT_HELD;
 		if (latch(arena, slot, state, LEASE_EXPIRED) &&
-		    read_lost(arena, slot, lease_word_with(state, LEASE_EXPIRED), &lost))
+		    read_lost(arena, slot, lease_word_with(state, LEASE_EXPIRED), &lost)) {
 			event_record(arena, LH_EVENT_EXPIRED, &lost, 0, 0);
+			probe_expiry(arena, slot, state);
+		}
 		return VERDICT_GONE;
 	}
 	if (lease_word_state(state) == LEASE_EXPIRED && kills_on_expiry(lease) &&

@@ -4,6 +4,7 @@
 // words and the slots are in slots.h. A draft is private memory of the lease's handle, so a lost
 // drafter leaves nothing to repair.
 #include "arena/owner.h"
+#include "arena/probe.h"
 #include "arena/sys/futex.h"
 #include "arena/wait.h"
 #include "src/deadlock.h"
@@ -157,8 +158,12 @@ static int acquire(struct drafter *drafter, uint64_t *ret_word)
 	do {
 		error = look(drafter, ret_word);
 	} while (error == -EAGAIN);
-	if (drafter->waits)
+	if (drafter->waits) {
 		deadlock_clear(drafter->lease);
+		if (!error)
+			probe_grant(drafter->lease, drafter->slots.granule,
+				    slots_word_token(*ret_word));
+	}
 	return error;
 }
 

@@ -30,6 +30,7 @@
 #include "arena/keeper.h"
 #include "arena/kind.h"
 #include "arena/owner.h"
+#include "arena/probe.h"
 #include "arena/reap.h"
 #include "arena/sys/futex.h"
 #include "arena/wait.h"
@@ -69,6 +70,7 @@ void deadlock_publish(struct lh_lease *lease, uint32_t granule)
 		atomic_store_explicit(&slot->session, session, memory_order_relaxed);
 	atomic_store(&slot->edge, (uint64_t)granule << EDGE_WANTED_SHIFT | sequence);
 	atomic_thread_fence(memory_order_seq_cst);
+	probe_wait_start(lease, granule);
 }
 
 void deadlock_clear(struct lh_lease *lease)
@@ -79,6 +81,8 @@ void deadlock_clear(struct lh_lease *lease)
 	atomic_store_explicit(&slot->edge, old & EDGE_SEQUENCE_MASK, memory_order_release);
 	if (atomic_load_explicit(&slot->session, memory_order_relaxed) != lease->session)
 		atomic_store_explicit(&slot->session, lease->session, memory_order_relaxed);
+	if (old >> EDGE_WANTED_SHIFT)
+		probe_wait_end(lease, (uint32_t)(old >> EDGE_WANTED_SHIFT));
 }
 
 struct step {

@@ -26,6 +26,13 @@ SAME_PLACE(readers_offset);
 SAME_PLACE(scatter);
 SAME_PLACE(id);
 
+// What leasehold/annotate.h knows.
+_Static_assert(offsetof(struct lh_lease, arena) == LH_ANNOTATE_LEASE_ARENA * sizeof(uint64_t),
+	       "leasehold/annotate.h has the arena elsewhere");
+_Static_assert(offsetof(struct lh_lease, name) == LH_ANNOTATE_LEASE_NAME * sizeof(uint64_t),
+	       "leasehold/annotate.h has the name elsewhere");
+_Static_assert(LH_ANNOTATE_OWNER == WORD_OWNER_MASK, "the owner of a rwlock");
+
 _Static_assert(offsetof(struct object_header, word) == 0, "what a handle points to is the word");
 
 #if LH_INLINE_FAST

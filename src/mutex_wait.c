@@ -16,6 +16,7 @@
 #include "src/mutex.h"
 
 #include "arena/owner.h"
+#include "arena/probe.h"
 #include "arena/reap.h"
 #include "arena/sys/fence.h"
 #include "arena/wait.h"
@@ -123,6 +124,8 @@ static int granted(const struct waiter *waiter, uint64_t word)
 	}
 	if (waited)
 		hold_note_grant(attempt->lease, attempt->granule, word_token(word));
+	if (waited && header->kind == LH_KIND_MUTEX) // not the baton of another kind
+		probe_grant(attempt->lease, attempt->granule, word_token(word));
 	primitive_fill_grant(attempt->grant, header, word);
 	return 0;
 }

@@ -23,6 +23,7 @@
 #include "arena/error.h"
 #include "arena/event.h"
 #include "arena/owner.h"
+#include "arena/probe.h"
 #include "arena/sys/futex.h"
 #include "arena/wait.h"
 #include "src/deadlock.h"
@@ -329,6 +330,8 @@ static int try_take(struct attempt *attempt, uint64_t word)
 		give_back(attempt);
 		return -ESTALE;
 	}
+	if (waited)
+		probe_grant(attempt->lease, attempt->granule, word_token(taken));
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "src/rwlock_wait.h"
 
 #include "arena/owner.h"
+#include "arena/probe.h"
 #include "arena/sys/fence.h"
 #include "arena/sys/futex.h"
 #include "src/deadlock.h"
@@ -324,6 +325,11 @@ int rwlock_waiter_end(const struct rwlock_waiter *waiter, int result)
 	if (waiter->began_ns) {
 		deadlock_clear(lease);
 		rwlock_resign(waiter, result != 0);
+		if (!result)
+			probe_grant(
+				lease, waiter->attempt->granule,
+				word_token(atomic_load_explicit(&rwlock_waiter_header(waiter)->word,
+								memory_order_relaxed)));
 	} else if (waiter->attempt->heir && !result) {
 		rwlock_resign(waiter, false);
 	}

@@ -15,6 +15,7 @@
 
 #include "arena/event.h"
 #include "arena/owner.h"
+#include "arena/probe.h"
 #include "arena/sys/fence.h"
 #include "arena/wait.h"
 #include "src/deadlock.h"
@@ -322,8 +323,11 @@ static __attribute__((noinline)) int collect(const struct semaphore_attempt *att
 	} while (error == -EAGAIN);
 	if (error)
 		give_all_back(&collector);
-	if (collector.asleep_before)
+	if (collector.asleep_before) {
 		deadlock_clear(attempt->lease);
+		if (!error)
+			probe_grant(attempt->lease, attempt->granule, 0);
+	}
 	open_gate(attempt);
 	return error;
 }

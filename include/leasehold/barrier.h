@@ -166,4 +166,7 @@ LH_API int lh_barrier_reset(const lh_barrier *barrier);
 
 LH_END_DECLS
 
+#define LH_DECLARED_BARRIER
+#include <leasehold/annotate.h>
+
 #endif

@@ -177,4 +177,7 @@ LH_API int lh_cell_abort(const lh_cell *cell, lh_lease *lease);
 
 LH_END_DECLS
 
+#define LH_DECLARED_CELL
+#include <leasehold/annotate.h>
+
 #endif

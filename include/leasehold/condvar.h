@@ -167,4 +167,7 @@ LH_API int lh_condvar_broadcast(const lh_condvar *condvar);
 
 LH_END_DECLS
 
+#define LH_DECLARED_CONDVAR
+#include <leasehold/annotate.h>
+
 #endif

@@ -15,8 +15,8 @@
  * (libleasehold.so.0), so a program runs with any library that the loader gives it. A correction of what
  * is inlined here reaches a program when it is compiled again, though.
  *
- * Fast on x86-64, compiled by gcc or clang, as C11 or C++. Elsewhere LH_INLINE_FAST is 0, and these
- * names are the others.
+ * Fast on x86-64, compiled by gcc or clang, as C11 or C++. Elsewhere, and where annotate.h is at work,
+ * LH_INLINE_FAST is 0, and these names are the others.
  *
  * Example: a look at a rate, many million times a second.
  *
@@ -37,13 +37,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <leasehold/annotate.h>
 #include <leasehold/api.h>
 #include <leasehold/mutex.h>
 #include <leasehold/once.h>
 #include <leasehold/rwlock.h>
 #include <leasehold/semaphore.h>
 
-#if defined(__x86_64__) && defined(__LP64__) && defined(__GCC_ASM_FLAG_OUTPUTS__)
+#if defined(__x86_64__) && defined(__LP64__) && defined(__GCC_ASM_FLAG_OUTPUTS__) && !LH_ANNOTATES
 #define LH_INLINE_FAST 1
 #else
 #define LH_INLINE_FAST 0

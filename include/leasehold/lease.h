@@ -236,4 +236,7 @@ LH_API int lh_region_release(lh_lease *lease, uint64_t offset);
 
 LH_END_DECLS
 
+#define LH_DECLARED_LEASE
+#include <leasehold/annotate.h>
+
 #endif

@@ -7,6 +7,7 @@
  * well, and begins with its concept and an example.
  */
 
+#include <leasehold/annotate.h>
 #include <leasehold/api.h>
 #include <leasehold/arena.h>
 #include <leasehold/barrier.h>

@@ -189,4 +189,7 @@ LH_API bool lh_mutex_held(const lh_mutex *mutex, const lh_lease *lease);
 
 LH_END_DECLS
 
+#define LH_DECLARED_MUTEX
+#include <leasehold/annotate.h>
+
 #endif

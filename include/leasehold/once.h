@@ -147,4 +147,7 @@ LH_API const void *lh_once_data(const lh_once *once);
 
 LH_END_DECLS
 
+#define LH_DECLARED_ONCE
+#include <leasehold/annotate.h>
+
 #endif

@@ -216,4 +216,7 @@ LH_API int lh_rwlock_consistent(const lh_rwlock *rwlock, lh_lease *lease);
 
 LH_END_DECLS
 
+#define LH_DECLARED_RWLOCK
+#include <leasehold/annotate.h>
+
 #endif

@@ -176,4 +176,7 @@ LH_API int lh_semaphore_resize(const lh_semaphore *semaphore, uint32_t permits);
 
 LH_END_DECLS
 
+#define LH_DECLARED_SEMAPHORE
+#include <leasehold/annotate.h>
+
 #endif

@@ -219,4 +219,7 @@ LH_API int lh_watch_changed(lh_watch_receiver *receiver, lh_deadline deadline);
 
 LH_END_DECLS
 
+#define LH_DECLARED_WATCH
+#include <leasehold/annotate.h>
+
 #endif

@@ -117,9 +117,8 @@ static void a_stopped_sender_past_its_ttl_that_resumes_publishes_nothing(void **
 	assert_int_equal(waitpid(worker_pid(sender), &status, WUNTRACED), worker_pid(sender));
 	assert_true(WIFSTOPPED(status));
 	assert_true(scene_look(scene->arena, id, &info));
-	assert_int_equal(lease_slot_renew(&scene->arena->leases[info.slot],
-					  lease_id_incarnation(id), LH_MS(1)),
-			 0);
+	assert_int_equal(
+		lease_slot_renew(scene->arena, info.slot, lease_id_incarnation(id), LH_MS(1)), 0);
 	reads(&receiver, 1, 1);
 	scene_await_state(scene->arena, id, LH_LEASE_EXPIRED);
 	kill(worker_pid(sender), SIGCONT);

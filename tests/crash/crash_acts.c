@@ -274,15 +274,15 @@ void crash_stop(struct crash_scene *scene)
 
 uint64_t crash_shorten(struct crash_scene *scene)
 {
-	struct lease_slot *slot = crash_slot(scene);
-
-	lease_slot_renew(slot, lease_id_incarnation(scene->shared->lease), LH_MS(CRASH_LAST_MS));
-	return lease_word_expiry(atomic_load(&slot->state));
+	lease_slot_renew(scene->arena, scene->shared->slot,
+			 lease_id_incarnation(scene->shared->lease), LH_MS(CRASH_LAST_MS));
+	return lease_word_expiry(atomic_load(&crash_slot(scene)->state));
 }
 
 void crash_await_loss(struct crash_scene *scene)
 {
-	while (lease_slot_remaining(crash_slot(scene), lease_id_incarnation(scene->shared->lease)))
+	while (lease_slot_remaining(scene->arena, scene->shared->slot,
+				    lease_id_incarnation(scene->shared->lease)))
 		;
 }
 

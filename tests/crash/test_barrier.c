@@ -325,7 +325,6 @@ static void snapshot(uint64_t words[MOST_PARTIES + 1])
 
 static void stop_and_expire(struct crash_scene *scene)
 {
-	struct lease_slot *slot = &scene->arena->leases[scene->shared->slot];
 	const uint64_t incarnation = lease_id_incarnation(scene->shared->lease);
 	uint64_t before[MOST_PARTIES + 1] = { 0 }, after[MOST_PARTIES + 1] = { 0 };
 	int status, result;
@@ -337,8 +336,8 @@ static void stop_and_expire(struct crash_scene *scene)
 		    "it did not stop");
 	outlook = look(scene);
 	// Those asleep know the expiry as it was; who looks next knows the new one, and wakes them.
-	lease_slot_renew(slot, incarnation, LH_MS(1));
-	while (lease_slot_remaining(slot, incarnation))
+	lease_slot_renew(scene->arena, scene->shared->slot, incarnation, LH_MS(1));
+	while (lease_slot_remaining(scene->arena, scene->shared->slot, incarnation))
 		;
 	if (!outlook.complete && (outlook.lost || outlook.missing)) {
 		const bool breaks = outlook.broken || (!shrinks && outlook.lost);

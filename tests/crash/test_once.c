@@ -251,7 +251,6 @@ static void after_stop(struct crash_scene *scene)
 
 static void stop_and_succeed(struct crash_scene *scene)
 {
-	struct lease_slot *slot = &scene->arena->leases[scene->shared->slot];
 	const uint64_t incarnation = lease_id_incarnation(scene->shared->lease);
 	int status, result;
 	uint64_t word;
@@ -262,8 +261,8 @@ static void stop_and_succeed(struct crash_scene *scene)
 			    WIFSTOPPED(status),
 		    "it did not stop");
 	was_done = lh_once_done(&once);
-	lease_slot_renew(slot, incarnation, LH_MS(1));
-	while (lease_slot_remaining(slot, incarnation))
+	lease_slot_renew(scene->arena, scene->shared->slot, incarnation, LH_MS(1));
+	while (lease_slot_remaining(scene->arena, scene->shared->slot, incarnation))
 		;
 	check_value(scene);
 	word = atomic_load(&object()->word);

@@ -215,7 +215,7 @@ static void stop_and_succeed(struct crash_scene *scene)
 		 rwlock_scene_mode(scene, scene->shared->slot) == LH_HOLD_SHARED;
 	stepper_detach(&scene->stepper, SIGSTOP);
 	waitpid(scene->victim, &status, WUNTRACED);
-	lease_slot_renew(slot, incarnation, LH_MS(2));
+	lease_slot_renew(scene->arena, scene->shared->slot, incarnation, LH_MS(2));
 	expiry = lease_word_expiry(atomic_load(&slot->state));
 	error = lh_rwlock_write_lock(&rwlock_scene_lock, scene->lease, LH_NOW, &grant);
 	CRASH_CHECK(scene, error == (blocks ? -EBUSY : 0) || lh_now() >= expiry,
@@ -229,7 +229,7 @@ static void stop_and_succeed(struct crash_scene *scene)
 		    grant.flags, (unsigned long long)scene->word);
 	CRASH_CHECK(scene, grant.token > scene->token, "G5: token %llu after %llu",
 		    (unsigned long long)grant.token, (unsigned long long)scene->token);
-	while (lease_slot_remaining(slot, incarnation))
+	while (lease_slot_remaining(scene->arena, scene->shared->slot, incarnation))
 		;
 	atomic_store(data, 4711);
 	if (!held) {

@@ -425,13 +425,13 @@ static void stop_and_succeed(struct crash_scene *scene)
 	stepper_detach(&scene->stepper, SIGSTOP);
 	waitpid(scene->victim, &status, WUNTRACED);
 	CRASH_CHECK(scene, WIFSTOPPED(status), "it did not stop");
-	lease_slot_renew(slot, incarnation, LH_MS(LAST_MS));
+	lease_slot_renew(scene->arena, scene->shared->slot, incarnation, LH_MS(LAST_MS));
 	expiry = lease_word_expiry(atomic_load(&slot->state));
 	result = lh_semaphore_acquire(&semaphore, scene->lease, all,
 				      lh_deadline_after(CRASH_DEADLINE_NS));
 	CRASH_CHECK(scene, result == 0, "the successor got %d", result);
 	CRASH_CHECK(scene, !had || lh_now() >= expiry, "G3: granted before the expiry");
-	while (lease_slot_remaining(slot, incarnation))
+	while (lease_slot_remaining(scene->arena, scene->shared->slot, incarnation))
 		;
 	if (left_free)
 		crash_must(scene, lh_semaphore_release(&semaphore, scene->lease, all), "give");

@@ -182,10 +182,11 @@ int worker_answered(const struct worker *worker)
 
 void worker_shorten(const struct worker *worker)
 {
-	const uint64_t number = worker->lease & ((1u << LEASE_SLOT_BITS) - 1);
-	struct lease_slot *slot = &worker->arena->leases[number];
+	const uint32_t slot = (uint32_t)worker->lease & ((1u << LEASE_SLOT_BITS) - 1);
 
-	assert_int_equal(lease_slot_renew(slot, lease_id_incarnation(worker->lease), LH_MS(1)), 0);
+	assert_int_equal(lease_slot_renew(worker->arena, slot, lease_id_incarnation(worker->lease),
+					  LH_MS(1)),
+			 0);
 }
 
 static void forget(struct worker *worker)

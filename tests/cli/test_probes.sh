@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The probes are in the library with the arguments that docs/debugging.md lists, none of them where a free
+# lock is taken or let go; lease-trace's scripts are understood by bpftrace and see what they say.
+set -euo pipefail
+top=$(cd "$(dirname "$0")/../.." && pwd)
+library=$(find "$LEASEHOLD_BUILD" -maxdepth 1 -name libleasehold.so -print -quit)
+name=probes-$$
+work=$(mktemp -d)
+tracer=
+trap '[ -z "$tracer" ] || kill "$tracer" 2>/dev/null || :; rm -rf "$work" "/dev/shm/$name"' EXIT
+fail() {
+	echo "FAIL: $*"
+	exit 1
+}
+skip() {
+	echo "SKIP: cli.probes: $*"
+	exit 77
+}
+if ! readelf --wide --notes "$library" | grep -q NT_STAPSDT; then
+	skip "built without probes: sys/sdt.h (systemtap-sdt-dev) was not there, or LEASEHOLD_PROBES is off"
+fi
+
+echo "-- the list in docs/debugging.md"
+# A line of the list: | `wait-start` | arena, offset, … | … |
+documented=$(awk -F'|' '/^## Probes/ { on = 1; next } /^## / { on = 0 }
+	on && $2 ~ /^ `[a-z-]+` $/ { gsub(/[ `]/, "", $2); print $2, split($3, argument, ",") }' \
+	"$top/docs/debugging.md" | sort)
+built=$(readelf --wide --notes "$library" | awk '
+	/Provider: / { mine = /Provider: leasehold$/ }
+	mine && /Name: / { name = $2; sub(/__/, "-", name) }
+	mine && /Arguments: / { print name, NF - 1 }' | sort -u)
+[ "$(wc -l <<<"$built")" -eq 6 ] || fail "not six kinds of probes, each with one count: $built"
+diff <(echo "$documented") <(echo "$built") || fail "< documented, > built"
+
+echo "-- none on a fast path"
+checked=0
+while read -r start size _ function; do
+	case ${function%%@*} in
+	lh_mutex_lock | lh_mutex_unlock | lh_rwlock_read_lock | lh_rwlock_write_lock | lh_rwlock_unlock | \
+		lh_semaphore_acquire | lh_semaphore_release | lh_once_call | lh_once_done | lh_cell_read | \
+		lh_watch_read | lh_watch_send) ;;
+	*) continue ;;
+	esac
+	checked=$((checked + 1))
+	while read -r location; do
+		[ $((location)) -lt $((16#$start)) ] ||
+			[ $((location)) -ge $((16#$start + 16#$size)) ] ||
+			fail "$function has a probe at $location"
+	done < <(readelf --wide --notes "$library" | sed -n 's/.*Location: \(0x[0-9a-f]*\),.*/\1/p')
+done < <(nm --dynamic --defined-only --print-size "$library")
+[ $checked -eq 12 ] || fail "found $checked of the 12 functions"
+
+echo "-- lease-trace"
+export LEASEHOLD_LIBRARY=$library LEASEHOLD_TRACE_DIR=$top/tools/lease-trace
+trace=$LEASEHOLD_BIN/lease-trace
+diff <("$trace" --list | awk '{ print $1 }') <(awk '{ print $1 }' <<<"$built") ||
+	fail "< scripts, > probes"
+! "$trace" --print nothing >"$work/out" 2>"$work/err" || fail "a script that is not there"
+grep -q 'no script nothing' "$work/err" || fail "it does not say so"
+for script in $("$trace" --list | awk '{ print $1 }'); do
+	"$trace" --print "$script" >"$work/$script.bt"
+	grep -qF "usdt:$(readlink -f "$library"):leasehold:${script/-/__}" "$work/$script.bt" ||
+		fail "$script does not look at its probe"
+	grep -qF ".It Cm $script" "$top/docs/man/lease-trace.1" || fail "lease-trace(1) lacks $script"
+done
+
+command -v bpftrace >/dev/null || skip "no bpftrace: the notes are right, the scripts were not tried"
+[ "$(id -u)" -eq 0 ] || skip "not root: the notes are right, the scripts were not tried"
+for script in "$work"/*.bt; do
+	bpftrace -d "$script" >"$work/out" 2>&1 || fail "$script: $(grep -v '^ ' "$work/out" | tail -5)"
+done
+
+echo "-- seen to fire"
+cc -std=gnu11 -Wall -Wextra -Werror -I"$top/include" -o "$work/lh-probed" \
+	"$top/tests/cli/probes/scene.c" -L"$(dirname "$library")" -Wl,-rpath,"$(dirname "$library")" \
+	-lleasehold
+{
+	cat "$work"/*.bt
+	echo 'BEGIN { printf("attached\n"); }'
+} >"$work/all.bt"
+bpftrace "$work/all.bt" >"$work/seen" 2>&1 &
+tracer=$!
+for ((tries = 0; tries < 600; tries++)); do
+	! grep -q '^attached' "$work/seen" || break
+	kill -0 $tracer 2>/dev/null || break
+	sleep 0.1
+done
+grep -q '^attached' "$work/seen" ||
+	skip "the kernel lets nobody attach: $(grep -i error "$work/seen" | tail -1)"
+read -r inode offset < <("$work/lh-probed" "$name") || fail "the scene"
+kill -INT $tracer
+wait $tracer || fail "bpftrace: $(tail -3 "$work/seen")"
+tracer=
+for line in "^lh-probed.* arena $inode: slot .* waits for what is at $offset\$" \
+	"^@waited_us\[$inode, $offset\]" "^@grants\[lh-probed, [0-9]*, $offset\]: 1" \
+	"^lh-probed.* arena $inode: cleared up offset $offset, token 1, behind slot" \
+	"^lh-probed.* arena $inode: slot .* had expired [0-9]* us ago" \
+	"^lh-probed.* arena $inode: slot .* is lost, state 2"; do
+	grep -q "$line" "$work/seen" || fail "not seen: $line in $(cat "$work/seen")"
+done
