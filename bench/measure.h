@@ -10,7 +10,7 @@
 
 #include "bench.h"
 
-#define MEASURE_COLUMNS 8
+#define MEASURE_COLUMNS 16
 #define MEASURE_ROUNDS 4096
 
 // ---- random numbers: for the order of peers and the length of pauses, nothing that needs secrets
@@ -34,6 +34,12 @@ struct samples *samples_create(size_t columns);
 void samples_destroy(struct samples *samples);
 void samples_set(struct samples *samples, size_t round, size_t column, double value);
 size_t samples_rounds(const struct samples *samples);
+// A whole round of loops: each figure without what the loop itself took. What is left is at least
+// MEASURE_LEAST_NS, as the processor may run a body beside its loop.
+#define MEASURE_LEAST_NS 0.05
+void samples_set_net(struct samples *samples, size_t round, const double *gross, double loop);
+// What was subtracted in that round; NaN if nothing was.
+double samples_loop(const struct samples *samples, size_t round);
 // NaN where nothing was set.
 double samples_get(const struct samples *samples, size_t round, size_t column);
 
@@ -45,6 +51,7 @@ struct rounds {
 	size_t least;
 	size_t done;
 	uint64_t until;
+	double loop; // the least that rounds_loop saw
 	struct random random;
 };
 
@@ -52,6 +59,9 @@ struct rounds rounds_begin(const struct run *run, const char *purpose, size_t co
 			   double seconds);
 // Starts the next round, in a new order; false once the time is over and enough were made.
 bool rounds_next(struct rounds *rounds);
+// ns for each turn of a loop with an empty body: the least in any round so far, as it is the same in all,
+// and slower only if something else ran meanwhile.
+double rounds_loop(struct rounds *rounds, uint64_t turns);
 
 // ---- statistics
 struct estimate {
@@ -59,6 +69,7 @@ struct estimate {
 	double median;
 	double low, high; // of the median: 95 % by order statistics; min and max if count < 6
 	double min, max;
+	double p90, p99, p999; // percentiles, by nearest rank: of few values, the greatest
 };
 
 // Of the values that are not NaN; all NaN if there are none.

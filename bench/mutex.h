@@ -17,6 +17,7 @@ void compare_kills(struct run *run, const struct bench_case *self, const struct 
 
 // mutex.c
 void mutex_uncontended(struct run *run, const struct bench_case *self, double seconds);
+void mutex_recovers(struct run *run, const struct bench_case *self, double seconds);
 void mutex_header(struct run *run, const struct bench_case *self, double seconds);
 // mutex_contended.c
 void mutex_contended(struct run *run, const struct bench_case *self, double seconds);

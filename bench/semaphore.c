@@ -3,6 +3,7 @@
 // semaphore.c: lease-bench semaphore: the mutex's cases for semaphores of one permit.
 #include "mutex.h"
 #include "peer.h"
+#include "recovers.h"
 
 // The last one without contention only.
 static const struct peer *const pair_peers[] = { &peer_posix_semaphore, &peer_lease_semaphore,
@@ -41,12 +42,25 @@ static void killed(struct run *run, const struct bench_case *self, double second
 	compare_kills(run, self, &kills, seconds);
 }
 
+static void recovers(struct run *run, const struct bench_case *self, double seconds)
+{
+	static const struct peer *const peers[] = { &peer_pthread_robust, &peer_lease_semaphore,
+						    &peer_lease_semaphore_ttl,
+						    &peer_posix_semaphore, &peer_undo_semaphore };
+	static const struct peer_set set = { .peers = peers,
+					     .count = sizeof(peers) / sizeof(peers[0]) };
+
+	compare_recovery(run, self, &set, seconds);
+}
+
 static const struct bench_case cases[] = {
 	{ "uncontended", "acquire + release of one permit by one process, by call and inlined", 2,
 	  uncontended },
 	{ "contended", "grants at 2, 4, 16 and 64 processes, with and without a pause between", 8,
 	  contended },
 	{ "kill", "SIGKILL of a holder, an heir or a woken waiter, to the next grant", 5, killed },
+	{ "recovers", "whether the death of a holder lets the next one in, and tells it", 2,
+	  recovers },
 	{ 0 },
 };
 

@@ -60,15 +60,18 @@ void values_time(const struct run *run, const char *purpose, double seconds,
 	struct rounds rounds = rounds_begin(run, purpose, columns, seconds);
 
 	while (rounds_next(&rounds)) {
+		const double loop = rounds_loop(&rounds, timed[0].count);
+		double gross[MEASURE_COLUMNS];
+
 		for (size_t i = 0; i < columns; i++) {
 			const size_t column = rounds.order[i];
 			const struct timed *one = &timed[column];
 			const uint64_t start = measure_now();
 
 			one->loop(one->context, one->count);
-			samples_set(samples, rounds.round, column,
-				    (double)(measure_now() - start) / (double)one->count);
+			gross[column] = (double)(measure_now() - start) / (double)one->count;
 		}
+		samples_set_net(samples, rounds.round, gross, loop);
 	}
 }
 
