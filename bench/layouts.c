@@ -14,20 +14,22 @@ static void measure_rounds(struct layouts *layouts)
 	snprintf(purpose, sizeof(purpose), "%s %zu", layouts->purpose, layouts->at);
 	struct rounds rounds = rounds_begin(layouts->run, purpose, layouts->columns,
 					    layouts->seconds / (double)layouts->count);
-	while (rounds_next(&rounds) && rounds.round < layouts->group) {
-		const double loop = rounds_loop(&rounds, layouts->calls);
-		double gross[MEASURE_COLUMNS];
+	const size_t first = layouts->at * layouts->group;
+	size_t done = 0;
 
+	for (; rounds_next(&rounds) && done < layouts->group; done++) {
+		samples_set_loop(layouts->samples, first + done,
+				 measure_empty_loop(layouts->calls));
 		for (size_t i = 0; i < layouts->columns; i++) {
 			const size_t column = rounds.order[i];
 			const uint64_t start = measure_now();
 
 			layouts->loop(layouts->context, column, layouts->calls);
-			gross[column] = (double)(measure_now() - start) / (double)layouts->calls;
+			samples_set(layouts->samples, first + done, column,
+				    (double)(measure_now() - start) / (double)layouts->calls);
 		}
-		samples_set_net(layouts->samples, layouts->at * layouts->group + rounds.round,
-				gross, loop);
 	}
+	samples_subtract_loop(layouts->samples, first, done);
 }
 
 // One process runs all loops, so that they share its luck with cores.

@@ -53,6 +53,15 @@ void measure_sleep_until(uint64_t ns)
 		;
 }
 
+double measure_empty_loop(uint64_t turns)
+{
+	const uint64_t start = measure_now();
+
+	for (uint64_t i = 0; i < turns; i++)
+		__asm__ volatile("" : : : "memory");
+	return (double)(measure_now() - start) / (double)turns;
+}
+
 // ---- samples -------------------------------------------------------------------------------------
 struct samples {
 	size_t columns;
@@ -92,11 +101,29 @@ void samples_set(struct samples *samples, size_t round, size_t column, double va
 		samples->rounds = round + 1;
 }
 
-void samples_set_net(struct samples *samples, size_t round, const double *gross, double loop)
+void samples_set_loop(struct samples *samples, size_t round, double ns)
 {
-	for (size_t column = 0; column < samples->columns; column++)
-		samples_set(samples, round, column, fmax(gross[column] - loop, MEASURE_LEAST_NS));
-	*value_at(samples, round, samples->columns) = loop;
+	samples_set(samples, round, samples->columns, ns);
+}
+
+void samples_subtract_loop(struct samples *samples, size_t first, size_t count)
+{
+	double *loops = calloc(count + 1, sizeof(*loops));
+
+	if (!loops)
+		process_die("out of memory");
+	for (size_t i = 0; i < count; i++)
+		loops[i] = samples_loop(samples, first + i);
+	const double loop = measure_estimate(loops, count).median;
+	free(loops);
+	for (size_t i = 0; i < count; i++) {
+		samples_set_loop(samples, first + i, loop);
+		for (size_t column = 0; column < samples->columns; column++) {
+			double *value = value_at(samples, first + i, column);
+
+			*value = fmax(*value - loop, MEASURE_LEAST_NS);
+		}
+	}
 }
 
 double samples_loop(const struct samples *samples, size_t round)
@@ -122,7 +149,6 @@ struct rounds rounds_begin(const struct run *run, const char *purpose, size_t co
 		.columns = columns,
 		.least = run->quick ? 3 : 11,
 		.until = measure_now() + (uint64_t)(seconds * 1e9),
-		.loop = INFINITY,
 		.random = random_stream(run->seed, purpose),
 	};
 
@@ -146,16 +172,6 @@ bool rounds_next(struct rounds *rounds)
 	}
 	rounds->round = rounds->done++;
 	return true;
-}
-
-double rounds_loop(struct rounds *rounds, uint64_t turns)
-{
-	const uint64_t start = measure_now();
-
-	for (uint64_t i = 0; i < turns; i++)
-		__asm__ volatile("" : : : "memory");
-	rounds->loop = fmin(rounds->loop, (double)(measure_now() - start) / (double)turns);
-	return rounds->loop;
 }
 
 // ---- statistics ----------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ uint64_t random_below(struct random *random, uint64_t limit);
 // ---- time
 uint64_t measure_now(void); // CLOCK_MONOTONIC, ns
 void measure_sleep_until(uint64_t ns);
+// ns for each turn of a loop with an empty body.
+double measure_empty_loop(uint64_t turns);
 
 // ---- samples: rounds x columns, in memory shared with the processes that measure
 struct samples;
@@ -34,10 +36,12 @@ struct samples *samples_create(size_t columns);
 void samples_destroy(struct samples *samples);
 void samples_set(struct samples *samples, size_t round, size_t column, double value);
 size_t samples_rounds(const struct samples *samples);
-// A whole round of loops: each figure without what the loop itself took. What is left is at least
-// MEASURE_LEAST_NS, as the processor may run a body beside its loop.
+// What the loop itself took in that round, with an empty body.
+void samples_set_loop(struct samples *samples, size_t round, double ns);
+// Of so many rounds, set with both: each figure without the median of what the loop took. What is left is
+// at least MEASURE_LEAST_NS, as the processor may run a body beside its loop.
 #define MEASURE_LEAST_NS 0.05
-void samples_set_net(struct samples *samples, size_t round, const double *gross, double loop);
+void samples_subtract_loop(struct samples *samples, size_t first, size_t count);
 // What was subtracted in that round; NaN if nothing was.
 double samples_loop(const struct samples *samples, size_t round);
 // NaN where nothing was set.
@@ -51,7 +55,6 @@ struct rounds {
 	size_t least;
 	size_t done;
 	uint64_t until;
-	double loop; // the least that rounds_loop saw
 	struct random random;
 };
 
@@ -59,9 +62,6 @@ struct rounds rounds_begin(const struct run *run, const char *purpose, size_t co
 			   double seconds);
 // Starts the next round, in a new order; false once the time is over and enough were made.
 bool rounds_next(struct rounds *rounds);
-// ns for each turn of a loop with an empty body: the least in any round so far, as it is the same in all,
-// and slower only if something else ran meanwhile.
-double rounds_loop(struct rounds *rounds, uint64_t turns);
 
 // ---- statistics
 struct estimate {

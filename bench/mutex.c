@@ -13,6 +13,7 @@ static const struct bench_case cases[] = {
 	  mutex_uncontended },
 	{ "contended", "grants at 2, 4, 16 and 64 processes, with and without a pause between", 8,
 	  mutex_contended },
+	{ "handover", "unlock to the grant of a process that sleeps for it", 2, mutex_handover },
 	{ "kill", "SIGKILL of a holder, an heir or a woken waiter, to the next grant", 5,
 	  mutex_kill },
 	{ "recovers", "whether the death of a holder lets the next one in, and tells it", 2,

@@ -133,6 +133,7 @@ void compare_recovery(struct run *run, const struct bench_case *self, const stru
 			.peer = set->peers[column]->name,
 			.reference = set->peers[0]->name,
 			.unit = "ns",
+			.latency = true,
 		};
 
 		report_recovery(run->report, comparison.peer, verdict(&tallies[column]));
