@@ -330,6 +330,7 @@ static void measure_kill(struct run *run, const struct bench_case *self, double 
 			.peer = names[LEASE],
 			.reference = peer_pthread_robust.name,
 			.unit = "ns",
+			.latency = true,
 			.target = { TARGET_RATIO_AT_MOST, 1.2 },
 		};
 

@@ -11,9 +11,12 @@
 //  - All peers run the same loop (peer_loops.h), compiled once for each with its calls in place, and
 //    call a shared library as a program would. The data that a lock protects lies in the cache line
 //    after it. A peer that can tell of damage is asked for it and its answer is looked at.
-//  - Nothing is pinned, no priority is raised and no process is warmed up longer than another.
-//  - Whatever is the measuring's own (clock reading, loops, counters) is part of both sides, which
-//    draws a ratio towards 1 and never away from it.
+//  - Nothing is pinned unless that is asked for, no priority is raised and no process is warmed up
+//    longer than another.
+//  - What a loop takes with an empty body is measured beside it, in the same process, and subtracted
+//    from all figures alike. The rest of what is the measuring's own (clock reading, counters, the
+//    words that a grant increments) is part of both sides, which draws a ratio towards 1 and never
+//    away from it.
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 

@@ -282,6 +282,7 @@ static void compare(struct run *run, const struct bench_case *self, uint32_t wai
 					       .peer = "leasehold",
 					       .reference = peer_pthread_robust.name,
 					       .unit = "ns",
+					       .latency = true,
 					       .group = TRIALS,
 					       .target = { TARGET_RATIO_AT_MOST, 1.2 } };
 

@@ -12,7 +12,7 @@
 
 #include <leasehold/leasehold.h>
 
-#include "measure.h"
+#include "layouts.h"
 #include "process.h"
 #include "report.h"
 #include "scratch.h"
@@ -44,17 +44,10 @@ static const char *const names[COLUMNS] = { "flock", "10 keys", "10 of 100000 ke
 
 enum { FEW = 10, KEYS = 100000, KEY_SIZE = 16 };
 
-// Where data and stack lie matters to so short a loop: see mutex.c.
 #define LAYOUTS 8
-#define LAYOUT_ROUNDS (MEASURE_ROUNDS / LAYOUTS)
 
 struct pairs {
-	const struct run *run;
-	const char *purpose;
-	double seconds;
 	struct random random;
-	size_t layout;
-	struct samples *samples;
 	char small[SCRATCH_NAME], large[SCRATCH_NAME];
 	lh_locks *few, *many, *files;
 	char directory[32]; // of the files
@@ -71,8 +64,10 @@ static void pair(struct pairs *pairs, lh_locks *locks, uint64_t number)
 		process_die("%s", lh_error_detail());
 }
 
-static void loop(struct pairs *pairs, size_t column, uint64_t calls)
+static void loop(void *context, size_t column, uint64_t calls)
 {
+	struct pairs *pairs = context;
+
 	switch (column) {
 	case FLOCK:
 		for (uint64_t i = 0; i < calls; i++) {
@@ -95,8 +90,9 @@ static void loop(struct pairs *pairs, size_t column, uint64_t calls)
 	}
 }
 
-static void set_up(struct pairs *pairs)
+static void attach(void *context)
 {
+	struct pairs *pairs = context;
 	char url[SCRATCH_NAME + 40], path[] = "/tmp/lease-bench-XXXXXX";
 
 	pairs->keys = malloc(sizeof(*pairs->keys) * KEYS);
@@ -125,8 +121,9 @@ static void set_up(struct pairs *pairs)
 	}
 }
 
-static void remove_files(const struct pairs *pairs)
+static void remove_files(void *context)
 {
+	const struct pairs *pairs = context;
 	char path[64];
 
 	for (unsigned i = 0; i < FEW; i++) {
@@ -136,26 +133,21 @@ static void remove_files(const struct pairs *pairs)
 	rmdir(pairs->directory);
 }
 
-static void measure_layout(void *context)
+static void create(void *context)
 {
 	struct pairs *pairs = context;
-	void *shift = __builtin_alloca(1 + random_below(&pairs->random, 4096));
-	const uint64_t calls = pairs->run->quick ? 500 : 5000;
 
-	__asm__ volatile("" : : "r"(shift) : "memory");
-	set_up(pairs);
-	struct rounds rounds = rounds_begin(pairs->run, pairs->purpose, COLUMNS, pairs->seconds);
-	while (rounds_next(&rounds) && rounds.round < LAYOUT_ROUNDS) {
-		for (size_t i = 0; i < COLUMNS; i++) {
-			const size_t column = rounds.order[i];
-			const uint64_t start = measure_now();
+	scratch_name(pairs->small);
+	scratch_name(pairs->large);
+	(void)random_next(&pairs->random); // each process draws from a copy
+}
 
-			loop(pairs, column, calls);
-			samples_set(pairs->samples, pairs->layout * LAYOUT_ROUNDS + rounds.round,
-				    column, (double)(measure_now() - start) / (double)calls);
-		}
-	}
-	remove_files(pairs);
+static void destroy(void *context)
+{
+	struct pairs *pairs = context;
+
+	scratch_unlink(pairs->small);
+	scratch_unlink(pairs->large);
 }
 
 static void measure_pairs(struct run *run, const struct bench_case *self, double seconds)
@@ -169,20 +161,23 @@ static void measure_pairs(struct run *run, const struct bench_case *self, double
 		{ MANY, TEN, 1.1 },
 		{ FILES, FLOCK, 0 },
 	};
-	struct pairs pairs = { .run = run,
-			       .purpose = self->name,
-			       .seconds = seconds / LAYOUTS,
-			       .random = random_stream(run->seed, self->name) };
+	struct pairs pairs = { .random = random_stream(run->seed, self->name) };
+	struct layouts layouts = {
+		.run = run,
+		.purpose = self->name,
+		.seconds = seconds,
+		.columns = COLUMNS,
+		.count = LAYOUTS,
+		.calls = run->quick ? 500 : 5000,
+		.context = &pairs,
+		.create = create,
+		.destroy = destroy,
+		.attach = attach,
+		.detach = remove_files,
+		.loop = loop,
+	};
 
-	pairs.samples = samples_create(COLUMNS);
-	for (pairs.layout = 0; pairs.layout < LAYOUTS; pairs.layout++) {
-		scratch_name(pairs.small);
-		scratch_name(pairs.large);
-		process_run(measure_layout, &pairs);
-		(void)random_next(&pairs.random);
-		scratch_unlink(pairs.small);
-		scratch_unlink(pairs.large);
-	}
+	layouts_measure(&layouts);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const struct comparison comparison = {
 			.case_name = self->name,
@@ -190,13 +185,13 @@ static void measure_pairs(struct run *run, const struct bench_case *self, double
 			.peer = names[rows[i].peer],
 			.reference = names[rows[i].reference],
 			.unit = "ns",
-			.group = LAYOUT_ROUNDS,
+			.group = layouts.group,
 			.target = { rows[i].most > 0 ? TARGET_RATIO_AT_MOST : TARGET_NONE,
 				    rows[i].most },
 		};
 
-		report_compare(run->report, &comparison, pairs.samples, rows[i].peer,
+		report_compare(run->report, &comparison, layouts.samples, rows[i].peer,
 			       rows[i].reference);
 	}
-	samples_destroy(pairs.samples);
+	samples_destroy(layouts.samples);
 }

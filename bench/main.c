@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "peer.h"
 #include "process.h"
 #include "report.h"
 #include "system.h"
@@ -28,7 +29,8 @@ static const struct subcommand *const subcommands[] = {
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
 
 struct choice {
-	bool json;
+	enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV } format;
+	bool percentiles;
 	bool only[CASES]; // by index in the sub-command's cases; all false: all
 	bool any_only;
 };
@@ -43,7 +45,11 @@ static void print_help(void)
 	       "%.0f)\n"
 	       "  --quick          a few rounds of everything, to see that it works\n"
 	       "  --seed N         of the order of peers and the pauses (default: the clock)\n"
-	       "  --json           JSON instead of a table\n"
+	       "  --percentiles    a second table, of latencies: p50, p90, p99, p99.9, maximum\n"
+	       "  --json, --csv    JSON or CSV instead of a table\n"
+	       "  --handicap PEER=NS  for tests: mutex's and semaphore's PEER is held so much "
+	       "longer\n"
+	       "                   by each grant, which has to show in its ratios\n"
 	       "  --help, --version\n"
 	       "\n"
 	       "Exit status: 0 whatever the ratios; 1 if a lock let two in, lost a death, or "
@@ -111,16 +117,41 @@ static uint64_t parse_seed(const char *text)
 	return seed;
 }
 
+static void parse_handicap(char *text)
+{
+	char *equals = strchr(text, '='), *end = NULL;
+	const double ns = equals ? strtod(equals + 1, &end) : 0;
+
+	if (!equals || equals == text || end == equals + 1 || *end || !(ns >= 1 && ns <= 1e9))
+		usage("not PEER=NS: ", text);
+	*equals = '\0';
+	peer_set_handicap(text, (uint64_t)ns);
+}
+
 static void parse_options(int argc, char **argv, const struct subcommand *subcommand,
 			  struct run *run, struct choice *choice)
 {
-	enum { CASE = 256, SECONDS_OPTION, QUICK, SEED, JSON, HELP, VERSION };
+	enum {
+		CASE = 256,
+		SECONDS_OPTION,
+		QUICK,
+		SEED,
+		JSON,
+		CSV,
+		PERCENTILES,
+		HANDICAP,
+		HELP,
+		VERSION
+	};
 	static const struct option options[] = {
 		{ "case", required_argument, NULL, CASE },
 		{ "seconds", required_argument, NULL, SECONDS_OPTION },
 		{ "quick", no_argument, NULL, QUICK },
 		{ "seed", required_argument, NULL, SEED },
 		{ "json", no_argument, NULL, JSON },
+		{ "csv", no_argument, NULL, CSV },
+		{ "percentiles", no_argument, NULL, PERCENTILES },
+		{ "handicap", required_argument, NULL, HANDICAP },
 		{ "help", no_argument, NULL, HELP },
 		{ "version", no_argument, NULL, VERSION },
 		{ 0 },
@@ -144,7 +175,16 @@ static void parse_options(int argc, char **argv, const struct subcommand *subcom
 			run->seed = parse_seed(optarg);
 			break;
 		case JSON:
-			choice->json = true;
+			choice->format = FORMAT_JSON;
+			break;
+		case CSV:
+			choice->format = FORMAT_CSV;
+			break;
+		case PERCENTILES:
+			choice->percentiles = true;
+			break;
+		case HANDICAP:
+			parse_handicap(optarg);
 			break;
 		case HELP:
 		case 'h':
@@ -203,15 +243,27 @@ int main(int argc, char **argv)
 
 	process_init();
 	run.report = report_create();
-	if (!choice.json)
-		report_print_head(&run, subcommand->name, &system);
+	struct report_head head = { .run = &run,
+				    .subcommand = subcommand->name,
+				    .system = &system };
+	if (choice.format == FORMAT_TABLE)
+		report_print_head(&head);
 	system_watch_others();
 	measure(subcommand, &run, &choice);
-	const double others = system_others();
-	if (choice.json)
-		report_print_json(run.report, &run, subcommand->name, &system, others);
-	else
-		report_print_table(run.report, others);
+	if (!peer_handicap_applied())
+		process_die("--handicap: nothing of that name was locked");
+	head.others = system_others();
+	switch (choice.format) {
+	case FORMAT_TABLE:
+		report_print_table(run.report, &head, choice.percentiles);
+		break;
+	case FORMAT_JSON:
+		report_print_json(run.report, &head);
+		break;
+	case FORMAT_CSV:
+		report_print_csv(run.report, &head);
+		break;
+	}
 	report_destroy(run.report);
 	return run.failed ? 1 : 0;
 }

@@ -53,16 +53,25 @@ void measure_sleep_until(uint64_t ns)
 		;
 }
 
+double measure_empty_loop(uint64_t turns)
+{
+	const uint64_t start = measure_now();
+
+	for (uint64_t i = 0; i < turns; i++)
+		__asm__ volatile("" : : : "memory");
+	return (double)(measure_now() - start) / (double)turns;
+}
+
 // ---- samples -------------------------------------------------------------------------------------
 struct samples {
 	size_t columns;
 	size_t rounds;
-	double values[];
+	double values[]; // of each round: the columns, and the empty loop
 };
 
 static size_t samples_size(size_t columns)
 {
-	return sizeof(struct samples) + columns * MEASURE_ROUNDS * sizeof(double);
+	return sizeof(struct samples) + (columns + 1) * MEASURE_ROUNDS * sizeof(double);
 }
 
 struct samples *samples_create(size_t columns)
@@ -70,7 +79,7 @@ struct samples *samples_create(size_t columns)
 	struct samples *samples = process_shared_memory(samples_size(columns));
 
 	samples->columns = columns;
-	for (size_t i = 0; i < columns * MEASURE_ROUNDS; i++)
+	for (size_t i = 0; i < (columns + 1) * MEASURE_ROUNDS; i++)
 		samples->values[i] = NAN;
 	return samples;
 }
@@ -80,11 +89,46 @@ void samples_destroy(struct samples *samples)
 	munmap(samples, samples_size(samples->columns));
 }
 
+static double *value_at(struct samples *samples, size_t round, size_t column)
+{
+	return &samples->values[round * (samples->columns + 1) + column];
+}
+
 void samples_set(struct samples *samples, size_t round, size_t column, double value)
 {
-	samples->values[round * samples->columns + column] = value;
+	*value_at(samples, round, column) = value;
 	if (samples->rounds <= round)
 		samples->rounds = round + 1;
+}
+
+void samples_set_loop(struct samples *samples, size_t round, double ns)
+{
+	samples_set(samples, round, samples->columns, ns);
+}
+
+void samples_subtract_loop(struct samples *samples, size_t first, size_t count)
+{
+	double *loops = calloc(count + 1, sizeof(*loops));
+
+	if (!loops)
+		process_die("out of memory");
+	for (size_t i = 0; i < count; i++)
+		loops[i] = samples_loop(samples, first + i);
+	const double loop = measure_estimate(loops, count).median;
+	free(loops);
+	for (size_t i = 0; i < count; i++) {
+		samples_set_loop(samples, first + i, loop);
+		for (size_t column = 0; column < samples->columns; column++) {
+			double *value = value_at(samples, first + i, column);
+
+			*value = fmax(*value - loop, MEASURE_LEAST_NS);
+		}
+	}
+}
+
+double samples_loop(const struct samples *samples, size_t round)
+{
+	return samples_get(samples, round, samples->columns);
 }
 
 size_t samples_rounds(const struct samples *samples)
@@ -94,7 +138,7 @@ size_t samples_rounds(const struct samples *samples)
 
 double samples_get(const struct samples *samples, size_t round, size_t column)
 {
-	return samples->values[round * samples->columns + column];
+	return samples->values[round * (samples->columns + 1) + column];
 }
 
 // ---- rounds --------------------------------------------------------------------------------------
@@ -156,9 +200,16 @@ static size_t enclosing_rank(size_t n)
 	return 0;
 }
 
+static double percentile(const double *sorted, size_t n, double share)
+{
+	const size_t rank = (size_t)ceil(share * (double)n);
+
+	return sorted[rank ? rank - 1 : 0];
+}
+
 struct estimate measure_estimate(const double *values, size_t count)
 {
-	struct estimate estimate = { 0, NAN, NAN, NAN, NAN, NAN };
+	struct estimate estimate = { 0, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
 	double *sorted = calloc(count ? count : 1, sizeof(*sorted));
 	size_t n = 0;
 
@@ -176,6 +227,9 @@ struct estimate measure_estimate(const double *values, size_t count)
 		estimate.median = (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
 		estimate.min = sorted[0];
 		estimate.max = sorted[n - 1];
+		estimate.p90 = percentile(sorted, n, 0.9);
+		estimate.p99 = percentile(sorted, n, 0.99);
+		estimate.p999 = percentile(sorted, n, 0.999);
 		estimate.low = rank ? sorted[rank - 1] : sorted[0];
 		estimate.high = rank ? sorted[n - rank] : sorted[n - 1];
 	}

@@ -10,7 +10,7 @@
 
 #include "bench.h"
 
-#define MEASURE_COLUMNS 8
+#define MEASURE_COLUMNS 16
 #define MEASURE_ROUNDS 4096
 
 // ---- random numbers: for the order of peers and the length of pauses, nothing that needs secrets
@@ -26,6 +26,8 @@ uint64_t random_below(struct random *random, uint64_t limit);
 // ---- time
 uint64_t measure_now(void); // CLOCK_MONOTONIC, ns
 void measure_sleep_until(uint64_t ns);
+// ns for each turn of a loop with an empty body.
+double measure_empty_loop(uint64_t turns);
 
 // ---- samples: rounds x columns, in memory shared with the processes that measure
 struct samples;
@@ -34,6 +36,14 @@ struct samples *samples_create(size_t columns);
 void samples_destroy(struct samples *samples);
 void samples_set(struct samples *samples, size_t round, size_t column, double value);
 size_t samples_rounds(const struct samples *samples);
+// What the loop itself took in that round, with an empty body.
+void samples_set_loop(struct samples *samples, size_t round, double ns);
+// Of so many rounds, set with both: each figure without the median of what the loop took. What is left is
+// at least MEASURE_LEAST_NS, as the processor may run a body beside its loop.
+#define MEASURE_LEAST_NS 0.05
+void samples_subtract_loop(struct samples *samples, size_t first, size_t count);
+// What was subtracted in that round; NaN if nothing was.
+double samples_loop(const struct samples *samples, size_t round);
 // NaN where nothing was set.
 double samples_get(const struct samples *samples, size_t round, size_t column);
 
@@ -59,6 +69,7 @@ struct estimate {
 	double median;
 	double low, high; // of the median: 95 % by order statistics; min and max if count < 6
 	double min, max;
+	double p90, p99, p999; // percentiles, by nearest rank: of few values, the greatest
 };
 
 // Of the values that are not NaN; all NaN if there are none.

@@ -3,9 +3,9 @@
 // mutex.c: lease-bench mutex; the cases without contention.
 #include "mutex.h"
 
-#include <stdio.h>
-
+#include "layouts.h"
 #include "peer.h"
+#include "recovers.h"
 #include "report.h"
 
 static const struct bench_case cases[] = {
@@ -13,8 +13,11 @@ static const struct bench_case cases[] = {
 	  mutex_uncontended },
 	{ "contended", "grants at 2, 4, 16 and 64 processes, with and without a pause between", 8,
 	  mutex_contended },
+	{ "handover", "unlock to the grant of a process that sleeps for it", 2, mutex_handover },
 	{ "kill", "SIGKILL of a holder, an heir or a woken waiter, to the next grant", 5,
 	  mutex_kill },
+	{ "recovers", "whether the death of a holder lets the next one in, and tells it", 2,
+	  mutex_recovers },
 	{ "lease", "lease acquire + release", 1, mutex_lease },
 	{ "arena", "arena open + close", 1, mutex_arena },
 	{ "fairness", "longest wait while the other of 2 processes goes on", 2, mutex_fairness },
@@ -26,115 +29,121 @@ static const struct bench_case cases[] = {
 
 const struct subcommand mutex_subcommand = {
 	.name = "mutex",
-	.summary = "lh_mutex against process-shared pthread mutexes",
+	.summary = "lh_mutex against process-shared pthread mutexes and other locks",
 	.cases = cases,
 };
 
 // ---- uncontended ---------------------------------------------------------------------------------
-enum { PLAIN, ROBUST, ROBUST_PI, LEASE, LEASE_TTL, INLINED, COLUMNS };
+enum { PLAIN, ROBUST, ROBUST_PI, LEASE, LEASE_TTL, INLINED, FURTHER };
 
-static const struct peer *const peers[COLUMNS] = {
-	[PLAIN] = &peer_pthread_plain,         [ROBUST] = &peer_pthread_robust,
-	[ROBUST_PI] = &peer_pthread_robust_pi, [LEASE] = &peer_lease,
-	[LEASE_TTL] = &peer_lease_ttl,         [INLINED] = &peer_lease_inlined,
+static const struct peer *const peers[] = {
+	[PLAIN] = &peer_pthread_plain,
+	[ROBUST] = &peer_pthread_robust,
+	[ROBUST_PI] = &peer_pthread_robust_pi,
+	[LEASE] = &peer_lease,
+	[LEASE_TTL] = &peer_lease_ttl,
+	[INLINED] = &peer_lease_inlined,
+	PEERS_FURTHER,
+	&peer_nothing,
 };
 
-// How fast so short a loop runs depends by some percent on where its data and stack happen to lie
-// (Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!", 2009). So there
-// are several processes with locks of their own and a stack moved at random; each gives one ratio.
 #define LAYOUTS 16
-#define LAYOUT_ROUNDS (MEASURE_ROUNDS / LAYOUTS)
-#define STACK_SHIFT 4096
 
 struct uncontended {
-	const struct run *run;
-	const char *purpose;
-	double seconds;
-	struct random random;
-	size_t layout;
 	const struct peer_set *set;
 	struct lock locks[MEASURE_COLUMNS];
-	struct samples *samples;
 };
 
-static void time_pairs(struct uncontended *case_)
-{
-	const uint64_t pairs = case_->run->quick ? 1000 : 10000;
-	char purpose[64];
-
-	snprintf(purpose, sizeof(purpose), "%s %zu", case_->purpose, case_->layout);
-	struct rounds rounds = rounds_begin(case_->run, purpose, case_->set->count, case_->seconds);
-	while (rounds_next(&rounds) && rounds.round < LAYOUT_ROUNDS) {
-		for (size_t i = 0; i < case_->set->count; i++) {
-			const size_t column = rounds.order[i];
-			const uint64_t start = measure_now();
-
-			case_->set->peers[column]->pairs(&case_->locks[column], pairs);
-			samples_set(case_->samples, case_->layout * LAYOUT_ROUNDS + rounds.round,
-				    column, (double)(measure_now() - start) / (double)pairs);
-		}
-	}
-}
-
-// One process holds all of them, so that they share its luck with cores.
-static void measure_layout(void *context)
+static void create(void *context)
 {
 	struct uncontended *case_ = context;
-	void *shift = __builtin_alloca(1 + random_below(&case_->random, STACK_SHIFT));
 
-	__asm__ volatile("" : : "r"(shift) : "memory"); // it is used, for all the compiler knows
+	for (size_t i = 0; i < case_->set->count; i++)
+		peer_create(&case_->locks[i], case_->set->peers[i]);
+}
+
+static void destroy(void *context)
+{
+	struct uncontended *case_ = context;
+
+	for (size_t i = 0; i < case_->set->count; i++)
+		case_->set->peers[i]->destroy(&case_->locks[i]);
+}
+
+static void attach(void *context)
+{
+	struct uncontended *case_ = context;
+
 	for (size_t i = 0; i < case_->set->count; i++)
 		case_->set->peers[i]->attach(&case_->locks[i]);
-	time_pairs(case_);
+}
+
+static void detach(void *context)
+{
+	struct uncontended *case_ = context;
+
 	for (size_t i = 0; i < case_->set->count; i++)
 		case_->set->peers[i]->detach(&case_->locks[i]);
 }
 
-static void measure_uncontended(struct uncontended *case_)
+static void loop(void *context, size_t column, uint64_t calls)
 {
-	for (case_->layout = 0; case_->layout < LAYOUTS; case_->layout++) {
-		for (size_t i = 0; i < case_->set->count; i++)
-			peer_create(&case_->locks[i], case_->set->peers[i]);
-		process_run(measure_layout, case_);
-		(void)random_next(&case_->random); // the child drew from a copy
-		for (size_t i = 0; i < case_->set->count; i++)
-			case_->set->peers[i]->destroy(&case_->locks[i]);
-	}
+	struct uncontended *case_ = context;
+
+	case_->set->peers[column]->pairs(&case_->locks[column], calls);
+}
+
+static void report_pair(struct run *run, const struct bench_case *self, const struct peer_set *set,
+			const struct layouts *layouts, size_t peer, size_t reference,
+			struct target target)
+{
+	const struct comparison comparison = {
+		.case_name = self->name,
+		.what = "lock + unlock",
+		.peer = set->peers[peer]->name,
+		.reference = set->peers[reference]->name,
+		.unit = "ns",
+		.group = layouts->group,
+		.target = target,
+	};
+
+	report_compare(run->report, &comparison, layouts->samples, peer, reference);
 }
 
 void compare_pairs(struct run *run, const struct bench_case *self, const struct peer_set *set,
 		   double seconds)
 {
-	struct uncontended case_ = { .run = run,
-				     .purpose = self->name,
-				     .seconds = seconds / LAYOUTS,
-				     .random = random_stream(run->seed, self->name),
-				     .set = set };
+	struct uncontended case_ = { .set = set };
+	struct layouts layouts = {
+		.run = run,
+		.purpose = self->name,
+		.seconds = seconds,
+		.columns = set->count,
+		.count = LAYOUTS,
+		.calls = run->quick ? 1000 : 10000,
+		.context = &case_,
+		.create = create,
+		.destroy = destroy,
+		.attach = attach,
+		.detach = detach,
+		.loop = loop,
+	};
 
-	case_.samples = samples_create(set->count);
-	measure_uncontended(&case_);
-	for (size_t i = 0; i < set->row_count; i++) {
-		const struct comparison comparison = {
-			.case_name = self->name,
-			.what = "lock + unlock",
-			.peer = set->peers[set->rows[i].peer]->name,
-			.reference = set->peers[set->rows[i].reference]->name,
-			.unit = "ns",
-			.group = LAYOUT_ROUNDS,
-			.target = set->rows[i].target,
-		};
-
-		report_compare(run->report, &comparison, case_.samples, set->rows[i].peer,
-			       set->rows[i].reference);
-	}
-	samples_destroy(case_.samples);
+	layouts_measure(&layouts);
+	for (size_t i = 0; i < set->row_count; i++)
+		report_pair(run, self, set, &layouts, set->rows[i].peer, set->rows[i].reference,
+			    set->rows[i].target);
+	for (size_t peer = set->further; set->further && peer < set->count; peer++)
+		report_pair(run, self, set, &layouts, peer, set->rows[0].reference,
+			    (struct target){ TARGET_NONE, 0 });
+	samples_destroy(layouts.samples);
 }
 
 void mutex_uncontended(struct run *run, const struct bench_case *self, double seconds)
 {
 	static const struct peer_set set = {
 		.peers = peers,
-		.count = COLUMNS,
+		.count = sizeof(peers) / sizeof(peers[0]),
 		.rows = { { LEASE, ROBUST, { TARGET_RATIO_AT_MOST, 0.70 } },
 			  { LEASE, PLAIN, { TARGET_RATIO_AT_MOST, 0.95 } },
 			  { INLINED, ROBUST, { TARGET_RATIO_AT_MOST, 0.70 } },
@@ -144,9 +153,22 @@ void mutex_uncontended(struct run *run, const struct bench_case *self, double se
 			  { PLAIN, ROBUST, { TARGET_NONE, 0 } },
 			  { ROBUST_PI, ROBUST, { TARGET_NONE, 0 } } },
 		.row_count = 8,
+		.further = FURTHER,
 	};
 
 	compare_pairs(run, self, &set, seconds);
+}
+
+// ---- recovers ------------------------------------------------------------------------------------
+void mutex_recovers(struct run *run, const struct bench_case *self, double seconds)
+{
+	static const struct peer *const killed[] = { &peer_pthread_robust,    &peer_lease,
+						     &peer_lease_ttl,         &peer_pthread_plain,
+						     &peer_pthread_robust_pi, PEERS_FURTHER };
+	static const struct peer_set set = { .peers = killed,
+					     .count = sizeof(killed) / sizeof(killed[0]) };
+
+	compare_recovery(run, self, &set, seconds);
 }
 
 // ---- header --------------------------------------------------------------------------------------

@@ -12,15 +12,20 @@ void compare_pairs(struct run *run, const struct bench_case *self, const struct 
 		   double seconds);
 void compare_contended(struct run *run, const struct bench_case *self, const struct peer_set *set,
 		       double seconds);
+void compare_handover(struct run *run, const struct bench_case *self, const struct peer_set *set,
+		      double seconds);
 void compare_kills(struct run *run, const struct bench_case *self, const struct peer_set *set,
 		   double seconds);
 
 // mutex.c
 void mutex_uncontended(struct run *run, const struct bench_case *self, double seconds);
+void mutex_recovers(struct run *run, const struct bench_case *self, double seconds);
 void mutex_header(struct run *run, const struct bench_case *self, double seconds);
 // mutex_contended.c
 void mutex_contended(struct run *run, const struct bench_case *self, double seconds);
 void mutex_fairness(struct run *run, const struct bench_case *self, double seconds);
+// mutex_handover.c
+void mutex_handover(struct run *run, const struct bench_case *self, double seconds);
 // mutex_kill.c
 void mutex_kill(struct run *run, const struct bench_case *self, double seconds);
 // mutex_setup.c

@@ -201,7 +201,7 @@ static void compare_throughput(struct run *run, const struct bench_case *self,
 			       const struct peer_set *set, uint32_t size, double seconds)
 {
 	const uint64_t ns = run->quick ? 5000000 : 40000000;
-	const uint64_t think_steps[MODES] = { [WITH_PAUSES] = peer_think_steps() };
+	const uint64_t think_steps[MODES] = { [WITH_PAUSES] = peer_steps(PEER_THINK_NS) };
 	struct samples *samples[MODES];
 	char purpose[64];
 

@@ -2,8 +2,7 @@
 //
 // mutex_kill.c: from SIGKILL to the next grant.
 //
-// A crew is a set of processes that share one lock and do what the program orders, one step at a
-// time, so that every peer is killed in the same situation:
+// A crew (crew.h) is brought into the same situation for every peer:
 //
 //	first holder	one holds, n sleep in the lock call; the holder is killed.
 //	heir		one holds, n + 1 sleep; it unlocks and stays; whoever was granted the lock then
@@ -20,172 +19,17 @@
 
 #include <errno.h>
 #include <math.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
 
-#include "peer.h"
+#include "crew.h"
 #include "report.h"
 
 #define MOST_WAITERS 16
-#define MOST_SEATS (MOST_WAITERS + 2)
 #define SETTLE_NS UINT64_C(1500000)
 #define TRIALS 8 // of each kind with one crew
 
-enum order {
-	ORDER_NONE,
-	ORDER_LOCK_AND_HOLD,
-	ORDER_LOCK_AND_PASS, // unlock at once, unless the crew wants an heir: then hold
-	ORDER_UNLOCK,
-	ORDER_UNLOCK_AND_KILL, // then SIGKILL to crew->target
-	ORDER_QUIT,
-};
-
-enum state { STATE_IDLE = 1, STATE_LOCKING, STATE_HOLDING };
-
-struct member {
-	gate orders; // counts them; `order` is the present one
-	gate state;
-	enum order order;
-	bool told;        // the last grant said that the holder had died
-	uint64_t granted; // when
-} __attribute__((aligned(64)));
-
-struct crew_shared {
-	struct member members[MOST_SEATS];
-	_Atomic uint32_t heirs_wanted;
-	gate heir; // member + 1 that became one
-	pid_t target;
-	uint64_t killed; // when ORDER_UNLOCK_AND_KILL was about to kill
-};
-
-struct crew {
-	struct lock lock;
-	struct crew_shared *shared;
-	uint32_t size, next; // members; the one that is being forked
-	pid_t pids[MOST_SEATS];
-};
-
-// ---- in a member ---------------------------------------------------------------------------------
-static void lock_as_ordered(struct crew *crew, struct member *self)
-{
-	struct crew_shared *shared = crew->shared;
-
-	gate_set(&self->state, STATE_LOCKING);
-	const int told = crew->lock.peer->lock(&crew->lock);
-	self->granted = measure_now();
-	self->told = told == PEER_OWNER_DIED;
-	if (self->order == ORDER_LOCK_AND_HOLD) {
-		gate_set(&self->state, STATE_HOLDING);
-		return;
-	}
-	uint32_t wanted = 1;
-	if (atomic_compare_exchange_strong(&shared->heirs_wanted, &wanted, 0)) {
-		gate_set(&self->state, STATE_HOLDING);
-		gate_set(&shared->heir, crew->next + 1);
-		return;
-	}
-	crew->lock.peer->unlock(&crew->lock);
-	gate_set(&self->state, STATE_IDLE);
-}
-
-static void obey(void *context)
-{
-	struct crew *crew = context;
-	struct member *self = &crew->shared->members[crew->next];
-	uint32_t orders = atomic_load(&self->orders);
-
-	crew->lock.peer->attach(&crew->lock);
-	gate_set(&self->state, STATE_IDLE);
-	for (;;) {
-		orders = gate_await_order(&self->orders, orders);
-		switch (self->order) {
-		case ORDER_LOCK_AND_HOLD:
-		case ORDER_LOCK_AND_PASS:
-			lock_as_ordered(crew, self);
-			break;
-		case ORDER_UNLOCK_AND_KILL:
-			crew->lock.peer->unlock(&crew->lock);
-			crew->shared->killed = measure_now();
-			if (kill(crew->shared->target, SIGKILL) != 0)
-				process_die_errno(errno, "kill");
-			gate_set(&self->state, STATE_IDLE);
-			break;
-		case ORDER_UNLOCK:
-			crew->lock.peer->unlock(&crew->lock);
-			gate_set(&self->state, STATE_IDLE);
-			break;
-		case ORDER_NONE:
-			break;
-		case ORDER_QUIT:
-			crew->lock.peer->detach(&crew->lock);
-			return;
-		}
-	}
-}
-
-// ---- in the program ------------------------------------------------------------------------------
-static void crew_hire(struct crew *crew, uint32_t member)
-{
-	struct member *shared = &crew->shared->members[member];
-
-	crew->next = member;
-	atomic_store(&shared->state, 0);
-	crew->pids[member] = process_start(obey, crew);
-	gate_await(&shared->state, STATE_IDLE);
-}
-
-static void crew_start(struct crew *crew, const struct peer *peer, uint32_t size)
-{
-	peer_create(&crew->lock, peer);
-	crew->shared = process_shared_memory(sizeof(*crew->shared));
-	crew->size = size;
-	for (uint32_t i = 0; i < size; i++)
-		crew_hire(crew, i);
-}
-
-static void crew_order(struct crew *crew, uint32_t member, enum order order)
-{
-	struct member *shared = &crew->shared->members[member];
-
-	shared->order = order;
-	gate_add(&shared->orders, 1);
-}
-
-static void crew_end(struct crew *crew)
-{
-	for (uint32_t i = 0; i < crew->size; i++) {
-		crew_order(crew, i, ORDER_QUIT);
-		process_finish(crew->pids[i]);
-	}
-	munmap(crew->shared, sizeof(*crew->shared));
-	crew->lock.peer->destroy(&crew->lock);
-}
-
-static void await_asleep(struct crew *crew, uint32_t member)
-{
-	gate *state = &crew->shared->members[member].state;
-	const uint64_t give_up = measure_now() + UINT64_C(30000000000);
-
-	gate_await(state, STATE_LOCKING);
-	while (!process_asleep(crew->pids[member])) {
-		sched_yield();
-		if (measure_now() > give_up)
-			process_die("%s: a waiter does not fall asleep", crew->lock.peer->name);
-	}
-}
-
-// Member 0 holds, the others sleep in the lock call, in the order of their numbers.
-static void crew_queue_up(struct crew *crew, uint32_t members, enum order second)
-{
-	crew_order(crew, 0, ORDER_LOCK_AND_HOLD);
-	gate_await(&crew->shared->members[0].state, STATE_HOLDING);
-	for (uint32_t i = 1; i < members; i++) {
-		crew_order(crew, i, i == 1 ? second : ORDER_LOCK_AND_PASS);
-		await_asleep(crew, i);
-	}
-}
+_Static_assert(MOST_WAITERS + 2 <= CREW_SEATS, "a crew has seats for all");
 
 struct kill_case {
 	struct run *run;
@@ -269,7 +113,7 @@ static double trial_heir(struct kill_case *case_, struct crew *crew)
 
 	for (uint32_t i = 1; i < members; i++) {
 		if (i != heir)
-			await_asleep(crew, i);
+			crew_await_asleep(crew, i);
 	}
 	const double ns = kill_and_time(case_, crew, members, heir);
 	gate_await(&crew->shared->members[0].state, STATE_IDLE);
@@ -328,6 +172,7 @@ static void report_kill(struct kill_case *case_, size_t victim, const struct sam
 			.peer = case_->set->peers[column]->name,
 			.reference = case_->set->peers[0]->name,
 			.unit = "ns",
+			.latency = true,
 			.group = TRIALS,
 			.target = { TARGET_RATIO_AT_MOST, 1.2 },
 		};

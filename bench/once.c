@@ -9,7 +9,7 @@
 #include <leasehold/inline.h>
 #include <leasehold/leasehold.h>
 
-#include "measure.h"
+#include "layouts.h"
 #include "process.h"
 #include "report.h"
 #include "scratch.h"
@@ -34,17 +34,9 @@ static const char *const names[COLUMNS] = {
 	"lh_inline_once_call", "lh_inline_once_done",
 };
 
-// Where data and stack lie matters to so short a loop: see mutex.c.
 #define LAYOUTS 16
-#define LAYOUT_ROUNDS (MEASURE_ROUNDS / LAYOUTS)
 
 struct done {
-	const struct run *run;
-	const char *purpose;
-	double seconds;
-	struct random random;
-	size_t layout;
-	struct samples *samples;
 	char name[SCRATCH_NAME];
 	lh_lease *lease;
 	lh_once once;
@@ -60,8 +52,9 @@ static int fill(void *data, void *context)
 	return 0;
 }
 
-static void call(struct done *done, size_t column, uint64_t calls)
+static void call(void *context, size_t column, uint64_t calls)
 {
+	struct done *done = context;
 	int failed = 0;
 
 	switch (column) {
@@ -90,48 +83,48 @@ static void call(struct done *done, size_t column, uint64_t calls)
 		process_die("%s failed", names[column]);
 }
 
-static void measure_layout(void *context)
+static void create(void *context)
+{
+	scratch_name(((struct done *)context)->name);
+}
+
+static void destroy(void *context)
+{
+	scratch_unlink(((struct done *)context)->name);
+}
+
+static void attach(void *context)
 {
 	struct done *done = context;
-	void *shift = __builtin_alloca(1 + random_below(&done->random, 4096));
 	const struct lh_once_options options = { .data_size = 64, .name = "bench" };
-	const uint64_t calls = done->run->quick ? 1000 : 20000;
 	lh_arena *arena;
 
-	__asm__ volatile("" : : "r"(shift) : "memory");
 	if (lh_arena_open(done->name, LH_CREATE, NULL, &arena) ||
 	    lh_once_at(arena, LH_ANYWHERE, &options, &done->once) ||
 	    lh_thread_lease(arena, &done->lease))
 		process_die("%s", lh_error_detail());
 	call(done, PTHREAD, 1);
 	call(done, CALL, 1);
-	struct rounds rounds = rounds_begin(done->run, done->purpose, COLUMNS, done->seconds);
-	while (rounds_next(&rounds) && rounds.round < LAYOUT_ROUNDS) {
-		for (size_t i = 0; i < COLUMNS; i++) {
-			const size_t column = rounds.order[i];
-			const uint64_t start = measure_now();
-
-			call(done, column, calls);
-			samples_set(done->samples, done->layout * LAYOUT_ROUNDS + rounds.round,
-				    column, (double)(measure_now() - start) / (double)calls);
-		}
-	}
 }
 
 static void measure_done(struct run *run, const struct bench_case *self, double seconds)
 {
-	struct done done = { .run = run,
-			     .purpose = self->name,
-			     .seconds = seconds / LAYOUTS,
-			     .random = random_stream(run->seed, self->name) };
+	struct done done = { 0 };
+	struct layouts layouts = {
+		.run = run,
+		.purpose = self->name,
+		.seconds = seconds,
+		.columns = COLUMNS,
+		.count = LAYOUTS,
+		.calls = run->quick ? 1000 : 20000,
+		.context = &done,
+		.create = create,
+		.destroy = destroy,
+		.attach = attach,
+		.loop = call,
+	};
 
-	done.samples = samples_create(COLUMNS);
-	for (done.layout = 0; done.layout < LAYOUTS; done.layout++) {
-		scratch_name(done.name);
-		process_run(measure_layout, &done);
-		(void)random_next(&done.random);
-		scratch_unlink(done.name);
-	}
+	layouts_measure(&layouts);
 	for (size_t column = CALL; column < COLUMNS; column++) {
 		const struct comparison comparison = {
 			.case_name = self->name,
@@ -139,11 +132,11 @@ static void measure_done(struct run *run, const struct bench_case *self, double 
 			.peer = names[column],
 			.reference = names[PTHREAD],
 			.unit = "ns",
-			.group = LAYOUT_ROUNDS,
+			.group = layouts.group,
 			.target = { TARGET_RATIO_AT_MOST, column < INLINE_CALL ? 1.1 : 0.5 }
 		};
 
-		report_compare(run->report, &comparison, done.samples, column, PTHREAD);
+		report_compare(run->report, &comparison, layouts.samples, column, PTHREAD);
 	}
-	samples_destroy(done.samples);
+	samples_destroy(layouts.samples);
 }

@@ -27,15 +27,26 @@ struct peer;
 struct lock {
 	const struct peer *peer;
 	volatile uint64_t *words; // PEER_WORDS, protected by it, in the cache line after it
-	pthread_mutex_t *mutex;   // peer_pthread.c
-	size_t size;
-	char object_name[SCRATCH_NAME]; // peer_lease.c
-	lh_arena *arena;
+	uint64_t handicap_ns;     // spent in vain while it is held: --handicap
+	char object_name[SCRATCH_NAME];
+	struct peer_area *area; // peer_area_attach
+	lh_arena *arena;        // peer_arena_attach
 	lh_lease *lease;
 	lh_mutex handle;
 	lh_semaphore permits; // peer_semaphore.c
-	struct shared *shared;
 	int undo;
+	int file;            // peer_file.c
+	struct locks *locks; // rwlock_kill.c
+};
+
+// Where the locks lie that are no more than memory: a POSIX shared memory object as large as an arena,
+// which each process opens itself, as it would an arena: how memory is mapped shows in how long a
+// process takes to die. What the lock protects is in the next cache line, as in an arena.
+#define PEER_LINE 64
+
+struct peer_area {
+	_Alignas(PEER_LINE) unsigned char lock[PEER_LINE];
+	_Alignas(PEER_LINE) volatile uint64_t words[PEER_WORDS];
 };
 
 // One of several processes that want the same lock.
@@ -43,6 +54,7 @@ struct contender {
 	const gate *stop;
 	_Atomic uint64_t *count; // locked and unlocked so often; written by this contender alone
 	uint64_t think_steps;    // mean length of the pause after each unlock; 0: none
+	uint64_t hold_steps;     // and of the time that each grant is kept
 	struct random random;
 	uint64_t violations;  // times that it found what only a second holder can have left
 	uint64_t max_wait_ns; // filled by contend_timed alone
@@ -52,12 +64,15 @@ struct contender {
 struct peer {
 	const char *name;
 	const char *about;
-	bool ends_with_holder;             // the death of a holder lets the next one in
-	bool silent;                       // and does not tell it
+	bool silent;                       // a holder's death is not told to the next
+	bool spins;                        // whoever waits never sleeps
+	uint64_t ttl_ns;                   // peer_arena_attach
+	void (*place)(struct lock *lock);  // the same: the primitive and the words, in lock->arena
 	void (*create)(struct lock *lock); // in the program, for processes forked later
 	void (*destroy)(struct lock *lock);
 	void (*attach)(struct lock *lock); // in each process, before it locks
 	void (*detach)(struct lock *lock);
+	int (*hold)(struct lock *lock); // how it is held by whom recovers.c kills; NULL: as by lock
 	int (*lock)(struct lock *lock); // 0 or PEER_OWNER_DIED (already declared consistent)
 	void (*unlock)(struct lock *lock);
 	void (*pairs)(struct lock *lock, uint64_t pairs); // so many of lock + unlock
@@ -76,6 +91,25 @@ extern const struct peer peer_undo_semaphore;
 extern const struct peer peer_lease_semaphore;
 extern const struct peer peer_lease_semaphore_ttl;
 extern const struct peer peer_lease_semaphore_inlined;
+extern const struct peer peer_flock;
+extern const struct peer peer_ofd;
+extern const struct peer peer_nothing;
+
+// What a mutex is compared with besides pthread's and its own forms, as far as it was there when this
+// was built.
+#ifdef LEASE_BENCH_BOOST
+extern const struct peer peer_boost;
+#define PEER_BOOST &peer_boost,
+#else
+#define PEER_BOOST
+#endif
+#ifdef LEASE_BENCH_CK
+extern const struct peer peer_ck;
+#define PEER_CK &peer_ck,
+#else
+#define PEER_CK
+#endif
+#define PEERS_FURTHER PEER_BOOST PEER_CK &peer_undo_semaphore, &peer_flock, &peer_ofd
 
 // What a case compares. Contended and killed, all are compared with the first, and the second is the
 // library's; rows are those of the pair.
@@ -87,10 +121,32 @@ struct peer_set {
 		struct target target;
 	} rows[MEASURE_COLUMNS];
 	size_t row_count;
+	size_t further; // peers from here on have a row against the first row's reference; 0: none
 };
 
+// Ends the run if a call of the library gave an error.
+void peer_check(int error, const char *what);
 void peer_create(struct lock *lock, const struct peer *peer);
-// How often one process has to turn the crank to think for PEER_THINK_NS.
-uint64_t peer_think_steps(void);
+
+// For `create`: a new area, mapped until it is unmapped. The others are a peer's functions as they are.
+struct peer_area *peer_area_create(struct lock *lock);
+void peer_area_unmap(struct peer_area *area);
+void peer_area_destroy(struct lock *lock);
+void peer_area_attach(struct lock *lock);
+void peer_area_detach(struct lock *lock);
+
+// The same for what lies in an arena. Each process opens it by its name and acquires its own lease, as
+// programs do that know nothing of each other.
+void peer_arena_create(struct lock *lock);
+void peer_arena_destroy(struct lock *lock);
+void peer_arena_attach(struct lock *lock);
+void peer_arena_detach(struct lock *lock);
+
+// Everything locked from now on that is named so is held `ns` longer: to see that a ratio shows it.
+void peer_set_handicap(const char *name, uint64_t ns);
+// Whether a lock of that name was made since, or no handicap is set.
+bool peer_handicap_applied(void);
+// How often one process has to turn the crank to work for so long.
+uint64_t peer_steps(double ns_wanted);
 
 #endif

@@ -12,12 +12,41 @@ typedef void unlock_call(struct lock *lock);
 
 #define LOOP static inline __attribute__((always_inline))
 
+// Time spent in vain while the lock is held; the clock's own reading comes on top.
+LOOP void loop_handicap(const struct lock *lock)
+{
+	const uint64_t until = measure_now() + lock->handicap_ns;
+
+	while (measure_now() < until)
+		;
+}
+
 LOOP void loop_pairs(struct lock *lock, uint64_t pairs, lock_call *enter, unlock_call *leave)
 {
+	for (; __builtin_expect(lock->handicap_ns && pairs, 0); pairs--) {
+		(void)enter(lock);
+		loop_handicap(lock);
+		leave(lock);
+	}
 	for (uint64_t i = 0; i < pairs; i++) {
 		(void)enter(lock);
 		leave(lock);
 	}
+}
+
+// Work that touches nothing shared, of a length between nothing and twice the mean, so that
+// contenders do not fall into step.
+LOOP void loop_work(struct contender *contender, uint64_t mean_steps)
+{
+	const uint64_t steps = random_below(&contender->random, 2 * mean_steps);
+	uint64_t x = contender->random.state | 1;
+
+	for (uint64_t i = 0; i < steps; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+	}
+	__asm__ volatile("" : : "r"(x)); // the compiler may not drop the work
 }
 
 // Each word must be as the last holder left it: equal to the others. Two holders at once leave
@@ -31,21 +60,10 @@ LOOP void loop_critical_section(struct lock *lock, struct contender *contender)
 			contender->violations++;
 		lock->words[i] = value + 1;
 	}
-}
-
-// Work that touches nothing shared, of a length between nothing and twice the mean, so that
-// contenders do not fall into step.
-LOOP void loop_think(struct contender *contender)
-{
-	const uint64_t steps = random_below(&contender->random, 2 * contender->think_steps);
-	uint64_t x = contender->random.state | 1;
-
-	for (uint64_t i = 0; i < steps; i++) {
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-	}
-	__asm__ volatile("" : : "r"(x)); // the compiler may not drop the work
+	if (contender->hold_steps)
+		loop_work(contender, contender->hold_steps);
+	if (__builtin_expect(lock->handicap_ns != 0, 0))
+		loop_handicap(lock);
 }
 
 LOOP void loop_contend(struct lock *lock, struct contender *contender, lock_call *enter,
@@ -60,7 +78,7 @@ LOOP void loop_contend(struct lock *lock, struct contender *contender, lock_call
 		leave(lock);
 		atomic_store_explicit(contender->count, ++count, memory_order_relaxed);
 		if (contender->think_steps)
-			loop_think(contender);
+			loop_work(contender, contender->think_steps);
 	}
 }
 

@@ -1,46 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // peer_pthread.c: process-shared pthread mutexes: plain, robust, robust with priority inheritance.
-// They lie in a POSIX shared memory object as large as an arena, which each process opens itself:
-// how memory is mapped shows in how long a process takes to die.
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "peer_loops.h"
 
-#define CACHE_LINE 64
-#define SIZE ((size_t)1 << 20)
+_Static_assert(sizeof(pthread_mutex_t) <= PEER_LINE, "the words begin one line after the mutex");
 
-struct shared {
-	pthread_mutex_t mutex;
-	// As in an arena: what the lock protects is in the next cache line.
-	volatile uint64_t words[PEER_WORDS] __attribute__((aligned(CACHE_LINE)));
-};
-
-_Static_assert(sizeof(pthread_mutex_t) <= CACHE_LINE, "the words begin one line after the mutex");
-
-// Maps the object as lh_arena_open maps an arena.
-static struct shared *map(struct lock *lock, int flags)
+static inline pthread_mutex_t *mutex_in(struct peer_area *area)
 {
-	const int file = shm_open(lock->object_name, O_RDWR | O_CLOEXEC | flags, 0600);
-
-	if (file < 0 || (flags && ftruncate(file, SIZE) != 0))
-		process_die_errno(errno, lock->object_name);
-	void *memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-	if (memory == MAP_FAILED)
-		process_die_errno(errno, "mmap");
-	close(file);
-	return memory;
+	return (pthread_mutex_t *)area->lock;
 }
 
 static void create(struct lock *lock, int robustness, int protocol)
 {
 	pthread_mutexattr_t attributes;
 
-	scratch_name(lock->object_name);
-	struct shared *shared = map(lock, O_CREAT | O_EXCL);
+	struct peer_area *area = peer_area_create(lock);
 	pthread_mutexattr_init(&attributes);
 	int error = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
 	if (!error)
@@ -48,11 +24,11 @@ static void create(struct lock *lock, int robustness, int protocol)
 	if (!error)
 		error = pthread_mutexattr_setprotocol(&attributes, protocol);
 	if (!error)
-		error = pthread_mutex_init(&shared->mutex, &attributes);
+		error = pthread_mutex_init(mutex_in(area), &attributes);
 	if (error)
 		process_die_errno(error, "pthread_mutex_init");
 	pthread_mutexattr_destroy(&attributes);
-	munmap(shared, SIZE);
+	peer_area_unmap(area);
 }
 
 static void create_plain(struct lock *lock)
@@ -70,28 +46,10 @@ static void create_robust_pi(struct lock *lock)
 	create(lock, PTHREAD_MUTEX_ROBUST, PTHREAD_PRIO_INHERIT);
 }
 
-static void destroy(struct lock *lock)
-{
-	scratch_unlink(lock->object_name);
-}
-
-static void attach(struct lock *lock)
-{
-	struct shared *shared = map(lock, 0);
-
-	lock->mutex = &shared->mutex;
-	lock->words = shared->words;
-}
-
-static void detach(struct lock *lock)
-{
-	munmap(lock->mutex, SIZE);
-}
-
 static __attribute__((noinline, cold)) int told(struct lock *lock, int error)
 {
 	if (error == EOWNERDEAD)
-		error = pthread_mutex_consistent(lock->mutex);
+		error = pthread_mutex_consistent(mutex_in(lock->area));
 	if (error)
 		process_die_errno(error, "pthread_mutex_lock");
 	return PEER_OWNER_DIED;
@@ -99,14 +57,14 @@ static __attribute__((noinline, cold)) int told(struct lock *lock, int error)
 
 static inline int enter(struct lock *lock)
 {
-	const int error = pthread_mutex_lock(lock->mutex);
+	const int error = pthread_mutex_lock(mutex_in(lock->area));
 
 	return __builtin_expect(error == 0, 1) ? 0 : told(lock, error);
 }
 
 static inline void leave(struct lock *lock)
 {
-	const int error = pthread_mutex_unlock(lock->mutex);
+	const int error = pthread_mutex_unlock(mutex_in(lock->area));
 
 	if (__builtin_expect(error != 0, 0))
 		process_die_errno(error, "pthread_mutex_unlock");
@@ -115,8 +73,9 @@ static inline void leave(struct lock *lock)
 PEER_LOOPS(pthread, enter, leave)
 
 #define PTHREAD_CALLS                                                                              \
-	.destroy = destroy, .attach = attach, .detach = detach, .lock = enter, .unlock = leave,    \
-	.pairs = pthread_pairs, .contend = pthread_contend, .contend_timed = pthread_contend_timed
+	.destroy = peer_area_destroy, .attach = peer_area_attach, .detach = peer_area_detach,      \
+	.lock = enter, .unlock = leave, .pairs = pthread_pairs, .contend = pthread_contend,        \
+	.contend_timed = pthread_contend_timed
 
 const struct peer peer_pthread_plain = {
 	.name = "pthread",
@@ -128,7 +87,6 @@ const struct peer peer_pthread_plain = {
 const struct peer peer_pthread_robust = {
 	.name = "pthread-robust",
 	.about = "pthread_mutex_t, process-shared and robust",
-	.ends_with_holder = true,
 	.create = create_robust,
 	PTHREAD_CALLS,
 };
@@ -136,7 +94,6 @@ const struct peer peer_pthread_robust = {
 const struct peer peer_pthread_robust_pi = {
 	.name = "pthread-pi",
 	.about = "pthread_mutex_t, process-shared, robust, with priority inheritance",
-	.ends_with_holder = true,
 	.create = create_robust_pi,
 	PTHREAD_CALLS,
 };

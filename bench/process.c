@@ -117,6 +117,11 @@ void process_bury(pid_t pid)
 		process_die("a process to be killed had ended by itself");
 }
 
+void process_bury_if_killed(pid_t pid)
+{
+	(void)reap(pid);
+}
+
 bool process_asleep(pid_t pid)
 {
 	char path[32], text[256];
@@ -195,6 +200,16 @@ uint32_t gate_await_change(gate *word, uint32_t value)
 			process_die("a measurement stands still (at %u)", value);
 	}
 	return seen;
+}
+
+bool gate_await_until(gate *word, uint32_t value, uint64_t ns)
+{
+	while (atomic_load(word) == value) {
+		if (measure_now() >= ns)
+			return false;
+		sleep_on(word, value);
+	}
+	return true;
 }
 
 uint32_t gate_await_order(gate *word, uint32_t value)

@@ -33,6 +33,8 @@ void process_finish(pid_t pid);
 void process_run(void (*body)(void *context), void *context);
 // Waits for a child that was sent SIGKILL.
 void process_bury(pid_t pid);
+// The same for one that may have ended by itself just before.
+void process_bury_if_killed(pid_t pid);
 
 // Whether the process sleeps in the kernel.
 bool process_asleep(pid_t pid);
@@ -45,6 +47,8 @@ void gate_set(gate *word, uint32_t value);              // and wakes all who wai
 void gate_add(gate *word, uint32_t value);              // and wakes all who wait
 void gate_await(gate *word, uint32_t value);            // until it has the value
 uint32_t gate_await_change(gate *word, uint32_t value); // until it has another; that
-uint32_t gate_await_order(gate *word, uint32_t value);  // the same, as long as it takes
+// Until it has another, or the time has come; whether it has.
+bool gate_await_until(gate *word, uint32_t value, uint64_t ns);
+uint32_t gate_await_order(gate *word, uint32_t value); // the same, as long as it takes
 
 #endif

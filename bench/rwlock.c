@@ -9,12 +9,11 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+#include "layouts.h"
 #include "peer.h"
 #include "report.h"
 
 #define LAYOUTS 16
-#define LAYOUT_ROUNDS (MEASURE_ROUNDS / LAYOUTS)
-#define STACK_SHIFT 4096
 #define FURTHER_LEASES 100
 #define LOCK_SIZE 4096
 
@@ -25,6 +24,8 @@ static const struct bench_case cases[] = {
 	{ "readers", "CPU time of a read by 1, 2, 4 and 8 processes at once", 3, rwlock_readers },
 	{ "mix", "grants at 99, 90 and 50 % reads, 2 and 4 processes", 4, rwlock_mix },
 	{ "kill", "SIGKILL of a writer or reader to the next grant", 2, rwlock_kill },
+	{ "recovers", "whether the death of a writer or reader lets a writer in, and tells it", 2,
+	  rwlock_recovers },
 	{ 0 },
 };
 
@@ -77,7 +78,7 @@ void locks_create(struct locks *locks)
 	pthread_rwlockattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
 	if (pthread_rwlock_init(locks->plain, &attributes) != 0)
 		process_die("pthread_rwlock_init");
-#ifdef LEASE_BENCH_SHARABLE
+#ifdef LEASE_BENCH_BOOST
 	sharable_create(locks->sharable, LOCK_SIZE);
 #endif
 }
@@ -137,16 +138,10 @@ static void pairs(struct locks *locks, int kind, bool writes, uint64_t count)
 		writes ? pairs_of(locks, LEASE, true, count) : pairs_of(locks, LEASE, false, count);
 }
 
-// As in mutex.c: several processes, each with locks and a stack of its own.
 struct pair_case {
-	const struct run *run;
-	const char *purpose;
-	double seconds;
-	struct random random;
-	size_t layout, further;
+	size_t further;
 	bool writes, others_read;
 	struct locks locks, few; // few: without further leases
-	struct samples *samples;
 };
 
 // FEW: lh_rwlock without further leases. Writing there is nothing inlined.
@@ -157,39 +152,45 @@ static size_t columns_of(const struct pair_case *case_)
 	return case_->writes ? PAIR_INLINED : PAIR_COLUMNS;
 }
 
-static void time_pairs(struct pair_case *case_)
-{
-	static const int kinds[PAIR_COLUMNS] = { PLAIN, LEASE, LEASE, INLINED };
-	const uint64_t count = case_->run->quick ? 1000 : 10000;
-	char purpose[64];
-
-	snprintf(purpose, sizeof(purpose), "%s %zu", case_->purpose, case_->layout);
-	struct rounds rounds = rounds_begin(case_->run, purpose, columns_of(case_),
-					    case_->seconds / LAYOUTS);
-	while (rounds_next(&rounds) && rounds.round < LAYOUT_ROUNDS) {
-		for (size_t i = 0; i < columns_of(case_); i++) {
-			const size_t column = rounds.order[i];
-			struct locks *locks = column == PAIR_FEW ? &case_->few : &case_->locks;
-			const uint64_t start = measure_now();
-
-			pairs(locks, kinds[column], case_->writes, count);
-			samples_set(case_->samples, case_->layout * LAYOUT_ROUNDS + rounds.round,
-				    column, (double)(measure_now() - start) / (double)count);
-		}
-	}
-}
-
-static void measure_layout(void *context)
+static void create_pair(void *context)
 {
 	struct pair_case *case_ = context;
-	void *shift = __builtin_alloca(1 + random_below(&case_->random, STACK_SHIFT));
 
-	__asm__ volatile("" : : "r"(shift) : "memory"); // it is used, for all the compiler knows
+	locks_create(&case_->locks);
+	locks_create(&case_->few);
+}
+
+static void destroy_pair(void *context)
+{
+	struct pair_case *case_ = context;
+
+	locks_destroy(&case_->few);
+	locks_destroy(&case_->locks);
+}
+
+static void attach_pair(void *context)
+{
+	struct pair_case *case_ = context;
+
 	locks_attach(&case_->locks, case_->further, case_->others_read);
 	locks_attach(&case_->few, 0, false);
-	time_pairs(case_);
+}
+
+static void detach_pair(void *context)
+{
+	struct pair_case *case_ = context;
+
 	locks_detach(&case_->few);
 	locks_detach(&case_->locks);
+}
+
+static void loop(void *context, size_t column, uint64_t calls)
+{
+	static const int kinds[PAIR_COLUMNS] = { PLAIN, LEASE, LEASE, INLINED };
+	struct pair_case *case_ = context;
+
+	pairs(column == PAIR_FEW ? &case_->few : &case_->locks, kinds[column], case_->writes,
+	      calls);
 }
 
 // `growth`: against the same lock without further leases; `inlined`: that form against pthread's.
@@ -203,19 +204,22 @@ static void compare_pairs(struct run *run, const struct bench_case *self, double
 	snprintf(what, sizeof(what), "%s + unlock, %zu leases more%s",
 		 case_.writes ? "write" : "read", case_.further,
 		 case_.others_read ? ", which read" : "");
-	case_.run = run;
-	case_.purpose = what;
-	case_.seconds = seconds;
-	case_.random = random_stream(run->seed, what);
-	case_.samples = samples_create(columns_of(&case_));
-	for (case_.layout = 0; case_.layout < LAYOUTS; case_.layout++) {
-		locks_create(&case_.locks);
-		locks_create(&case_.few);
-		process_run(measure_layout, &case_);
-		(void)random_next(&case_.random); // the child drew from a copy
-		locks_destroy(&case_.few);
-		locks_destroy(&case_.locks);
-	}
+	struct layouts layouts = {
+		.run = run,
+		.purpose = what,
+		.seconds = seconds,
+		.columns = columns_of(&case_),
+		.count = LAYOUTS,
+		.calls = run->quick ? 1000 : 10000,
+		.context = &case_,
+		.create = create_pair,
+		.destroy = destroy_pair,
+		.attach = attach_pair,
+		.detach = detach_pair,
+		.loop = loop,
+	};
+
+	layouts_measure(&layouts);
 	const struct {
 		size_t column, reference;
 		const char *peer, *against;
@@ -233,14 +237,14 @@ static void compare_pairs(struct run *run, const struct bench_case *self, double
 			.peer = rows[row].peer,
 			.reference = rows[row].against,
 			.unit = "ns",
-			.group = LAYOUT_ROUNDS,
+			.group = layouts.group,
 			.target = rows[row].target,
 		};
 
-		report_compare(run->report, &comparison, case_.samples, rows[row].column,
+		report_compare(run->report, &comparison, layouts.samples, rows[row].column,
 			       rows[row].reference);
 	}
-	samples_destroy(case_.samples);
+	samples_destroy(layouts.samples);
 }
 
 void rwlock_read(struct run *run, const struct bench_case *self, double seconds)

@@ -22,6 +22,9 @@ void rwlock_mix(struct run *run, const struct bench_case *self, double seconds);
 // rwlock_kill.c
 void rwlock_kill(struct run *run, const struct bench_case *self, double seconds);
 
+// rwlock_recovers.c
+void rwlock_recovers(struct run *run, const struct bench_case *self, double seconds);
+
 // ---- rwlock.c: the locks
 #define MANY_LEASES 500
 
@@ -29,8 +32,8 @@ enum { PLAIN, LEASE, INLINED, SHARABLE, KINDS };
 extern const char *const locks_names[KINDS];
 
 // Boost.Interprocess's interprocess_sharable_mutex, in a page of shared memory: rwlock_sharable.cpp, built
-// if its header is there (LEASE_BENCH_SHARABLE).
-#ifdef LEASE_BENCH_SHARABLE
+// if its header is there (LEASE_BENCH_BOOST).
+#ifdef LEASE_BENCH_BOOST
 void sharable_create(void *at, size_t size);
 void sharable_lock(void *at, bool writes);
 void sharable_unlock(void *at, bool writes);
@@ -67,7 +70,7 @@ INLINE void locks_enter(struct locks *locks, int kind, bool writes)
 	if (kind == PLAIN)
 		error = writes ? pthread_rwlock_wrlock(locks->plain)
 			       : pthread_rwlock_rdlock(locks->plain);
-#ifdef LEASE_BENCH_SHARABLE
+#ifdef LEASE_BENCH_BOOST
 	else if (kind == SHARABLE)
 		sharable_lock(locks->sharable, writes);
 #endif
@@ -89,7 +92,7 @@ INLINE void locks_leave(struct locks *locks, int kind, bool writes)
 	(void)writes;
 	if (kind == PLAIN)
 		error = pthread_rwlock_unlock(locks->plain);
-#ifdef LEASE_BENCH_SHARABLE
+#ifdef LEASE_BENCH_BOOST
 	else if (kind == SHARABLE)
 		sharable_unlock(locks->sharable, writes);
 #endif

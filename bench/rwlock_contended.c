@@ -209,7 +209,7 @@ void rwlock_mix(struct run *run, const struct bench_case *self, double seconds)
 {
 	static const unsigned percents[] = { 99, 90, 50 };
 	static const uint32_t sizes[] = { 2, 4 };
-#ifdef LEASE_BENCH_SHARABLE
+#ifdef LEASE_BENCH_BOOST
 	static const int kinds[] = { PLAIN, LEASE, SHARABLE };
 #else
 	static const int kinds[] = { PLAIN, LEASE };
@@ -250,7 +250,7 @@ void rwlock_mix(struct run *run, const struct bench_case *self, double seconds)
 		samples_destroy(samples);
 	}
 	pool_end(&pool, run);
-#ifndef LEASE_BENCH_SHARABLE
+#ifndef LEASE_BENCH_BOOST
 	report_note(run->report,
 		    "mix: without Boost.Interprocess, which was not there when this was built");
 #endif

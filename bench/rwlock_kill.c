@@ -126,6 +126,7 @@ void rwlock_kill(struct run *run, const struct bench_case *self, double seconds)
 			.peer = locks_names[LEASE],
 			.reference = peer_pthread_robust.name,
 			.unit = "ns",
+			.latency = true,
 		};
 
 		report_compare(run->report, &comparison, samples, column, ROBUST);

@@ -3,6 +3,7 @@
 // semaphore.c: lease-bench semaphore: the mutex's cases for semaphores of one permit.
 #include "mutex.h"
 #include "peer.h"
+#include "recovers.h"
 
 // The last one without contention only.
 static const struct peer *const pair_peers[] = { &peer_posix_semaphore, &peer_lease_semaphore,
@@ -36,9 +37,25 @@ static void contended(struct run *run, const struct bench_case *self, double sec
 	compare_contended(run, self, &contenders, seconds);
 }
 
+static void handover(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_handover(run, self, &contenders, seconds);
+}
+
 static void killed(struct run *run, const struct bench_case *self, double seconds)
 {
 	compare_kills(run, self, &kills, seconds);
+}
+
+static void recovers(struct run *run, const struct bench_case *self, double seconds)
+{
+	static const struct peer *const peers[] = { &peer_pthread_robust, &peer_lease_semaphore,
+						    &peer_lease_semaphore_ttl,
+						    &peer_posix_semaphore, &peer_undo_semaphore };
+	static const struct peer_set set = { .peers = peers,
+					     .count = sizeof(peers) / sizeof(peers[0]) };
+
+	compare_recovery(run, self, &set, seconds);
 }
 
 static const struct bench_case cases[] = {
@@ -46,7 +63,10 @@ static const struct bench_case cases[] = {
 	  uncontended },
 	{ "contended", "grants at 2, 4, 16 and 64 processes, with and without a pause between", 8,
 	  contended },
+	{ "handover", "release to the grant of a process that sleeps for it", 2, handover },
 	{ "kill", "SIGKILL of a holder, an heir or a woken waiter, to the next grant", 5, killed },
+	{ "recovers", "whether the death of a holder lets the next one in, and tells it", 2,
+	  recovers },
 	{ 0 },
 };
 

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -34,6 +35,27 @@ static bool futex_waitv_works(void)
 	return syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) < 0 && errno == EINVAL;
 }
 
+// The first line of the file that begins with `key` and, after it, a colon; all of the line without a
+// key. "unknown" if there is none.
+static void read_line(const char *path, const char *key, char *text, size_t size)
+{
+	FILE *file = fopen(path, "re");
+	char line[256];
+
+	snprintf(text, size, "unknown");
+	while (file && fgets(line, sizeof(line), file)) {
+		const char *value = key ? strchr(line, ':') : line;
+
+		if (key && (strncmp(line, key, strlen(key)) != 0 || !value))
+			continue;
+		value += strspn(value, ": \t");
+		snprintf(text, size, "%.*s", (int)strcspn(value, "\n"), value);
+		break;
+	}
+	if (file)
+		fclose(file);
+}
+
 struct system_info system_look(void)
 {
 	struct system_info info = { .membarrier = membarrier_works(),
@@ -41,9 +63,15 @@ struct system_info system_look(void)
 	struct utsname name;
 	cpu_set_t cpus;
 
-	if (uname(&name) == 0)
+	if (uname(&name) == 0) {
+		snprintf(info.host, sizeof(info.host), "%s", name.nodename);
 		snprintf(info.kernel, sizeof(info.kernel), "%s %s %s", name.sysname, name.release,
 			 name.machine);
+	}
+	read_line("/proc/cpuinfo", "model name", info.cpu_model, sizeof(info.cpu_model));
+	read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", NULL, info.governor,
+		  sizeof(info.governor));
+	snprintf(info.pinning, sizeof(info.pinning), "none");
 	snprintf(info.libc, sizeof(info.libc), "glibc %s", gnu_get_libc_version());
 	info.cpus = sched_getaffinity(0, sizeof(cpus), &cpus) == 0
 			    ? CPU_COUNT(&cpus)

@@ -7,7 +7,11 @@
 #include <stdbool.h>
 
 struct system_info {
-	char kernel[208]; // uname
+	char host[65];
+	char cpu_model[96];
+	char governor[32]; // of the first CPU; "unknown" where the kernel does not say
+	char pinning[512]; // what --pin came to
+	char kernel[208];  // uname
 	char libc[64];
 	int cpus;        // that this process may run on
 	bool membarrier; // MEMBARRIER_CMD_GLOBAL_EXPEDITED and its registration

@@ -60,6 +60,7 @@ void values_time(const struct run *run, const char *purpose, double seconds,
 	struct rounds rounds = rounds_begin(run, purpose, columns, seconds);
 
 	while (rounds_next(&rounds)) {
+		samples_set_loop(samples, rounds.round, measure_empty_loop(timed[0].count));
 		for (size_t i = 0; i < columns; i++) {
 			const size_t column = rounds.order[i];
 			const struct timed *one = &timed[column];
@@ -70,6 +71,7 @@ void values_time(const struct run *run, const char *purpose, double seconds,
 				    (double)(measure_now() - start) / (double)one->count);
 		}
 	}
+	samples_subtract_loop(samples, 0, rounds.done);
 }
 
 // ---- killed --------------------------------------------------------------------------------------
@@ -139,6 +141,7 @@ void values_kill(struct run *run, const char *case_name, double seconds,
 						       .peer = successions[column].name,
 						       .reference = successions[0].name,
 						       .unit = "ns",
+						       .latency = true,
 						       .target = { TARGET_RATIO_AT_MOST, 1.2 } };
 
 		report_compare(run->report, &comparison, samples, column, 0);

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# ctest: NOT_UNDER valgrind it lacks futex_waitv, and slows what is measured at will
+# lease-bench is honest: what a peer or the library is slowed down by shows in the ratios, in the right
+# direction and by no less than half; an empty body is measured and subtracted for all alike; who
+# recovers is seen, not claimed. Nothing here bounds a time from above.
+set -euo pipefail
+bench=$LEASEHOLD_BIN/lease-bench
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() {
+	echo "FAIL: $*"
+	cat "$work/json" 2>/dev/null
+	exit 1
+}
+measure() {
+	"$bench" "$@" --quick --seed 7 --json >"$work/json" || fail "lease-bench $*"
+}
+
+echo "-- a planted slow-down, without contention"
+# The slow-down of NS over what the other takes is what the ratio rises by; the half of that allows for
+# what else the machine does. A fast machine makes the ratio greater still.
+uncontended() { # PEER REFERENCE: "ratio other's-ns"
+	jq -r --arg peer "$1" --arg reference "$2" '.rows[] |
+		select(.case == "uncontended" and .peer == $peer and .reference == $reference) |
+		"\(.ratio.median) \(.reference_figure.median)"' "$work/json"
+}
+for subcommand in mutex semaphore; do
+	case $subcommand in
+	mutex) peer=leasehold reference=pthread-robust ;;
+	semaphore) peer=leasehold reference=sem_t ;;
+	esac
+	measure $subcommand --seconds 1 --case uncontended
+	read -r plain other < <(uncontended $peer $reference)
+	own=$(jq -nr "$plain * $other")
+	measure $subcommand --seconds 1 --case uncontended --handicap $peer=2000
+	read -r slower _ < <(uncontended $peer $reference)
+	jq -en >"$work/out" "$slower - $plain >= 0.5 * 2000 / $other" ||
+		fail "$subcommand: the library, 2000 ns slower, went from $plain to $slower"
+	measure $subcommand --seconds 1 --case uncontended --handicap $reference=2000
+	read -r faster _ < <(uncontended $peer $reference)
+	jq -en >"$work/out" "1 / $faster - 1 / $plain >= 0.5 * 2000 / $own" ||
+		fail "$subcommand: $reference, 2000 ns slower, went from $plain to $faster"
+done
+
+echo "-- a planted slow-down, with contention: there the ratio is of throughputs"
+contended() {
+	jq -r '.rows[] | select(.case == "contended" and .what == "2 processes" and
+		.peer == "leasehold") | .ratio.median' "$work/json"
+}
+measure mutex --seconds 1 --case contended
+plain=$(contended)
+measure mutex --seconds 1 --case contended --handicap leasehold=20000
+slower=$(contended)
+measure mutex --seconds 1 --case contended --handicap pthread-robust=20000
+faster=$(contended)
+jq -en >"$work/out" "$slower < $plain and $plain < $faster" ||
+	fail "throughput: $slower with the library slowed, $plain, $faster with the peer slowed"
+
+echo "-- a slow-down of what is not measured is refused"
+! "$bench" mutex --quick --case uncontended --handicap nobody=5 >"$work/out" 2>"$work/err" ||
+	fail "nobody was slowed and nothing said"
+grep -q handicap "$work/err" || fail "it does not say what is wrong"
+
+echo "-- the empty body"
+measure mutex --seconds 1 --case uncontended
+jq -e '.rows | length > 0 and (map(.empty_loop.median) | unique | length == 1 and .[0] > 0)' \
+	"$work/json" >"$work/out" || fail "the empty loop was not measured, or not the same for all rows"
+jq -e '.rows[] | select(.peer == "nothing") | .peer_figure.median < .empty_loop.median / 2' \
+	"$work/json" >"$work/out" || fail "a peer that does nothing takes as long as the loop"
+
+echo "-- who recovers"
+measure mutex --seconds 1 --case recovers
+recovers() {
+	jq -r --arg peer "$1" '.rows[] | select(.case == "recovers" and .peer == $peer) |
+		.peer_recovers' "$work/json"
+}
+while read -r peer expected; do
+	[ "$(recovers "$peer")" = "$expected" ] || fail "$peer: $(recovers "$peer"), not $expected"
+done <<-END
+	pthread-robust told
+	pthread-pi told
+	leasehold told
+	leasehold-ttl told
+	pthread hangs
+	semop-undo untold
+	flock untold
+	fcntl-ofd untold
+END
+for peer in boost-mutex ck-spinlock; do # if they were there when it was built
+	case $(recovers $peer) in
+	"" | hangs) ;;
+	*) fail "$peer: $(recovers $peer)" ;;
+	esac
+done
+measure rwlock --seconds 1 --case recovers
+[ "$(recovers lh_rwlock)" = told ] || fail "a writer's death"
+[ "$(recovers "lh_rwlock, read")" = untold ] || fail "a reader's death"
+[ "$(recovers pthread_rwlock)" = hangs ] || fail "pthread's writer"
+measure semaphore --seconds 1 --case recovers
+[ "$(recovers leasehold)" = untold ] || fail "a semaphore's holder"
+[ "$(recovers sem_t)" = hangs ] || fail "sem_t's holder"
