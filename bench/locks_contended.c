@@ -79,7 +79,7 @@ static uint64_t contend(struct pool *pool)
 {
 	struct table *table = pool->table;
 	uint64_t count = 0;
-	lh_handle *handle;
+	lh_handle *handle = NULL;
 
 	for (; !atomic_load_explicit(&table->stop, memory_order_relaxed); count++) {
 		const uint64_t until = measure_now() + table->hold_ns;
