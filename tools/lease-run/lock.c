@@ -58,7 +58,8 @@ static void say_how_to_remove(const char *url)
 	snprintf(path, sizeof(path), "%s%.*s", *name == '/' ? "" : "/dev/shm/",
 		 (int)strcspn(name, "?"), name);
 	shown(path, file);
-	say("Once nobody uses it any more (`fuser %s` names them), `rm %s` removes it, and the next "
+	say("Once nobody uses it any more (`fuser %s` names them), `rm %s` removes it, and the "
+	    "next "
 	    "makes a new one. Or choose another --url.",
 	    file, file);
 }
