@@ -158,19 +158,20 @@ struct lh_hold_info {
 
 /* One object, held or not. */
 struct lh_object_info {
-	uint64_t offset;      /* of the object; in an array: of the element */
-	uint32_t kind;        /* enum lh_kind */
-	uint32_t index;       /* of the element in its array, from 0 */
-	uint64_t token;       /* of the newest grant; barrier: phases completed; 0 where it has none */
-	uint64_t version;     /* watch, cell: of the newest value; else 0 */
-	uint64_t data_offset; /* where its data stands: of watch, cell and once the newest value; 0: none */
-	uint64_t data_size;   /* bytes of that */
-	uint64_t owner;       /* id of the lease that has it alone, or of a watch's sender; 0: none */
-	uint64_t lost;        /* id of the last holder that was lost; 0: none */
-	uint32_t limit;       /* semaphore: permits that may be held; barrier: parties; else 0 */
-	uint32_t used;        /* how many of them are held, or have joined */
-	uint32_t flags;       /* LH_OBJECT_… */
-	uint32_t pad;         /* 0 */
+	uint64_t offset;  /* of the object; in an array: of the element */
+	uint32_t kind;    /* enum lh_kind */
+	uint32_t index;   /* of the element in its array, from 0 */
+	uint64_t token;   /* of the newest grant; barrier: phases completed; 0 where it has none */
+	uint64_t version; /* watch, cell: of the newest value; else 0 */
+	uint64_t
+		data_offset; /* where its data stands: of watch, cell and once the newest value; 0: none */
+	uint64_t data_size; /* bytes of that */
+	uint64_t owner;     /* id of the lease that has it alone, or of a watch's sender; 0: none */
+	uint64_t lost;      /* id of the last holder that was lost; 0: none */
+	uint32_t limit;     /* semaphore: permits that may be held; barrier: parties; else 0 */
+	uint32_t used;      /* how many of them are held, or have joined */
+	uint32_t flags;     /* LH_OBJECT_… */
+	uint32_t pad;       /* 0 */
 	uint64_t reserved[8]; /* 0 */
 };
 
