@@ -45,6 +45,8 @@ static void print_help(void)
 	       "%.0f)\n"
 	       "  --quick          a few rounds of everything, to see that it works\n"
 	       "  --seed N         of the order of peers and the pauses (default: the clock)\n"
+	       "  --hold NS, --think NS  mean time of a hold and a pause, in contended cases\n"
+	       "  --processes N[,N...]   how many contend there, from 2 to 64\n"
 	       "  --percentiles    a second table, of latencies: p50, p90, p99, p99.9, maximum\n"
 	       "  --json, --csv    JSON or CSV instead of a table\n"
 	       "  --handicap PEER=NS  for tests: mutex's and semaphore's PEER is held so much "
@@ -117,6 +119,32 @@ static uint64_t parse_seed(const char *text)
 	return seed;
 }
 
+static double parse_ns(const char *text)
+{
+	char *end;
+	const double ns = strtod(text, &end);
+
+	if (end == text || *end || !(ns >= 0 && ns <= 1e9))
+		usage("not a number of ns: ", text);
+	return ns;
+}
+
+static void parse_processes(struct run *run, const char *text)
+{
+	for (const char *at = text;; at++) {
+		char *end;
+		const unsigned long count = strtoul(at, &end, 10);
+
+		if (end == at || (*end && *end != ',') || count < 2 || count > 64 ||
+		    run->process_count == RUN_PROCESSES)
+			usage("not numbers from 2 to 64: ", text);
+		run->processes[run->process_count++] = (uint32_t)count;
+		if (!*end)
+			return;
+		at = end;
+	}
+}
+
 static void parse_handicap(char *text)
 {
 	char *equals = strchr(text, '='), *end = NULL;
@@ -136,6 +164,9 @@ static void parse_options(int argc, char **argv, const struct subcommand *subcom
 		SECONDS_OPTION,
 		QUICK,
 		SEED,
+		HOLD,
+		THINK,
+		PROCESSES,
 		JSON,
 		CSV,
 		PERCENTILES,
@@ -148,6 +179,9 @@ static void parse_options(int argc, char **argv, const struct subcommand *subcom
 		{ "seconds", required_argument, NULL, SECONDS_OPTION },
 		{ "quick", no_argument, NULL, QUICK },
 		{ "seed", required_argument, NULL, SEED },
+		{ "hold", required_argument, NULL, HOLD },
+		{ "think", required_argument, NULL, THINK },
+		{ "processes", required_argument, NULL, PROCESSES },
 		{ "json", no_argument, NULL, JSON },
 		{ "csv", no_argument, NULL, CSV },
 		{ "percentiles", no_argument, NULL, PERCENTILES },
@@ -173,6 +207,15 @@ static void parse_options(int argc, char **argv, const struct subcommand *subcom
 			break;
 		case SEED:
 			run->seed = parse_seed(optarg);
+			break;
+		case HOLD:
+			run->hold_ns = parse_ns(optarg);
+			break;
+		case THINK:
+			run->think_ns = parse_ns(optarg);
+			break;
+		case PROCESSES:
+			parse_processes(run, optarg);
 			break;
 		case JSON:
 			choice->format = FORMAT_JSON;
@@ -224,7 +267,7 @@ static void measure(const struct subcommand *subcommand, struct run *run,
 int main(int argc, char **argv)
 {
 	const struct subcommand *subcommand = NULL;
-	struct run run = { .seed = (uint64_t)time(NULL) };
+	struct run run = { .seed = (uint64_t)time(NULL), .hold_ns = -1, .think_ns = -1 };
 	struct choice choice = { 0 };
 
 	if (argc > 1 && argv[1][0] != '-') {
@@ -241,6 +284,7 @@ int main(int argc, char **argv)
 
 	const struct system_info system = system_look();
 
+	run.cpus = system.cpus;
 	process_init();
 	run.report = report_create();
 	struct report_head head = { .run = &run,
