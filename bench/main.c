@@ -8,11 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "bench.h"
 #include "peer.h"
+#include "pin.h"
+#include "plot.h"
 #include "process.h"
+#include "progress.h"
 #include "report.h"
 #include "system.h"
 
@@ -31,6 +33,7 @@ static const struct subcommand *const subcommands[] = {
 struct choice {
 	enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV } format;
 	bool percentiles;
+	enum pin pin;
 	bool only[CASES]; // by index in the sub-command's cases; all false: all
 	bool any_only;
 };
@@ -38,6 +41,7 @@ struct choice {
 static void print_help(void)
 {
 	printf("Usage: lease-bench SUBCOMMAND [OPTION...]\n"
+	       "       lease-bench plot FILE [--case NAME...] [--output BASE]\n"
 	       "Compares Leasehold's primitives with the system's, in one run, as ratios.\n"
 	       "\n"
 	       "  --case NAME      only this case; more than one may be given\n"
@@ -47,6 +51,7 @@ static void print_help(void)
 	       "  --seed N         of the order of peers and the pauses (default: the clock)\n"
 	       "  --hold NS, --think NS  mean time of a hold and a pause, in contended cases\n"
 	       "  --processes N[,N...]   how many contend there, from 2 to 64\n"
+	       "  --pin near|far|none    keep each process on a CPU, by hwloc's distances (none)\n"
 	       "  --percentiles    a second table, of latencies: p50, p90, p99, p99.9, maximum\n"
 	       "  --json, --csv    JSON or CSV instead of a table\n"
 	       "  --handicap PEER=NS  for tests: mutex's and semaphore's PEER is held so much "
@@ -63,6 +68,8 @@ static void print_help(void)
 		for (const struct bench_case *one = subcommands[i]->cases; one->name; one++)
 			printf("  %-16s %s\n", one->name, one->summary);
 	}
+	printf("\nplot: BASE.png and BASE.svg of the ratios in FILE, the JSON or CSV of a run, by "
+	       "gnuplot\n");
 	printf("\nA ratio is the median over rounds of peer's / other's figure (of throughputs, "
 	       "where\n"
 	       "the target is >=); the columns after it are its 95 %% interval, the number of "
@@ -145,6 +152,19 @@ static void parse_processes(struct run *run, const char *text)
 	}
 }
 
+static enum pin parse_pin(const char *text)
+{
+	static const char *const names[] = {
+		[PIN_NONE] = "none", [PIN_NEAR] = "near", [PIN_FAR] = "far"
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(names[i], text) == 0)
+			return (enum pin)i;
+	}
+	usage("not near, far or none: ", text);
+}
+
 static void parse_handicap(char *text)
 {
 	char *equals = strchr(text, '='), *end = NULL;
@@ -167,6 +187,7 @@ static void parse_options(int argc, char **argv, const struct subcommand *subcom
 		HOLD,
 		THINK,
 		PROCESSES,
+		PIN,
 		JSON,
 		CSV,
 		PERCENTILES,
@@ -182,6 +203,7 @@ static void parse_options(int argc, char **argv, const struct subcommand *subcom
 		{ "hold", required_argument, NULL, HOLD },
 		{ "think", required_argument, NULL, THINK },
 		{ "processes", required_argument, NULL, PROCESSES },
+		{ "pin", required_argument, NULL, PIN },
 		{ "json", no_argument, NULL, JSON },
 		{ "csv", no_argument, NULL, CSV },
 		{ "percentiles", no_argument, NULL, PERCENTILES },
@@ -217,6 +239,9 @@ static void parse_options(int argc, char **argv, const struct subcommand *subcom
 		case PROCESSES:
 			parse_processes(run, optarg);
 			break;
+		case PIN:
+			choice->pin = parse_pin(optarg);
+			break;
 		case JSON:
 			choice->format = FORMAT_JSON;
 			break;
@@ -248,20 +273,22 @@ static void measure(const struct subcommand *subcommand, struct run *run,
 		    const struct choice *choice)
 {
 	double weight = 0;
+	size_t number = 0, count = 0;
 
 	for (size_t i = 0; subcommand->cases[i].name; i++) {
 		if (!choice->any_only || choice->only[i])
-			weight += subcommand->cases[i].weight;
+			weight += subcommand->cases[i].weight, count++;
 	}
+	progress_begin(run->seconds);
 	for (size_t i = 0; subcommand->cases[i].name; i++) {
 		const struct bench_case *one = &subcommand->cases[i];
 
 		if (choice->any_only && !choice->only[i])
 			continue;
-		if (isatty(STDERR_FILENO))
-			fprintf(stderr, "lease-bench: %s ...\n", one->name);
+		progress_case(one->name, ++number, count);
 		one->measure(run, one, run->seconds * one->weight / weight);
 	}
+	progress_end();
 }
 
 int main(int argc, char **argv)
@@ -270,6 +297,8 @@ int main(int argc, char **argv)
 	struct run run = { .seed = (uint64_t)time(NULL), .hold_ns = -1, .think_ns = -1 };
 	struct choice choice = { 0 };
 
+	if (argc > 1 && strcmp(argv[1], "plot") == 0)
+		return plot_main(argc - 1, argv + 1);
 	if (argc > 1 && argv[1][0] != '-') {
 		subcommand = find_subcommand(argv[1]);
 		argv[1] = argv[0];
@@ -282,10 +311,11 @@ int main(int argc, char **argv)
 	if (!(run.seconds > 0))
 		run.seconds = run.quick ? QUICK_SECONDS : SECONDS;
 
-	const struct system_info system = system_look();
+	struct system_info system = system_look();
 
 	run.cpus = system.cpus;
 	process_init();
+	pin_choose(choice.pin, system.pinning, sizeof(system.pinning));
 	run.report = report_create();
 	struct report_head head = { .run = &run,
 				    .subcommand = subcommand->name,
