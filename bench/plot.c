@@ -193,6 +193,12 @@ static void read_run(struct plot *plot)
 static void write_commands(const struct plot *plot, FILE *to)
 {
 	const size_t height = 120 + 20 * plot->count;
+	double least = 1, most = 1;
+
+	for (size_t i = 0; i < plot->count; i++) {
+		least = fmin(least, plot->bars[i].low);
+		most = fmax(most, plot->bars[i].high);
+	}
 
 	fprintf(to, "$ratios << END\n");
 	for (size_t i = 0; i < plot->count; i++)
@@ -204,9 +210,9 @@ static void write_commands(const struct plot *plot, FILE *to)
 		"set xlabel 'ratio, with its 95 %% interval'\n"
 		"set logscale x\nset grid x\nunset key\n"
 		"set ytics noenhanced\n"
-		"set yrange [%zu:-1]\n"
+		"set xrange [%.9g:%.9g]\nset yrange [%zu:-1]\n"
 		"set arrow from 1, graph 0 to 1, graph 1 nohead dashtype 2\n",
-		plot->title, plot->count);
+		plot->title, least / 1.3, most * 1.3, plot->count);
 	for (int i = 0; i < 2; i++)
 		fprintf(to,
 			"set terminal %s size 1200,%zu\n"
