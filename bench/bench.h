@@ -26,10 +26,16 @@
 
 struct report;
 
+#define RUN_PROCESSES 8 // numbers of processes in one run
+
 struct run {
 	bool quick;     // a few rounds of everything, to see that it works
 	double seconds; // for all cases together
 	uint64_t seed;
+	int cpus;                 // that it may run on
+	double hold_ns, think_ns; // of contended cases; negative: as the case has them
+	uint32_t processes[RUN_PROCESSES];
+	size_t process_count; // of contended cases; 0: as the case has them
 	struct report *report;
 	bool failed; // an exclusion was violated, or a grant did not tell of a death
 };

@@ -1,255 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // lease-bench: Leasehold's primitives against the system's own. bench.h says how it measures.
-#include <errno.h>
-#include <getopt.h>
-#include <leasehold/error.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "bench.h"
+#include "options.h"
 #include "peer.h"
+#include "plot.h"
 #include "process.h"
+#include "progress.h"
 #include "report.h"
 #include "system.h"
 
-#define SECONDS 120.0
-#define QUICK_SECONDS 6.0
-#define CASES 32
-
-static const struct subcommand *const subcommands[] = {
-	&mutex_subcommand,   &rwlock_subcommand,  &semaphore_subcommand,
-	&barrier_subcommand, &condvar_subcommand, &once_subcommand,
-	&watch_subcommand,   &cell_subcommand,    &locks_subcommand,
-};
-
-#define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
-
-struct choice {
-	enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV } format;
-	bool percentiles;
-	bool only[CASES]; // by index in the sub-command's cases; all false: all
-	bool any_only;
-};
-
-static void print_help(void)
+static void measure(struct run *run, const struct choice *choice)
 {
-	printf("Usage: lease-bench SUBCOMMAND [OPTION...]\n"
-	       "Compares Leasehold's primitives with the system's, in one run, as ratios.\n"
-	       "\n"
-	       "  --case NAME      only this case; more than one may be given\n"
-	       "  --seconds N      time to measure, shared by all cases (default %.0f, quick "
-	       "%.0f)\n"
-	       "  --quick          a few rounds of everything, to see that it works\n"
-	       "  --seed N         of the order of peers and the pauses (default: the clock)\n"
-	       "  --percentiles    a second table, of latencies: p50, p90, p99, p99.9, maximum\n"
-	       "  --json, --csv    JSON or CSV instead of a table\n"
-	       "  --handicap PEER=NS  for tests: mutex's and semaphore's PEER is held so much "
-	       "longer\n"
-	       "                   by each grant, which has to show in its ratios\n"
-	       "  --help, --version\n"
-	       "\n"
-	       "Exit status: 0 whatever the ratios; 1 if a lock let two in, lost a death, or "
-	       "anything\n"
-	       "failed; 2 if it was called wrongly.\n",
-	       SECONDS, QUICK_SECONDS);
-	for (size_t i = 0; i < SUBCOMMANDS; i++) {
-		printf("\n%s: %s\n", subcommands[i]->name, subcommands[i]->summary);
-		for (const struct bench_case *one = subcommands[i]->cases; one->name; one++)
-			printf("  %-16s %s\n", one->name, one->summary);
-	}
-	printf("\nA ratio is the median over rounds of peer's / other's figure (of throughputs, "
-	       "where\n"
-	       "the target is >=); the columns after it are its 95 %% interval, the number of "
-	       "rounds,\n"
-	       "and both figures' medians and extremes.\n");
-}
-
-_Noreturn static void usage(const char *problem, const char *what)
-{
-	fprintf(stderr, "lease-bench: %s%s (see lease-bench --help)\n", problem, what);
-	exit(2);
-}
-
-static const struct subcommand *find_subcommand(const char *name)
-{
-	for (size_t i = 0; i < SUBCOMMANDS; i++) {
-		if (strcmp(subcommands[i]->name, name) == 0)
-			return subcommands[i];
-	}
-	usage("no such sub-command: ", name);
-}
-
-static void choose_case(struct choice *choice, const struct subcommand *subcommand,
-			const char *name)
-{
-	for (size_t i = 0; subcommand->cases[i].name; i++) {
-		if (strcmp(subcommand->cases[i].name, name) == 0) {
-			choice->only[i] = choice->any_only = true;
-			return;
-		}
-	}
-	usage("no such case: ", name);
-}
-
-static double parse_seconds(const char *text)
-{
-	char *end;
-	const double seconds = strtod(text, &end);
-
-	if (end == text || *end || !(seconds > 0 && seconds <= 1e6))
-		usage("not a number of seconds: ", text);
-	return seconds;
-}
-
-static uint64_t parse_seed(const char *text)
-{
-	char *end;
-
-	errno = 0;
-	const unsigned long long seed = strtoull(text, &end, 0);
-	// JSON's integers have 63 bits.
-	if (end == text || *end || *text == '-' || errno || seed > INT64_MAX)
-		usage("not a seed: ", text);
-	return seed;
-}
-
-static void parse_handicap(char *text)
-{
-	char *equals = strchr(text, '='), *end = NULL;
-	const double ns = equals ? strtod(equals + 1, &end) : 0;
-
-	if (!equals || equals == text || end == equals + 1 || *end || !(ns >= 1 && ns <= 1e9))
-		usage("not PEER=NS: ", text);
-	*equals = '\0';
-	peer_set_handicap(text, (uint64_t)ns);
-}
-
-static void parse_options(int argc, char **argv, const struct subcommand *subcommand,
-			  struct run *run, struct choice *choice)
-{
-	enum {
-		CASE = 256,
-		SECONDS_OPTION,
-		QUICK,
-		SEED,
-		JSON,
-		CSV,
-		PERCENTILES,
-		HANDICAP,
-		HELP,
-		VERSION
-	};
-	static const struct option options[] = {
-		{ "case", required_argument, NULL, CASE },
-		{ "seconds", required_argument, NULL, SECONDS_OPTION },
-		{ "quick", no_argument, NULL, QUICK },
-		{ "seed", required_argument, NULL, SEED },
-		{ "json", no_argument, NULL, JSON },
-		{ "csv", no_argument, NULL, CSV },
-		{ "percentiles", no_argument, NULL, PERCENTILES },
-		{ "handicap", required_argument, NULL, HANDICAP },
-		{ "help", no_argument, NULL, HELP },
-		{ "version", no_argument, NULL, VERSION },
-		{ 0 },
-	};
-	int option;
-
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (option) {
-		case CASE:
-			if (!subcommand)
-				usage("--case wants a sub-command before it", "");
-			choose_case(choice, subcommand, optarg);
-			break;
-		case SECONDS_OPTION:
-			run->seconds = parse_seconds(optarg);
-			break;
-		case QUICK:
-			run->quick = true;
-			break;
-		case SEED:
-			run->seed = parse_seed(optarg);
-			break;
-		case JSON:
-			choice->format = FORMAT_JSON;
-			break;
-		case CSV:
-			choice->format = FORMAT_CSV;
-			break;
-		case PERCENTILES:
-			choice->percentiles = true;
-			break;
-		case HANDICAP:
-			parse_handicap(optarg);
-			break;
-		case HELP:
-		case 'h':
-			print_help();
-			exit(0);
-		case VERSION:
-			printf("lease-bench %s\n", lh_version());
-			exit(0);
-		default:
-			exit(2); // getopt has said why
-		}
-	}
-	if (optind < argc)
-		usage("unexpected argument: ", argv[optind]);
-}
-
-static void measure(const struct subcommand *subcommand, struct run *run,
-		    const struct choice *choice)
-{
+	const struct subcommand *subcommand = choice->subcommand;
 	double weight = 0;
+	size_t number = 0, count = 0;
 
 	for (size_t i = 0; subcommand->cases[i].name; i++) {
 		if (!choice->any_only || choice->only[i])
-			weight += subcommand->cases[i].weight;
+			weight += subcommand->cases[i].weight, count++;
 	}
+	progress_begin(run->seconds);
 	for (size_t i = 0; subcommand->cases[i].name; i++) {
 		const struct bench_case *one = &subcommand->cases[i];
 
 		if (choice->any_only && !choice->only[i])
 			continue;
-		if (isatty(STDERR_FILENO))
-			fprintf(stderr, "lease-bench: %s ...\n", one->name);
+		progress_case(one->name, ++number, count);
 		one->measure(run, one, run->seconds * one->weight / weight);
 	}
+	progress_end();
 }
 
 int main(int argc, char **argv)
 {
-	const struct subcommand *subcommand = NULL;
-	struct run run = { .seed = (uint64_t)time(NULL) };
+	struct run run = { .seed = (uint64_t)time(NULL), .hold_ns = -1, .think_ns = -1 };
 	struct choice choice = { 0 };
 
-	if (argc > 1 && argv[1][0] != '-') {
-		subcommand = find_subcommand(argv[1]);
-		argv[1] = argv[0];
-		argc--;
-		argv++;
-	}
-	parse_options(argc, argv, subcommand, &run, &choice);
-	if (!subcommand)
-		usage("which sub-command?", "");
-	if (!(run.seconds > 0))
-		run.seconds = run.quick ? QUICK_SECONDS : SECONDS;
+	if (argc > 1 && strcmp(argv[1], "plot") == 0)
+		return plot_main(argc - 1, argv + 1);
+	options_parse(argc, argv, &run, &choice);
 
-	const struct system_info system = system_look();
+	struct system_info system = system_look();
 
+	run.cpus = system.cpus;
 	process_init();
+	pin_choose(choice.pin, system.pinning, sizeof(system.pinning));
 	run.report = report_create();
 	struct report_head head = { .run = &run,
-				    .subcommand = subcommand->name,
+				    .subcommand = choice.subcommand->name,
 				    .system = &system };
 	if (choice.format == FORMAT_TABLE)
 		report_print_head(&head);
 	system_watch_others();
-	measure(subcommand, &run, &choice);
+	measure(&run, &choice);
 	if (!peer_handicap_applied())
 		process_die("--handicap: nothing of that name was locked");
 	head.others = system_others();

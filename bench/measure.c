@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "process.h"
+#include "progress.h"
 
 // ---- random numbers ------------------------------------------------------------------------------
 // splitmix64 (Steele, Lea and Flood, 2014).
@@ -159,6 +160,7 @@ struct rounds rounds_begin(const struct run *run, const char *purpose, size_t co
 
 bool rounds_next(struct rounds *rounds)
 {
+	progress_tick();
 	if (rounds->done >= MEASURE_ROUNDS ||
 	    (rounds->done >= rounds->least && measure_now() >= rounds->until))
 		return false;

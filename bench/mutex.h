@@ -12,6 +12,8 @@ void compare_pairs(struct run *run, const struct bench_case *self, const struct 
 		   double seconds);
 void compare_contended(struct run *run, const struct bench_case *self, const struct peer_set *set,
 		       double seconds);
+void compare_oversubscribed(struct run *run, const struct bench_case *self,
+			    const struct peer_set *set, double seconds);
 void compare_handover(struct run *run, const struct bench_case *self, const struct peer_set *set,
 		      double seconds);
 void compare_kills(struct run *run, const struct bench_case *self, const struct peer_set *set,
@@ -23,11 +25,15 @@ void mutex_recovers(struct run *run, const struct bench_case *self, double secon
 void mutex_header(struct run *run, const struct bench_case *self, double seconds);
 // mutex_contended.c
 void mutex_contended(struct run *run, const struct bench_case *self, double seconds);
+void mutex_oversubscribed(struct run *run, const struct bench_case *self, double seconds);
+// mutex_fairness.c
 void mutex_fairness(struct run *run, const struct bench_case *self, double seconds);
 // mutex_handover.c
 void mutex_handover(struct run *run, const struct bench_case *self, double seconds);
 // mutex_kill.c
 void mutex_kill(struct run *run, const struct bench_case *self, double seconds);
+// mutex_objects.c
+void mutex_objects(struct run *run, const struct bench_case *self, double seconds);
 // mutex_setup.c
 void mutex_lease(struct run *run, const struct bench_case *self, double seconds);
 void mutex_arena(struct run *run, const struct bench_case *self, double seconds);

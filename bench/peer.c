@@ -131,18 +131,21 @@ uint64_t peer_steps(double ns_wanted)
 	const int repeats = 2000;
 	const uint64_t steps = 1000;
 	struct contender contender = { 0 };
-	double best = 0;
+	static double best; // ns for so many steps, measured once
+	const bool known = best > 0;
 
+	if (ns_wanted <= 0)
+		return 0;
 	// The fastest of several: the slower ones were interrupted.
-	for (int i = 0; i < 9; i++) {
+	for (int i = known ? 9 : 0; i < 9; i++) {
 		contender.random = random_stream(1, "think");
 		const uint64_t start = measure_now();
 
 		for (int j = 0; j < repeats; j++)
 			loop_work(&contender, steps);
 		const double ns = (double)(measure_now() - start) / repeats;
-		if (best == 0 || ns < best)
+		if (i == 0 || ns < best)
 			best = ns;
 	}
-	return ns_wanted > 0 ? (uint64_t)((double)steps * ns_wanted / best) + 1 : 0;
+	return (uint64_t)((double)steps * ns_wanted / best) + 1;
 }

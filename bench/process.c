@@ -17,12 +17,16 @@
 #include <unistd.h>
 
 #include "measure.h"
+#include "pin.h"
 
 #define LOOK_EVERY_MS 200
 #define GIVE_UP_NS UINT64_C(30000000000)
 
+#define PLACES 256
+
 static pid_t program;
-static gate *died; // a child said why it could not go on
+static pid_t places[PLACES]; // of children that live: the order in which they are pinned
+static gate *died;           // a child said why it could not go on
 
 void process_init(void)
 {
@@ -67,18 +71,23 @@ void *process_shared_memory(size_t size)
 // ---- children ------------------------------------------------------------------------------------
 pid_t process_start(void (*body)(void *context), void *context)
 {
+	size_t place = 0;
+
+	while (place < PLACES - 1 && places[place])
+		place++;
 	fflush(NULL);
 	const pid_t pid = fork();
 
 	if (pid < 0)
 		process_die_errno(errno, "fork");
 	if (pid > 0)
-		return pid;
+		return places[place] = pid;
 	// The second line is for a program that ended before the first took effect.
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != program)
 		_exit(1);
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
+	pin_apply(place);
 	body(context);
 	_exit(0);
 }
@@ -87,6 +96,10 @@ static int reap(pid_t pid)
 {
 	int status;
 
+	for (size_t i = 0; i < PLACES; i++) {
+		if (places[i] == pid)
+			places[i] = 0;
+	}
 	while (waitpid(pid, &status, 0) < 0) {
 		if (errno != EINTR)
 			process_die_errno(errno, "waitpid");

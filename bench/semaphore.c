@@ -37,6 +37,11 @@ static void contended(struct run *run, const struct bench_case *self, double sec
 	compare_contended(run, self, &contenders, seconds);
 }
 
+static void oversubscribed(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_oversubscribed(run, self, &contenders, seconds);
+}
+
 static void handover(struct run *run, const struct bench_case *self, double seconds)
 {
 	compare_handover(run, self, &contenders, seconds);
@@ -63,6 +68,8 @@ static const struct bench_case cases[] = {
 	  uncontended },
 	{ "contended", "grants at 2, 4, 16 and 64 processes, with and without a pause between", 8,
 	  contended },
+	{ "oversubscribed", "grants with more processes than CPUs, by hold and pause", 6,
+	  oversubscribed },
 	{ "handover", "release to the grant of a process that sleeps for it", 2, handover },
 	{ "kill", "SIGKILL of a holder, an heir or a woken waiter, to the next grant", 5, killed },
 	{ "recovers", "whether the death of a holder lets the next one in, and tells it", 2,

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # ctest: NOT_UNDER valgrind it lacks futex_waitv, and its processes are killed by the hundred
-# ctest: TIMEOUT 300
 # lease-bench: a quick run measures every case and writes JSON; wrong calls are refused. What it
 # measures is asserted nowhere: that is not for a test on a machine with other work.
 set -euo pipefail
