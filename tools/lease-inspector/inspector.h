@@ -298,7 +298,7 @@ struct words {
 	size_t used;
 };
 void words_start(struct words *words, const struct row *row);
-void words_add(void *words, const char *word);
+void words_add(void *context, const char *word);
 void words_end(struct words *words, size_t column);
 
 // Prints the rows and frees the table. In JSON they are the member `key` of `document`, which is
