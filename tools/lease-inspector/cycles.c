@@ -7,7 +7,8 @@
 
 #include "inspector.h"
 
-// Of leases that do not wait: the lease with which the thread waits that is to let go of what they hold.
+// Of leases that do not wait: the lease with which the thread waits that is to let go of what they
+// hold.
 static size_t *find_threads(const struct view *view)
 {
 	size_t *waits_with = (size_t *)inspector_need(
@@ -29,8 +30,8 @@ static size_t *find_threads(const struct view *view)
 }
 
 // ---- cycles -------------------------------------------------------------------------------------
-// Strongly connected components of the graph waiter → holder → what its thread waits with, by Tarjan's algorithm ("Depth-first
-// search and linear graph algorithms", SIAM J. Comput. 1972). Lost leases are left out: what they
+// Strongly connected components of the graph waiter → holder → what its thread waits with, by
+// Tarjan's algorithm ("Depth-first search and linear graph algorithms", SIAM J. Comput. 1972). Lost leases are left out: what they
 // hold is free and what they wait for they do not get.
 struct search {
 	const struct view *view;
