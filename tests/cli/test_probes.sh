@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# ctest: NOT_UNDER address the traced program would need the sanitizer's runtime
+# ctest: NOT_UNDER thread the traced program would need the sanitizer's runtime
 # The probes are in the library with the arguments that docs/debugging.md lists, none of them where a free
 # lock is taken or let go; lease-trace's scripts are understood by bpftrace and see what they say.
 set -euo pipefail
