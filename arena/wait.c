@@ -67,6 +67,7 @@ void wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *leas
 	wait->cancel = lease ? lease->cancel : NULL;
 	wait->deadline = deadline;
 	wait->backstop_ns = WAIT_BACKSTOP_FIRST_NS;
+	wait->backstop_passed = false; // it may be told of a deadlock instead of sleeping
 	wait->is_edge = lease != NULL;
 	wait->interruptible = lease && (lease->flags & LH_LEASE_INTERRUPTIBLE);
 	if (lease)
