@@ -10,7 +10,7 @@
 #include "peer.h"
 #include "report.h"
 
-#define COUNTS 5
+#define COUNTS ((size_t)5)
 #define COLUMNS (2 * COUNTS) // one of them, then any of them
 #define LAYOUTS 4
 
