@@ -444,8 +444,10 @@ int lh_arena_unlink(const char *name)
 	if (error)
 		return error;
 	cast_doubt_on_name(path);
-	if (unlink(path) == 0)
+	if (unlink(path) == 0) {
+		error_note_nothing();
 		return 0;
+	}
 	return error_detail(errno == EISDIR ? -EACCES : object_error(errno), "%s: %s", path,
 			    strerror(errno));
 }

@@ -67,6 +67,9 @@ void cancel_consume(const struct lh_cancel *cancel)
 
 	if (read(atomic_load(&cancel->event) - 1, &count, sizeof(count)) < 0)
 		return; // there was nothing
+	// A true shot is for all who sleep on it.
+	if (atomic_load(&cancel->fired))
+		tell(atomic_load(&cancel->event));
 }
 
 void lh_cancel_destroy(lh_cancel *cancel)

@@ -71,10 +71,12 @@ static struct keeper_duty *duty_at(struct cds_lfht_node *entry)
 	return caa_container_of(entry, struct keeper_duty, node);
 }
 
-static bool on_keeper(void)
+// The process's generation, in the keeper's thread.
+static __thread uint64_t kept_generation __attribute__((tls_model("initial-exec")));
+
+bool keeper_is_caller(void)
 {
-	return keeper.started == process_generation() &&
-	       pthread_equal(keeper.thread, pthread_self());
+	return kept_generation && kept_generation == process_generation();
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -198,6 +200,7 @@ static void *keep(void *unused)
 	(void)unused;
 	atomic_store(&keeper.runs, process_generation());
 	pthread_setname_np(pthread_self(), "lh-keeper");
+	kept_generation = process_generation();
 	pthread_mutex_lock(&keeper.lock);
 	for (;;) {
 		const uint32_t kicks = atomic_load(&keeper.kicks);
@@ -273,7 +276,7 @@ int keeper_run(int (*function)(void *argument), void *argument)
 	int error;
 
 	pthread_mutex_lock(&keeper.lock);
-	if (on_keeper()) {
+	if (keeper_is_caller()) {
 		pthread_mutex_unlock(&keeper.lock);
 		return function(argument);
 	}
@@ -436,7 +439,7 @@ static int drop(struct keeper_duty **place)
 	if (!duty)
 		return 0;
 	pthread_mutex_lock(&keeper.lock);
-	if (keeper.running == duty && on_keeper())
+	if (keeper.running == duty && keeper_is_caller())
 		error = error_detail(-EDEADLK, "released in its own on_loss callback");
 	while (!error && keeper.running == duty)
 		pthread_cond_wait(&keeper.progress, &keeper.lock);

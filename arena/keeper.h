@@ -40,6 +40,9 @@ void keeper_kick(void);
 // Runs function(argument) on the keeper and returns its result.
 int keeper_run(int (*function)(void *argument), void *argument);
 
+// Whether the caller is the keeper's thread: a callback runs.
+bool keeper_is_caller(void);
+
 // Whether no other thread runs the program's code in this process, nor will until the caller starts one: there
 // are none but the caller and the keeper, which has no callback to call. False where it cannot be told.
 bool keeper_caller_is_alone(void);

@@ -43,7 +43,7 @@ typedef _Atomic uint32_t shared_u32;
 
 // ---------------------------------------------------------------------------------------------
 // Header. Written by the creator before the object has a name; constant afterwards, save the
-// last two fields.
+// last three fields.
 struct arena_header {
 	uint64_t magic;
 	uint32_t version;
@@ -159,7 +159,7 @@ struct lease_slot {
 			      * anything and before `edge`; read by who looks for a cycle. Wrongly 0: a
 			      * cycle is not seen. Wrongly another's: fatal, one without a cycle is told
 			      * of one. SESSION_… are its lowest bits */
-	// POKED_…: which locks were let go, of those that the lease waits for on behalf of others: bits set
+	// Which locks were let go, of those that the lease waits for on behalf of others: bits set
 	// by who pokes it, before `departures`; taken by its user after DEPARTURES_AWAITED was set.
 	// Wrongly set: a look for nothing. Wrongly clear: that one is looked at late (at the backstop).
 	shared_u64 poked;

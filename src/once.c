@@ -537,9 +537,12 @@ static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 
 static bool look(const struct lh_arena *arena, uint32_t granule, struct lh_object_info *info)
 {
-	const uint64_t word = atomic_load(&at(arena, granule)->word);
+	const struct once_object *object = at(arena, granule);
+	const uint64_t word = object ? atomic_load(&object->word) : 0;
 	const uint64_t slot = word >> ONCE_SLOT_SHIFT & (ONCE_SLOTS - 1);
 
+	if (!object)
+		return false; // removed, or damaged, since its kind was read
 	info->token = word_token(word);
 	if (!(word & ONCE_DONE))
 		return true;
@@ -571,7 +574,8 @@ static void audit(const struct lh_arena *arena, uint32_t granule,
 		  void (*report)(void *context, int severity, uint64_t offset, const char *text),
 		  void *context)
 {
-	const uint64_t word = atomic_load(&at(arena, granule)->word);
+	const struct once_object *object = at(arena, granule);
+	const uint64_t word = object ? atomic_load(&object->word) : 0;
 
 	if ((word & ONCE_DONE) ? word_owner(word) != 0
 			       : ((word & ONCE_BELOW_TOKEN) & ~WORD_OWNER_MASK) != 0)

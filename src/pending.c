@@ -7,6 +7,7 @@
 #include "src/pending.h"
 
 #include "arena/error.h"
+#include "arena/keeper.h"
 #include "arena/process.h"
 #include "arena/sys/clock.h"
 
@@ -171,6 +172,13 @@ static bool is_in_the_way(const struct lh_pending *pending)
 	return pending->locks->provider->is_local && queue && cds_list_empty(&queue->waiting);
 }
 
+// Once this call has returned its user may destroy the token: not while the helper sleeps on it.
+static bool is_slept_on(const struct lh_pending *pending)
+{
+	return pending->options.cancel && pending->helper->token_is_left &&
+	       pending->helper->queue_count;
+}
+
 int lh_pending_cancel(lh_pending *pending)
 {
 	PROCESS_NO_CANCEL;
@@ -185,7 +193,9 @@ int lh_pending_cancel(lh_pending *pending)
 		pending_kick(pending->helper);
 	}
 	pending->cancelled = true;
-	while (pending->state == PENDING_TRIED || is_in_the_way(pending))
+	// The keeper does not wait for more: the helper may be waiting for it, to get a lease.
+	while (pending->state == PENDING_TRIED ||
+	       (!keeper_is_caller() && (is_in_the_way(pending) || is_slept_on(pending))))
 		pthread_cond_wait(&pending->helper->progress, &pending->helper->lock);
 	pthread_mutex_unlock(&pending->helper->lock);
 	return 0;

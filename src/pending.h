@@ -63,6 +63,8 @@ struct pending_helper {
 	size_t queue_count;
 	uint32_t kicks_seen; // before the last round
 	uint64_t until_ns;   // when the next has to look at all; 0: in any case
+	uint64_t full_ns;    // when one has looked at all
+	bool token_is_left;  // by one that is finished: its user may destroy it, so it is slept on no more
 	void *tree;          // of the queues, by key: tsearch
 };
 

@@ -98,6 +98,8 @@ void pending_finish(struct lh_pending *pending, int result)
 void pending_leave_queue(struct lh_pending *pending, int result)
 {
 	cds_list_del(&pending->node);
+	if (pending->options.cancel)
+		pending->helper->token_is_left = true;
 	pending_finish(pending, result);
 }
 
@@ -319,6 +321,15 @@ static bool serve_place(struct pending_helper *helper, uint32_t place, bool told
 	return any;
 }
 
+// Whether those of whom there is no news need no look yet: theirs may have come to nothing.
+static bool is_in_time(const struct pending_helper *helper)
+{
+	const uint64_t now = clock_now();
+
+	return !helper->token_is_left && now < helper->until_ns &&
+	       now - helper->full_ns < WAIT_BACKSTOP_LAST_NS;
+}
+
 // Looks at what there may be news of, and has the wait end when there is more. If nothing but news of some
 // places can have ended the last sleep, the others are waited for as before; else all are looked at.
 static void look_around(struct pending_helper *helper, uint32_t kicks, struct wait *wait)
@@ -331,7 +342,7 @@ static void look_around(struct pending_helper *helper, uint32_t kicks, struct wa
 	wait->count = 0; // kicks and the provider's own come first, each time
 	wait_on_private(wait, &helper->kicks, kicks);
 	told = told && provider->listen(helper->locks, wait, &news) == 0;
-	if (told && news && kicks == helper->kicks_seen && clock_now() < helper->until_ns) {
+	if (told && news && kicks == helper->kicks_seen && is_in_time(helper)) {
 		wait->count = words;
 		wait->until_ns = helper->until_ns;
 	} else {
@@ -340,6 +351,9 @@ static void look_around(struct pending_helper *helper, uint32_t kicks, struct wa
 		wait_round(wait);
 		wait->count = first;
 		helper->other_count = 0;
+		helper->full_ns = clock_now();
+		helper->token_is_left = false;
+		pthread_cond_broadcast(&helper->progress);
 		if (helper->event >= 0)
 			helper->others[helper->other_count++] = helper->event;
 		news = UINT64_MAX;
@@ -368,6 +382,8 @@ static void *help(void *argument)
 		kicks = atomic_load(&helper->kicks);
 		if (helper->queue_count)
 			look_around(helper, kicks, &wait);
+		if (helper->token_is_left && helper->queue_count)
+			continue; // it is among what would be slept on
 		sleep_until_news(helper, helper->queue_count ? &wait : NULL, kicks);
 	}
 	pthread_mutex_unlock(&helper->lock);

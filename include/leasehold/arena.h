@@ -132,8 +132,8 @@ LH_API int lh_arena_close(lh_arena *arena);
  * Takes the arena's name away; the memory goes when the last process has closed it. Those who have
  * it open go on using and releasing what they have, but get no new lease on it (-ESTALE), so that
  * they cannot meet those who create a new arena of that name: none from the return of this call on,
- * or, if the caller may not write to the arena or the name goes by another way (unlink(2), rm(1)), a
- * millisecond later.
+ * or, if the caller may not write to the arena, it lies on hugetlbfs, or the name goes by another way
+ * (unlink(2), rm(1)), a millisecond later.
  * Errors: -ENOENT; -EACCES; -EINVAL: as in lh_arena_open.
  * Crash: unlinked or not.
  * Signal: unsafe.

@@ -47,7 +47,8 @@
  * that acquired it waits, with whatever handle, and no other can release it: because there is no other thread
  * in the process (the one of the library's that renews leases does not matter while nobody has asked for an on_loss
  * callback; the one of lh_acquire_start does), or because LH_ACQUIRE_THIS_THREAD has said so. Else any thread may release it, also while that one waits. A handle with a TTL that
- * nobody renews, or not without end, counts in no case: it ends by itself; nor does one of lh_acquire_start.
+ * nobody renews, or not without end, counts in no case: it ends by itself; nor does one for which
+ * lh_acquire_start has waited.
  * (No handle can be released in a signal handler, and in one that interrupts a wait no thread may be started.)
  * A thread that waits for a handle of its own alone is told if it would wait for ever; with a deadline or a
  * cancel token it waits, and the time-out or the cancel is what it gets; with LH_NOW it is -EBUSY. A cycle is
@@ -399,8 +400,9 @@ LH_API LH_NODISCARD int lh_pending_finish(lh_pending *pending, lh_handle **ret_h
 
 /*
  * Ends the wait: when it returns, the acquire is finished, with -ECANCELED, or with what came first, be
- * it the grant, which lh_pending_finish hands over all the same. Waits for no more than a try that is
- * under way. Of calls on one pending acquire, one at a time may run.
+ * it the grant, which lh_pending_finish hands over all the same. Waits for no more than the tries that
+ * are under way; in an on_loss callback for the one of this acquire alone, so that options->cancel has
+ * to stay for a moment longer if the callback destroys it. Of calls on one pending acquire, one at a time may run.
  * Errors: -EINVAL: NULL; -ESTALE: the parent's, in a forked child.
  * Crash: as lh_acquire_start.
  * Signal: unsafe; options->cancel is for handlers.
