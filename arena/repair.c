@@ -28,86 +28,118 @@ static int check_writable(const lh_arena *arena)
 	return arena->read_only ? error_detail(-EROFS, "the arena was opened read-only") : 0;
 }
 
+// Whether it is there still. A slot that was claimed anew has the last one's id for a moment, but not its
+// state.
+static bool is_there(const struct lh_arena *arena, const struct lost_lease *lease)
+{
+	const struct lease_slot *slot = &arena->leases[lease->slot];
+	const uint64_t state = atomic_load(&slot->state);
+
+	return lease_word_state(state) != LEASE_FREE &&
+	       lease_word_is(state, lease_id_incarnation(lease->id)) &&
+	       atomic_load(&slot->owner) == lease->owner && atomic_load(&slot->id) == lease->id;
+}
+
+static int not_there(const struct lost_lease *lease)
+{
+	return error_detail(-ENOENT, "lease %llu is no more", (unsigned long long)lease->id);
+}
+
+// What the owner cannot be signalled for, as repair.h has it.
+static int signal_error(int error, const struct identity *identity)
+{
+	if (error == -EPERM || error == -EXDEV)
+		error = -EACCES;
+	else if (error == -ENOSYS)
+		error = -ENOTSUP;
+	return error_detail(error, "process %d cannot be killed from here", (int)identity->pid);
+}
+
 // SIGKILL to the owner's process, and its end.
-static int kill_owner_and_wait(const struct lh_arena *arena, uint64_t owner, lh_deadline deadline)
+static int kill_owner_and_wait(const struct lh_arena *arena, const struct lost_lease *lease,
+			       const struct identity *identity, lh_deadline deadline)
 {
 	PROCESS_NO_CANCEL;
-	struct identity identity;
-	int pidfd, error;
+	const int pidfd = identity_open(identity);
+	int error = 0;
 
-	if (!owner_identity(arena, owner, &identity))
-		return 0; // passed on, so it has ended: the judge says so
-	pidfd = identity_open(&identity);
 	if (pidfd == -ESRCH)
 		return 0;
 	if (pidfd < 0)
-		return error_detail(-EACCES, "process %d%s", (int)identity.pid,
-				    pidfd == -EXDEV ? " is in another pid namespace" : "");
-	error = identity.pid == process_pid() ? -EDEADLK : identity_kill(pidfd);
-	if (error == 0 && !identity_await(pidfd, deadline.ns))
-		error = -ETIMEDOUT;
+		return signal_error(pidfd, identity);
+	// Finding the process took a while, in which it may have let go.
+	if (!is_there(arena, lease))
+		error = not_there(lease);
+	else if ((error = identity_kill(pidfd)) != 0 && error != -ESRCH)
+		error = signal_error(error, identity);
+	else if (!identity_await(pidfd, deadline.ns))
+		error = error_detail(-ETIMEDOUT, "process %d has not ended", (int)identity->pid);
+	else
+		error = 0;
 	close(pidfd);
-	if (error == 0 || error == -ESRCH)
-		return 0;
-	return error_detail(error == -EPERM ? -EACCES : error, "process %d", (int)identity.pid);
+	return error;
 }
 
-// Makes it lost. The state is looked at once: whatever it becomes afterwards is the judge's.
+// Whether nothing but its owner's end makes what it holds safe to take.
+static bool ends_with_owner_alone(const struct lh_arena *arena, const struct lost_lease *lease)
+{
+	const struct lease_slot *slot = &arena->leases[lease->slot];
+	const uint64_t state = atomic_load(&slot->state);
+
+	if (lease_word_state(state) == LEASE_DEAD || owner_ended(arena, lease->owner))
+		return false;
+	return lease_word_expiry(state) == UINT64_MAX ||
+	       (atomic_load_explicit(&slot->flags, memory_order_relaxed) & LH_LEASE_KILL_ON_EXPIRY);
+}
+
+// Makes it lost.
 static int end_by_force(struct lh_arena *arena, const struct lost_lease *lease,
 			lh_deadline deadline)
 {
-	const uint64_t state = atomic_load(&arena->leases[lease->slot].state);
+	const bool kills = ends_with_owner_alone(arena, lease);
+	struct identity identity;
 
-	if (owner_ended(arena, lease->owner) || lease_word_state(state) != LEASE_LIVE ||
-	    lease_word_expiry(state) != UINT64_MAX) {
+	// Whose owner cannot be read has passed it on, so has ended: the judge says so.
+	if (!kills || !owner_identity(arena, lease->owner, &identity)) {
 		lease_expire(arena, lease->slot, lease->id);
 		return 0;
 	}
-	return kill_owner_and_wait(arena, lease->owner, deadline);
+	if (!is_there(arena, lease)) // else what was read was of the next
+		return not_there(lease);
+	if (identity.pid == process_pid())
+		return error_detail(-EDEADLK, "lease %llu is this process's own",
+				    (unsigned long long)lease->id);
+	lease_expire(arena, lease->slot, lease->id);
+	return kill_owner_and_wait(arena, lease, &identity, deadline);
 }
 
-static bool is_over(const struct lh_arena *arena, const struct lost_lease *lease)
-{
-	const struct lease_slot *slot = &arena->leases[lease->slot];
-
-	return atomic_load(&slot->owner) != lease->owner || atomic_load(&slot->id) != lease->id;
-}
-
-// Frees what the lease holds once it is seen to be lost; waits for that only if it `may_wait`.
-static int clear_up(struct lh_arena *arena, const struct lost_lease *lease, bool may_wait,
+// Frees what the lease holds once it is seen to be lost; waits for that only if it was ended by force,
+// and then it does not matter who was first.
+static int clear_up(struct lh_arena *arena, const struct lost_lease *lease, bool forced,
 		    lh_deadline deadline)
 {
 	PROCESS_NO_CANCEL; // nanosleep(2) is a cancellation point
 	struct lost_lease lost;
+	enum verdict verdict;
 
-	while (!is_over(arena, lease)) {
-		switch (may_wait ? lease_judge(arena, lease->slot, &lost)
-				 : lease_judge_gently(arena, lease->slot, &lost)) {
-		case VERDICT_LOST:
-			if (lost.id != lease->id)
-				return 0;
+	while (is_there(arena, lease)) {
+		verdict = forced ? lease_judge(arena, lease->slot, &lost)
+				 : lease_judge_gently(arena, lease->slot, &lost);
+		if (verdict == VERDICT_LOST && lost.id == lease->id) {
 			reap_lease(arena, &lost);
 			owner_wake_all(arena, lost.owner);
 			return 0;
-		case VERDICT_GONE:
-			if (reap_slot(arena, lease->slot))
-				return 0;
-			break;
-		case VERDICT_HELD:
-			return error_detail(-EBUSY, "lease %llu is live",
-					    (unsigned long long)lease->id);
-		case VERDICT_DYING:
-			if (!may_wait)
-				return error_detail(-EBUSY, "the owner of lease %llu has not ended",
-						    (unsigned long long)lease->id);
-			break;
 		}
+		if (verdict == VERDICT_HELD || (verdict == VERDICT_DYING && !forced))
+			return error_detail(-EBUSY, "the owner of lease %llu has not ended",
+					    (unsigned long long)lease->id);
 		if (clock_now() >= deadline.ns)
 			return error_detail(-ETIMEDOUT, "the owner of lease %llu has not ended",
 					    (unsigned long long)lease->id);
-		nanosleep(&(struct timespec){ .tv_nsec = LOOK_NS }, NULL);
+		if (verdict == VERDICT_DYING)
+			nanosleep(&(struct timespec){ .tv_nsec = LOOK_NS }, NULL);
 	}
-	return 0;
+	return forced ? 0 : not_there(lease);
 }
 
 int lh_lease_break(lh_arena *arena, uint64_t lease, uint64_t offset, int flags,
@@ -123,8 +155,8 @@ int lh_lease_break(lh_arena *arena, uint64_t lease, uint64_t offset, int flags,
 		return error;
 	if (slot < arena->lease_count)
 		broken.owner = atomic_load(&arena->leases[slot].owner);
-	if (!broken.owner || is_over(arena, &broken))
-		return error_detail(-ENOENT, "lease %llu", (unsigned long long)lease);
+	if (!broken.owner || !is_there(arena, &broken))
+		return not_there(&broken);
 	if (flags & LH_BREAK_FORCE)
 		error = end_by_force(arena, &broken, deadline);
 	if (!error)
@@ -132,6 +164,13 @@ int lh_lease_break(lh_arena *arena, uint64_t lease, uint64_t offset, int flags,
 	if (!error)
 		event_record(arena, LH_EVENT_BROKEN, &broken, offset, 0);
 	return error;
+}
+
+static bool is_lost(const struct lh_arena *arena, uint32_t slot)
+{
+	const uint32_t seen = lease_state_seen(arena, slot, clock_now());
+
+	return seen == LH_LEASE_DEAD || seen == LH_LEASE_EXPIRED;
 }
 
 int lh_sweep(lh_arena *arena, uint32_t *ret_freed, uint32_t *ret_left)
@@ -142,13 +181,11 @@ int lh_sweep(lh_arena *arena, uint32_t *ret_freed, uint32_t *ret_left)
 	if (error)
 		return error;
 	for (uint32_t slot = 0; slot < arena->lease_count; slot++) {
-		const uint32_t seen = lease_state_seen(arena, slot, clock_now());
-
-		if (seen != LH_LEASE_DEAD && seen != LH_LEASE_EXPIRED)
+		if (!is_lost(arena, slot))
 			continue;
 		if (reap_slot(arena, slot))
 			freed++;
-		else if (lease_state_seen(arena, slot, clock_now()) != LH_LEASE_LIVE)
+		else if (is_lost(arena, slot))
 			left++;
 	}
 	freed += placement_sweep(arena);

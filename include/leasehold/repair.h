@@ -56,7 +56,8 @@ enum { LH_BREAK_FORCE = 1 }; /* even if its owner lives */
  *   -EBUSY      its owner lives, or is not known to have ended, and LH_BREAK_FORCE was not given
  *   -ETIMEDOUT  killed, but not dead yet: it hangs in the kernel or dumps core; ask again
  *   -EACCES     the process may not be signalled: another user's, or in another pid namespace
- *   -EDEADLK    it is this process's own: release it
+ *   -EDEADLK    its owner would have to be killed, and that is this process: release it
+ *   -ENOTSUP, -EMFILE, -ENFILE, -ENOMEM   no pidfd is to be had, without which nobody is killed
  *   -EROFS      the arena was opened read-only
  *   -EINVAL     arena is NULL; an unknown flag
  * Order: acquires what the lost owner wrote before it ended.

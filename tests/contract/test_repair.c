@@ -33,6 +33,9 @@ static lh_mutex new_mutex(lh_arena *arena)
 
 static void what_cannot_be_done_is_refused(void **state)
 {
+	const struct lh_lease_options killed = { .ttl_ns = LH_SEC(3600),
+						 .flags = LH_LEASE_KILL_ON_EXPIRY };
+	lh_lease *own_killed;
 	const struct scene *scene = *state;
 	lh_lease *own = scene_lease(scene->arena);
 	lh_arena *reader;
@@ -51,6 +54,14 @@ static void what_cannot_be_done_is_refused(void **state)
 		lh_lease_break(scene->arena, lh_lease_id(own), 0, LH_BREAK_FORCE, LH_FOREVER),
 		-EDEADLK);
 	assert_true(lh_lease_valid(own));
+	if (lh_lease_acquire(scene->arena, &killed, &own_killed) ==
+	    0) { // else it cannot be had here
+		assert_int_equal(lh_lease_break(scene->arena, lh_lease_id(own_killed), 0,
+						LH_BREAK_FORCE, LH_FOREVER),
+				 -EDEADLK);
+		assert_true(lh_lease_valid(own_killed));
+		assert_int_equal(lh_lease_release(own_killed), 0);
+	}
 	assert_int_equal(lh_sweep(NULL, NULL, NULL), -EINVAL);
 	assert_int_equal(lh_sweep(reader, NULL, NULL), -EROFS);
 	assert_int_equal(lh_note_removal(NULL, 0), -EINVAL);
