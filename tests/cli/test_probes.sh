@@ -60,6 +60,10 @@ diff <("$trace" --list | awk '{ print $1 }') <(awk '{ print $1 }' <<<"$built") |
 	fail "< scripts, > probes"
 ! "$trace" --print nothing >"$work/out" 2>"$work/err" || fail "a script that is not there"
 grep -q 'no script nothing' "$work/err" || fail "it does not say so"
+echo '// a file' >"$work/grant"
+diff <(cd "$work" && "$trace" --print grant) <("$trace" --print grant) ||
+	fail "a file in the current directory stands in for a script"
+[ "$(cd "$work" && "$trace" --print ./grant)" = '// a file' ] || fail "a file by its path"
 for script in $("$trace" --list | awk '{ print $1 }'); do
 	"$trace" --print "$script" >"$work/$script.bt"
 	grep -qF "usdt:$(readlink -f "$library"):leasehold:${script/-/__}" "$work/$script.bt" ||
