@@ -124,7 +124,8 @@ grep -q 'lease (case 1 of 2), [0-9]* %' "$work/seen" || fail "no progress"
 
 echo "-- refused"
 for wrong in "--hold x" "--hold -1" "--think 1e99" "--processes 1" "--processes 2,,3" \
-	"--processes 65" "--pin here" "--handicap leasehold" "--handicap =5" "--handicap a=b"; do
+	"--processes 65" "--pin here" "--handicap leasehold" "--handicap =5" "--handicap a=b" \
+	"--case lease --processes 2" "--case kill --hold 5" "--case header --think 0"; do
 	status=0
 	# Words on purpose.
 	# shellcheck disable=SC2086

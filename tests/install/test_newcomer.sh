@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# ctest: TIMEOUT 1800
+# ctest: TIMEOUT 3600
 # ctest: PROCESSORS 2
 # The way of somebody new, from a clean Debian 12: clone, tools/demo, tests/run, tools/package, and a
 # program in C, C++ and Python against the installed packages, with what those commands say and
@@ -58,7 +58,7 @@ mkdir -p "$root/dev/shm"
 
 step "clone"
 git -c safe.directory="*" -C "$top" bundle create --quiet "$root/root/leasehold.bundle" HEAD
-inside 'git clone --quiet leasehold.bundle leasehold'
+inside 'git -c advice.detachedHead=false clone --quiet leasehold.bundle leasehold'
 
 step "tools/demo"
 inside 'tools/demo --kills 20 --recoveries 2'
