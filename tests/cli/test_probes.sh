@@ -71,6 +71,21 @@ for script in $("$trace" --list | awk '{ print $1 }'); do
 	grep -qF ".It Cm $script" "$top/docs/man/lease-trace.1" || fail "lease-trace(1) lacks $script"
 done
 
+echo "-- completion"
+# shellcheck source=/dev/null
+. "$top/tools/lease-trace/completion.bash"
+completes() {
+	COMP_WORDS=("$trace" "$@")
+	COMP_CWORD=$#
+	COMPREPLY=()
+	_lease_trace
+	echo "${COMPREPLY[*]}"
+}
+[ "$(completes wait)" = "wait-end wait-start" ] || fail "its scripts: $(completes wait)"
+[ "$(completes --print gr)" = grant ] || fail "the scripts to print"
+[ "$(completes --)" = "--help --list --print --version" ] || fail "its options: $(completes --)"
+[ -z "$(completes grant g)" ] || fail "bpftrace's options are not its own"
+
 command -v bpftrace >/dev/null || skip "no bpftrace: the notes are right, the scripts were not tried"
 [ "$(id -u)" -eq 0 ] || skip "not root: the notes are right, the scripts were not tried"
 for script in "$work"/*.bt; do
