@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -226,12 +225,6 @@ static void wait_for_dead(void *context)
 	check(lh_lease_release(pool->lease), "lh_lease_release");
 }
 
-static void await_asleep(pid_t pid)
-{
-	while (!process_asleep(pid))
-		sched_yield();
-}
-
 static double kill_party(struct pool *pool, uint32_t parties)
 {
 	*pool = (struct pool){ .column = LEASE, .parties = parties };
@@ -241,7 +234,7 @@ static double kill_party(struct pool *pool, uint32_t parties)
 		pool->pids[pool->next] = process_start(wait_for_dead, pool);
 	gate_await(&pool->shared->ready, parties);
 	for (uint32_t i = 0; i < parties; i++)
-		await_asleep(pool->pids[i]);
+		process_await_asleep(pool->pids[i], "barrier");
 	measure_sleep_until(measure_now() + 2000000); // see settle in mutex_kill.c
 	const uint64_t start = measure_now();
 	kill(pool->pids[0], SIGKILL);
@@ -293,8 +286,8 @@ static double kill_robust(void)
 	robust.holds = false;
 	waiter = process_start(lock_robust, &robust);
 	gate_await(&robust.shared->ready, 2);
-	await_asleep(holder);
-	await_asleep(waiter);
+	process_await_asleep(holder, "barrier");
+	process_await_asleep(waiter, "barrier");
 	measure_sleep_until(measure_now() + 2000000);
 	const uint64_t start = measure_now();
 	kill(holder, SIGKILL);

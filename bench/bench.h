@@ -13,10 +13,10 @@
 //    after it. A peer that can tell of damage is asked for it and its answer is looked at.
 //  - Nothing is pinned unless that is asked for, no priority is raised and no process is warmed up
 //    longer than another.
-//  - What a loop takes with an empty body is measured beside it, in the same process, and subtracted
-//    from all figures alike. The rest of what is the measuring's own (clock reading, counters, the
-//    words that a grant increments) is part of both sides, which draws a ratio towards 1 and never
-//    away from it.
+//  - Of loops without contention, what the loop takes with an empty body is measured beside it, in the
+//    same process, and subtracted from every figure of that process, whoever's it is. The rest of what
+//    is the measuring's own (clock reading, counters, the words that a grant increments) is part of
+//    both sides, as the loop is with contention, which draws a ratio towards 1 and never away from it.
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct peer_set;
 struct report;
 
 #define RUN_PROCESSES 8 // numbers of processes in one run
@@ -51,6 +52,9 @@ struct subcommand {
 	const char *name;
 	const char *summary;
 	const struct bench_case *cases; // ends with a name of NULL
+	// Names of the cases that --processes, --hold and --think are for, then NULL; NULL: none.
+	const char *const *contests;
+	const struct peer_set *slowed; // what --handicap is for; NULL: nothing
 };
 
 extern const struct subcommand barrier_subcommand;

@@ -38,7 +38,7 @@ _lease_bench()
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;
-	--seconds | --seed | --processes | --hold | --think | --handicap)
+	--seconds | --seed | --processes | --hold | --think | --handicap | --patient)
 		return
 		;;
 	*)

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <leasehold/leasehold.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -281,10 +280,8 @@ static double time_broadcast(const struct run *run, struct crew *crew)
 	for (uint32_t i = 1; i <= waiters; i++)
 		crew_order(crew, i, ORDER_WAIT);
 	gate_await(&shared->waiting, waiters);
-	for (uint32_t i = 1; i <= waiters; i++) {
-		while (!process_asleep(crew->pids[i]))
-			sched_yield();
-	}
+	for (uint32_t i = 1; i <= waiters; i++)
+		process_await_asleep(crew->pids[i], "condvar");
 	atomic_store(&shared->waiting, 0);
 	crew_order(crew, 0, ORDER_BROADCAST);
 	crew_await(crew, waiters + 1);

@@ -6,11 +6,10 @@
 // signal that it is sent then, and killed: its signal is another's. pthread's waiters would sleep for
 // ever, so the reference is a robust mutex: one holds it, n sleep in the lock call, the holder is
 // stopped and killed likewise. Measured is from just before kill(2) to the first return, with the
-// mutex, in another process, read there. All sleep for a while before it; see settle in mutex_kill.c.
+// mutex, in another process, read there. All sleep for a while before it; see measure_settle.
 #include "condvar.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -24,7 +23,6 @@
 
 #define MOST_WAITERS 4
 #define MOST_MEMBERS (MOST_WAITERS + 2)
-#define SETTLE_NS UINT64_C(1500000)
 #define TRIALS 8 // with one crew
 
 enum { ROBUST, LEASE, COLUMNS };
@@ -223,8 +221,7 @@ static void put_to_sleep(struct crew *crew, uint32_t member, enum order order)
 {
 	crew_order(crew, member, order);
 	gate_await(&crew->shared->members[member].state, STATE_ABOUT_TO_SLEEP);
-	while (!process_asleep(crew->pids[member]))
-		sched_yield();
+	process_await_asleep(crew->pids[member], "condvar");
 }
 
 static void order_signaller(struct crew *crew, enum order order)
@@ -256,7 +253,7 @@ static double trial(struct crew *crew, struct random *random)
 		put_to_sleep(crew, FIRST_WAITER + i, ORDER_WAIT);
 	stop(crew->pids[VICTIM]);
 	order_signaller(crew, ORDER_SIGNAL);
-	measure_sleep_until(measure_now() + SETTLE_NS + random_below(random, SETTLE_NS));
+	measure_settle(random);
 	if (atomic_load(&shared->returned) != RETURNED_NONE)
 		process_die("a waiter returned before the kill");
 	const uint64_t start = measure_now();

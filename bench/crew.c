@@ -2,7 +2,6 @@
 #include "crew.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 
@@ -106,14 +105,10 @@ void crew_end(struct crew *crew)
 void crew_await_asleep(struct crew *crew, uint32_t member)
 {
 	gate *state = &crew->shared->members[member].state;
-	const uint64_t give_up = measure_now() + UINT64_C(30000000000);
 
 	gate_await(state, STATE_LOCKING);
-	while (!crew->lock.peer->spins && !process_asleep(crew->pids[member])) {
-		sched_yield();
-		if (measure_now() > give_up)
-			process_die("%s: a waiter does not fall asleep", crew->lock.peer->name);
-	}
+	if (!crew->lock.peer->spins)
+		process_await_asleep(crew->pids[member], crew->lock.peer->name);
 }
 
 void crew_queue_up(struct crew *crew, uint32_t members, enum order second)

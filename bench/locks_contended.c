@@ -4,9 +4,10 @@
 // grant takes, and the processor time that all of them use for it beside what they do while they hold it.
 #include "locks.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -50,7 +51,7 @@ struct pool {
 	struct table *table;
 	uint32_t size, next;
 	pid_t pids[MOST];
-	char name[SCRATCH_NAME], path[32];
+	char name[SCRATCH_NAME], file_name[SCRATCH_NAME];
 	lh_locks *locks;
 	int file;
 };
@@ -105,7 +106,7 @@ static void take_seat(void *context)
 	uint32_t orders = 0;
 
 	snprintf(url, sizeof(url), "shm://%s", pool->name);
-	pool->file = open(pool->path, O_RDWR | O_CLOEXEC);
+	pool->file = shm_open(pool->file_name, O_RDWR | O_CLOEXEC, 0);
 	if (pool->file < 0 || lh_locks_open(url, &pool->locks))
 		process_die("cannot be opened: %s", lh_error_detail());
 	gate_add(&seat->done, 1);
@@ -125,13 +126,12 @@ static void take_seat(void *context)
 
 static void pool_start(struct pool *pool, uint32_t size)
 {
-	*pool = (struct pool){ .size = size,
-			       .path = "/tmp/lease-bench-XXXXXX",
-			       .table = process_shared_memory(sizeof(struct table)) };
+	*pool = (struct pool){ .size = size, .table = process_shared_memory(sizeof(struct table)) };
 	scratch_name(pool->name);
-	pool->file = mkstemp(pool->path);
+	scratch_name(pool->file_name); // in memory, as what peer_file.c locks
+	pool->file = shm_open(pool->file_name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (pool->file < 0)
-		process_die("no file in /tmp");
+		process_die_errno(errno, pool->file_name);
 	for (pool->next = 0; pool->next < size; pool->next++) {
 		pool->pids[pool->next] = process_start(take_seat, pool);
 		gate_await(&pool->table->seats[pool->next].done, 1);
@@ -148,7 +148,7 @@ static void order(struct pool *pool, uint32_t active, int peer, uint64_t hold_ns
 }
 
 struct slice {
-	double wall; // ns for each grant, of all together
+	double wall; // ns for each grant, of all together; both NaN if there was none
 	double cpu;  // ns of all for each grant
 };
 
@@ -171,6 +171,8 @@ static struct slice pool_slice(struct pool *pool, uint32_t active, int peer, uin
 		count += pool->table->seats[i].count;
 		cpu += pool->table->seats[i].cpu_ns;
 	}
+	if (count == 0)
+		return (struct slice){ NAN, NAN };
 	return (struct slice){ (double)took / (double)count, cpu / (double)count };
 }
 
@@ -186,7 +188,7 @@ static void pool_end(struct pool *pool, struct run *run)
 	}
 	munmap(pool->table, sizeof(*pool->table));
 	close(pool->file);
-	unlink(pool->path);
+	scratch_unlink(pool->file_name);
 	scratch_unlink(pool->name);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // lease-bench: Leasehold's primitives against the system's own. bench.h says how it measures.
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -71,5 +72,7 @@ int main(int argc, char **argv)
 		break;
 	}
 	report_destroy(run.report);
+	if (fflush(stdout) != 0 || ferror(stdout))
+		process_die("the report could not be written");
 	return run.failed ? 1 : 0;
 }

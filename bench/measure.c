@@ -54,6 +54,13 @@ void measure_sleep_until(uint64_t ns)
 		;
 }
 
+void measure_settle(struct random *random)
+{
+	const uint64_t least = 1500000;
+
+	measure_sleep_until(measure_now() + least + random_below(random, least));
+}
+
 double measure_empty_loop(uint64_t turns)
 {
 	const uint64_t start = measure_now();

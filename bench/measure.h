@@ -26,6 +26,10 @@ uint64_t random_below(struct random *random, uint64_t limit);
 // ---- time
 uint64_t measure_now(void); // CLOCK_MONOTONIC, ns
 void measure_sleep_until(uint64_t ns);
+// Before a kill or a hand-over, so that all are asleep alike. Right after a process fell asleep its CPU is
+// still warm, which favours whoever falls asleep last or lightest (two equal peers differed by half);
+// milliseconds later that is over. This orders nothing: the waiters were seen asleep already.
+void measure_settle(struct random *random);
 // ns for each turn of a loop with an empty body.
 double measure_empty_loop(uint64_t turns);
 

@@ -31,12 +31,6 @@ static const struct bench_case cases[] = {
 	{ 0 },
 };
 
-const struct subcommand mutex_subcommand = {
-	.name = "mutex",
-	.summary = "lh_mutex against process-shared pthread mutexes and other locks",
-	.cases = cases,
-};
-
 // ---- uncontended ---------------------------------------------------------------------------------
 enum { PLAIN, ROBUST, ROBUST_PI, LEASE, LEASE_TTL, INLINED, FURTHER };
 
@@ -49,6 +43,29 @@ static const struct peer *const peers[] = {
 	[INLINED] = &peer_lease_inlined,
 	PEERS_FURTHER,
 	&peer_nothing,
+};
+
+static const struct peer_set pairs = {
+	.peers = peers,
+	.count = sizeof(peers) / sizeof(peers[0]),
+	.rows = { { LEASE, ROBUST, { TARGET_RATIO_AT_MOST, 0.70 } },
+		  { LEASE, PLAIN, { TARGET_RATIO_AT_MOST, 0.95 } },
+		  { INLINED, ROBUST, { TARGET_RATIO_AT_MOST, 0.70 } },
+		  { INLINED, PLAIN, { TARGET_RATIO_AT_MOST, 0.95 } },
+		  { LEASE_TTL, ROBUST, { TARGET_NONE, 0 } },
+		  { LEASE_TTL, PLAIN, { TARGET_NONE, 0 } },
+		  { PLAIN, ROBUST, { TARGET_NONE, 0 } },
+		  { ROBUST_PI, ROBUST, { TARGET_NONE, 0 } } },
+	.row_count = 8,
+	.further = FURTHER,
+};
+
+const struct subcommand mutex_subcommand = {
+	.name = "mutex",
+	.summary = "lh_mutex against process-shared pthread mutexes and other locks",
+	.cases = cases,
+	.contests = compare_contests,
+	.slowed = &pairs,
 };
 
 #define LAYOUTS 16
@@ -145,22 +162,7 @@ void compare_pairs(struct run *run, const struct bench_case *self, const struct 
 
 void mutex_uncontended(struct run *run, const struct bench_case *self, double seconds)
 {
-	static const struct peer_set set = {
-		.peers = peers,
-		.count = sizeof(peers) / sizeof(peers[0]),
-		.rows = { { LEASE, ROBUST, { TARGET_RATIO_AT_MOST, 0.70 } },
-			  { LEASE, PLAIN, { TARGET_RATIO_AT_MOST, 0.95 } },
-			  { INLINED, ROBUST, { TARGET_RATIO_AT_MOST, 0.70 } },
-			  { INLINED, PLAIN, { TARGET_RATIO_AT_MOST, 0.95 } },
-			  { LEASE_TTL, ROBUST, { TARGET_NONE, 0 } },
-			  { LEASE_TTL, PLAIN, { TARGET_NONE, 0 } },
-			  { PLAIN, ROBUST, { TARGET_NONE, 0 } },
-			  { ROBUST_PI, ROBUST, { TARGET_NONE, 0 } } },
-		.row_count = 8,
-		.further = FURTHER,
-	};
-
-	compare_pairs(run, self, &set, seconds);
+	compare_pairs(run, self, &pairs, seconds);
 }
 
 // ---- recovers ------------------------------------------------------------------------------------

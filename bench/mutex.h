@@ -14,6 +14,8 @@ void compare_contended(struct run *run, const struct bench_case *self, const str
 		       double seconds);
 void compare_oversubscribed(struct run *run, const struct bench_case *self,
 			    const struct peer_set *set, double seconds);
+// The names of contended and oversubscribed, then NULL.
+extern const char *const compare_contests[];
 void compare_handover(struct run *run, const struct bench_case *self, const struct peer_set *set,
 		      double seconds);
 void compare_kills(struct run *run, const struct bench_case *self, const struct peer_set *set,

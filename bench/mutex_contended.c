@@ -124,6 +124,8 @@ static void compare(struct contended *case_, double seconds)
 		case_->self->name, PEER_WORDS);
 }
 
+const char *const compare_contests[] = { "contended", "oversubscribed", NULL };
+
 void compare_contended(struct run *run, const struct bench_case *self, const struct peer_set *set,
 		       double seconds)
 {

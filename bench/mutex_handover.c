@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // mutex_handover.c: from just before an unlock until a process that sleeps in the lock call has it, read
-// there. Some milliseconds lie between two, so that the waiter sleeps soundly: mutex_kill.c says why.
+// there. Some milliseconds lie between two, so that the waiter sleeps soundly: measure_settle says why.
 #include "mutex.h"
 
 #include "crew.h"
 #include "report.h"
 
-#define SETTLE_NS UINT64_C(1500000)
 #define TRIALS 16 // with one crew
 
 static double trial(struct crew *crew, struct random *random)
@@ -15,7 +14,7 @@ static double trial(struct crew *crew, struct random *random)
 	const struct member *members = crew->shared->members;
 
 	crew_queue_up(crew, 2, ORDER_LOCK_AND_PASS);
-	measure_sleep_until(measure_now() + SETTLE_NS + random_below(random, SETTLE_NS));
+	measure_settle(random);
 	crew_order(crew, 0, ORDER_UNLOCK);
 	gate_await(&crew->shared->members[0].state, STATE_IDLE);
 	gate_await(&crew->shared->members[1].state, STATE_IDLE);

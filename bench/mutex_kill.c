@@ -26,7 +26,6 @@
 #include "report.h"
 
 #define MOST_WAITERS 16
-#define SETTLE_NS UINT64_C(1500000)
 #define TRIALS 8 // of each kind with one crew
 
 _Static_assert(MOST_WAITERS + 2 <= CREW_SEATS, "a crew has seats for all");
@@ -38,14 +37,6 @@ struct kill_case {
 	uint32_t waiters;
 	struct random random;
 };
-
-// A death comes when it comes. Right after a waiter fell asleep its CPU is still warm, which favours
-// whoever falls asleep last or lightest (two equal peers differed by half); milliseconds later all
-// are asleep alike. This orders nothing: the waiters were seen asleep already.
-static void settle(struct kill_case *case_)
-{
-	measure_sleep_until(measure_now() + SETTLE_NS + random_below(&case_->random, SETTLE_NS));
-}
 
 struct outcome {
 	uint64_t granted; // earliest
@@ -81,7 +72,7 @@ static void expect_told(struct kill_case *case_, const struct crew *crew, bool t
 static double kill_and_time(struct kill_case *case_, struct crew *crew, uint32_t members,
 			    uint32_t victim)
 {
-	settle(case_);
+	measure_settle(&case_->random);
 	const uint64_t start = measure_now();
 	if (kill(crew->pids[victim], SIGKILL) != 0)
 		process_die_errno(errno, "kill");
@@ -128,7 +119,7 @@ static double trial_woken(struct kill_case *case_, struct crew *crew)
 
 	crew_queue_up(crew, members, ORDER_LOCK_AND_HOLD);
 	crew->shared->target = crew->pids[1];
-	settle(case_);
+	measure_settle(&case_->random);
 	crew_order(crew, 0, ORDER_UNLOCK_AND_KILL);
 	gate_await(&crew->shared->members[0].state, STATE_IDLE);
 	const struct outcome first = crew_first_grant(crew, members, 1);

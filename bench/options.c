@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "peer.h"
+#include "recovers.h"
 
 #define SECONDS 120.0
 #define QUICK_SECONDS 6.0
@@ -42,6 +43,10 @@ static void print_help(void)
 	       "  --handicap PEER=NS   for tests: mutex's and semaphore's PEER is held so much "
 	       "longer\n"
 	       "                       by each grant, which has to show in its ratios\n"
+	       "  --patient PEER       for tests: recovers waits a minute for PEER, not a second, "
+	       "before "
+	       "it\n"
+	       "                       says that PEER hangs; more than one may be given\n"
 	       "  --help, --version\n"
 	       "\n"
 	       "Exit status: 0 whatever the ratios; 1 if a lock let two in, lost a death, or "
@@ -151,7 +156,8 @@ static enum pin parse_pin(const char *text)
 	usage("not near, far or none: ", text);
 }
 
-static void parse_handicap(char *text)
+// Returns the name.
+static const char *parse_handicap(char *text)
 {
 	char *equals = strchr(text, '='), *end = NULL;
 	const double ns = equals ? strtod(equals + 1, &end) : 0;
@@ -160,6 +166,7 @@ static void parse_handicap(char *text)
 		usage("not PEER=NS: ", text);
 	*equals = '\0';
 	peer_set_handicap(text, (uint64_t)ns);
+	return text;
 }
 
 enum {
@@ -175,6 +182,7 @@ enum {
 	CSV,
 	PERCENTILES,
 	HANDICAP,
+	PATIENT,
 	HELP,
 	VERSION
 };
@@ -192,10 +200,47 @@ static const struct option options[] = {
 	{ "csv", no_argument, NULL, CSV },
 	{ "percentiles", no_argument, NULL, PERCENTILES },
 	{ "handicap", required_argument, NULL, HANDICAP },
+	{ "patient", required_argument, NULL, PATIENT },
 	{ "help", no_argument, NULL, HELP },
 	{ "version", no_argument, NULL, VERSION },
 	{ 0 },
 };
+
+static bool is_contest(const struct subcommand *subcommand, const char *name)
+{
+	for (const char *const *at = subcommand->contests; at && *at; at++) {
+		if (strcmp(*at, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+// What would be ignored is refused.
+static void check_terms(const struct run *run, const struct choice *choice)
+{
+	const struct subcommand *subcommand = choice->subcommand;
+
+	if (!run->process_count && run->hold_ns < 0 && run->think_ns < 0)
+		return;
+	for (size_t i = 0; subcommand->cases[i].name; i++) {
+		if ((!choice->any_only || choice->only[i]) &&
+		    is_contest(subcommand, subcommand->cases[i].name))
+			return;
+	}
+	usage("--processes, --hold and --think are for no case that was chosen of ",
+	      subcommand->name);
+}
+
+static void check_handicap(const char *name, const struct subcommand *subcommand)
+{
+	const struct peer_set *set = subcommand->slowed;
+
+	for (size_t i = 0; set && i < set->count; i++) {
+		if (strcmp(set->peers[i]->name, name) == 0)
+			return;
+	}
+	usage("--handicap: nothing that can be slowed down is named ", name);
+}
 
 static void apply(int option, struct run *run, struct choice *choice)
 {
@@ -236,7 +281,11 @@ static void apply(int option, struct run *run, struct choice *choice)
 		choice->percentiles = true;
 		break;
 	case HANDICAP:
-		parse_handicap(optarg);
+		choice->handicapped = parse_handicap(optarg);
+		break;
+	case PATIENT:
+		if (!recovers_be_patient(optarg))
+			usage("too many --patient", "");
 		break;
 	case HELP:
 	case 'h':
@@ -266,6 +315,9 @@ void options_parse(int argc, char **argv, struct run *run, struct choice *choice
 		usage("unexpected argument: ", argv[optind]);
 	if (!choice->subcommand)
 		usage("which sub-command?", "");
+	check_terms(run, choice);
+	if (choice->handicapped)
+		check_handicap(choice->handicapped, choice->subcommand);
 	if (!(run->seconds > 0))
 		run->seconds = run->quick ? QUICK_SECONDS : SECONDS;
 }

@@ -16,6 +16,7 @@ struct choice {
 	enum pin pin;
 	bool only[OPTIONS_CASES]; // by index in the sub-command's cases; all false: all
 	bool any_only;
+	const char *handicapped; // a peer's name; NULL: none
 };
 
 // Ends the program after --help and --version, and with status 2 if it was called wrongly.

@@ -73,7 +73,7 @@ static void add_bar(struct plot *plot, const char *const texts[5], double ratio,
 		     strcmp(texts[4], "throughput") == 0 ? " (throughput)" : "") < 0)
 		fail("out of memory");
 	for (char *at = bar->label; *at; at++) {
-		if (*at == '"' || *at == '\\' || (unsigned char)*at < ' ')
+		if (strchr("\"\\`", *at) || (unsigned char)*at < ' ')
 			*at = '\'';
 	}
 }
@@ -190,6 +190,19 @@ static void read_run(struct plot *plot)
 }
 
 // ---- drawing -------------------------------------------------------------------------------------
+// A run file may come from anybody. gnuplot expands nothing in single quotes, whereas in double ones it
+// would run what stands between backquotes; only a line's end could leave them.
+static void write_quoted(FILE *to, const char *text)
+{
+	putc('\'', to);
+	for (; *text; text++) {
+		if (*text == '\'')
+			putc('\'', to);
+		putc((unsigned char)*text < ' ' ? ' ' : *text, to);
+	}
+	putc('\'', to);
+}
+
 static void write_commands(const struct plot *plot, FILE *to)
 {
 	const size_t height = 120 + 20 * plot->count;
@@ -206,19 +219,24 @@ static void write_commands(const struct plot *plot, FILE *to)
 			plot->bars[i].low, plot->bars[i].high, plot->bars[i].label);
 	fprintf(to,
 		"END\n"
-		"set title \"%s\" noenhanced\n"
 		"set xlabel 'ratio, with its 95 %% interval'\n"
 		"set logscale x\nset grid x\nunset key\n"
 		"set ytics noenhanced\n"
 		"set xrange [%.9g:%.9g]\nset yrange [%zu:-1]\n"
 		"set arrow from 1, graph 0 to 1, graph 1 nohead dashtype 2\n",
-		plot->title, least / 1.3, most * 1.3, plot->count);
-	for (int i = 0; i < 2; i++)
+		least / 1.3, most * 1.3, plot->count);
+	fprintf(to, "set title ");
+	write_quoted(to, plot->title);
+	fprintf(to, " noenhanced\n");
+	for (int i = 0; i < 2; i++) {
+		fprintf(to, "set terminal %s size 1200,%zu\nset output ",
+			i == 0 ? "pngcairo" : "svg", height);
+		write_quoted(to, plot->base);
 		fprintf(to,
-			"set terminal %s size 1200,%zu\n"
-			"set output \"%s.%s\"\n"
+			".'.%s'\n"
 			"plot $ratios using 2:1:3:4:ytic(5) with xerrorbars pointtype 7\n",
-			i == 0 ? "pngcairo" : "svg", height, plot->base, i == 0 ? "png" : "svg");
+			i == 0 ? "png" : "svg");
+	}
 	fprintf(to, "unset output\n");
 }
 
@@ -252,7 +270,7 @@ static void run_gnuplot(const struct plot *plot)
 		fail("gnuplot failed");
 }
 
-// BASE without what gnuplot's strings would take for more than a name.
+// BASE, which gnuplot must not take for more than a name: as "|command" it would be one.
 static char *base_of(const char *output, const char *file)
 {
 	char *base = strdup(output ? output : file);
@@ -262,8 +280,8 @@ static char *base_of(const char *output, const char *file)
 	char *dot = strrchr(base, '.');
 	if (!output && dot && (strcmp(dot, ".json") == 0 || strcmp(dot, ".csv") == 0))
 		*dot = '\0';
-	if (strpbrk(base, "\"\\\n"))
-		fail("a name with \", \\ or a new line: %s", base);
+	if (base[0] == '|' || strpbrk(base, "`\"\\\n"))
+		fail("a name that begins with | or has `, \", \\ or a new line: %s", base);
 	return base;
 }
 

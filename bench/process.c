@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -135,7 +136,7 @@ void process_bury_if_killed(pid_t pid)
 	(void)reap(pid);
 }
 
-bool process_asleep(pid_t pid)
+static bool asleep(pid_t pid)
 {
 	char path[32], text[256];
 
@@ -149,6 +150,17 @@ bool process_asleep(pid_t pid)
 	// proc(5): "pid (command) state ..."; a command may hold parentheses too.
 	const char *end_of_command = strrchr(text, ')');
 	return end_of_command && end_of_command[1] == ' ' && end_of_command[2] == 'S';
+}
+
+void process_await_asleep(pid_t pid, const char *who)
+{
+	const uint64_t give_up = measure_now() + GIVE_UP_NS;
+
+	while (!asleep(pid)) {
+		sched_yield();
+		if (measure_now() > give_up)
+			process_die("%s: a waiter does not fall asleep", who);
+	}
 }
 
 // ---- gates ---------------------------------------------------------------------------------------

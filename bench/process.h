@@ -36,8 +36,8 @@ void process_bury(pid_t pid);
 // The same for one that may have ended by itself just before.
 void process_bury_if_killed(pid_t pid);
 
-// Whether the process sleeps in the kernel.
-bool process_asleep(pid_t pid);
+// Returns once the process sleeps in the kernel; `who`, if it does not, is named as the run ends.
+void process_await_asleep(pid_t pid, const char *who);
 
 // Gates: words in shared memory that processes wait on (futex). Waiting looks every now and then
 // whether the run goes on, and ends it if nothing has moved for half a minute.

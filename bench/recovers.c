@@ -6,13 +6,14 @@
 #include "recovers.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define DEADLINE_NS UINT64_C(1000000000)
-#define ASLEEP_NS UINT64_C(30000000000)
-#define SETTLE_NS UINT64_C(1500000)
+#define PATIENT_NS UINT64_C(60000000000)
+
+static const char *patient[MEASURE_COLUMNS];
 
 struct scene {
 	struct lock lock;
@@ -53,21 +54,36 @@ static void take(void *context)
 }
 
 // Whoever spins never sleeps: that it wants the lock is all that can be known of it.
-static void await_taker(const struct scene *scene, pid_t taker)
+static void await_taker(const struct scene *scene, pid_t taker, struct random *random)
 {
-	const uint64_t give_up = measure_now() + ASLEEP_NS;
-
 	gate_await(&scene->shared->wants, 1);
-	while (!scene->lock.peer->spins && !process_asleep(taker)) {
-		sched_yield();
-		if (measure_now() > give_up)
-			process_die("%s: a waiter does not fall asleep", scene->lock.peer->name);
+	if (!scene->lock.peer->spins)
+		process_await_asleep(taker, scene->lock.peer->name);
+	measure_settle(random);
+}
+
+bool recovers_be_patient(const char *peer)
+{
+	for (size_t i = 0; i < MEASURE_COLUMNS; i++) {
+		if (!patient[i]) {
+			patient[i] = peer;
+			return true;
+		}
 	}
-	measure_sleep_until(measure_now() + SETTLE_NS); // see settle in mutex_kill.c
+	return false;
+}
+
+static uint64_t deadline_ns(const char *peer)
+{
+	for (size_t i = 0; i < MEASURE_COLUMNS && patient[i]; i++) {
+		if (strcmp(patient[i], peer) == 0)
+			return PATIENT_NS;
+	}
+	return DEADLINE_NS;
 }
 
 // ns to the grant; negative if there was none.
-static double kill_once(const struct peer *peer, struct tally *tally)
+static double kill_once(const struct peer *peer, struct tally *tally, struct random *random)
 {
 	struct scene scene = { .shared = process_shared_memory(sizeof(*scene.shared)) };
 	double ns = -1;
@@ -76,12 +92,13 @@ static double kill_once(const struct peer *peer, struct tally *tally)
 	const pid_t holder = process_start(hold, &scene);
 	gate_await(&scene.shared->held, 1);
 	const pid_t taker = process_start(take, &scene);
-	await_taker(&scene, taker);
+	await_taker(&scene, taker, random);
 
 	const uint64_t killed = measure_now();
 	if (kill(holder, SIGKILL) != 0)
 		process_die_errno(errno, "kill");
-	const bool granted = gate_await_until(&scene.shared->granted, 0, killed + DEADLINE_NS);
+	const bool granted = gate_await_until(&scene.shared->granted, 0,
+					      killed + deadline_ns(peer->name));
 	process_bury(holder);
 	tally->kills++;
 	if (granted) {
@@ -112,6 +129,7 @@ void compare_recovery(struct run *run, const struct bench_case *self, const stru
 {
 	struct samples *samples = samples_create(set->count);
 	struct tally tallies[MEASURE_COLUMNS] = { 0 };
+	struct random random = random_stream(run->seed, "settle");
 	struct rounds rounds = rounds_begin(run, self->name, set->count, seconds);
 
 	while (rounds_next(&rounds)) {
@@ -121,7 +139,7 @@ void compare_recovery(struct run *run, const struct bench_case *self, const stru
 
 			if (tally->kills == 2 && tally->grants == 0)
 				continue;
-			const double ns = kill_once(set->peers[column], tally);
+			const double ns = kill_once(set->peers[column], tally, &random);
 			if (ns >= 0)
 				samples_set(samples, rounds.round, column, ns);
 		}

@@ -3,7 +3,6 @@
 // rwlock_kill.c: from SIGKILL of a writer or reader to the next grant.
 #include "rwlock.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -84,8 +83,7 @@ static double kill_once(struct run *run, int column)
 	gate_await(&case_.shared->held, 1);
 	waiter = process_start(wait_for_it, &case_);
 	gate_await(&case_.shared->waits, 1);
-	while (!process_asleep(waiter))
-		sched_yield();
+	process_await_asleep(waiter, "rwlock");
 	killed = measure_now();
 	kill(holder, SIGKILL);
 	process_finish(waiter);

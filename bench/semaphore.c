@@ -81,4 +81,6 @@ const struct subcommand semaphore_subcommand = {
 	.name = "semaphore",
 	.summary = "lh_semaphore of one permit against sem_t; killed, against robust mutexes",
 	.cases = cases,
+	.contests = compare_contests,
+	.slowed = &pairs,
 };

@@ -3,10 +3,8 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 
-#define SETTLE_NS UINT64_C(1500000)
 #define ARENAS 8
 
 void values_failed(int result, const char *what)
@@ -109,9 +107,8 @@ static double kill_once(struct scene *scene, struct random *random)
 	holder = process_start(hold, scene);
 	gate_await(&scene->held, 1);
 	waiter = process_start(succeed, scene);
-	while (!process_asleep(waiter))
-		sched_yield();
-	measure_sleep_until(measure_now() + SETTLE_NS + random_below(random, SETTLE_NS));
+	process_await_asleep(waiter, "a successor");
+	measure_settle(random);
 	start = measure_now();
 	if (kill(holder, SIGKILL) != 0)
 		process_die_errno(errno, "kill");

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -306,10 +305,8 @@ static void receive_all(void *context)
 // One that has not fallen asleep yet costs less than one that has, and one alone would never sleep.
 static void await_all_asleep(const struct group *group)
 {
-	for (size_t member = 0; member < group->size; member++) {
-		while (!process_asleep(group->pids[member]))
-			sched_yield();
-	}
+	for (size_t member = 0; member < group->size; member++)
+		process_await_asleep(group->pids[member], "watch");
 }
 
 // Nanoseconds for each receiver, from a send to when the last one has read it.

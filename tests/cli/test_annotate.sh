@@ -10,7 +10,7 @@ library=$(dirname "$(find "$LEASEHOLD_BUILD" -maxdepth 1 -name libleasehold.so -
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 source=$top/tests/cli/annotate/race.c
-kinds=(mutex rwlock semaphore barrier condvar once release)
+kinds=(mutex rwlock semaphore barrier condvar once cell watch release)
 skipped=
 fail() {
 	echo "FAIL: $*"

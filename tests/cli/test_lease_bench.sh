@@ -44,6 +44,14 @@ grep -q 'seed 7, quick' "$work/table" || fail "the table's head"
 grep -q '^header .*<= 64 bytes *met' "$work/table" || fail "the header's size"
 ! grep -q '^contended' "$work/table" || fail "a case that was not asked for"
 
+echo "-- a report that cannot be written"
+for format in '' --json --csv; do
+	status=0
+	# shellcheck disable=SC2086
+	"$bench" mutex --quick --case header $format >/dev/full 2>"$work/err" || status=$?
+	[ $status -eq 1 ] && grep -q written "$work/err" || fail "exit $status on a full device: $format"
+done
+
 echo "-- refused"
 for wrong in "" "nothing" "mutex --case none" "mutex --seconds 0" "mutex --seconds x" \
 	"mutex --seed -1" "mutex extra" "mutex --unknown" "--case lease"; do

@@ -59,6 +59,25 @@ if command -v gnuplot >/dev/null; then
 	done
 	"$bench" plot "$work/run.json" --case header --output "$work/one"
 	! grep -q handover "$work/one.svg" || fail "a case that was not asked for"
+
+	# A run file from elsewhere: what it says is drawn, not done.
+	foreign() { # KIND
+		rm -f "$work"/*.png "$work"/*.svg
+		(cd "$work" && "$bench" plot "evil.$1" --output "it's") || status=$?
+		[ ! -e "$work/done" ] || fail "what a foreign $1 says was executed: $evil"
+		[ $status -eq 0 ] && [ -s "$work/it's.png" ] &&
+			grep -q 'lease-bench .*touch done' "$work/it's.svg" ||
+			fail "a foreign $1 is not drawn, with its title: $evil"
+	}
+	status=0
+	for evil in '`touch done`' $'\'\nsystem "touch done"\n#' $'"\nsystem "touch done"\n#' $'\\\nsystem "touch done"'; do
+		jq --arg evil "$evil" '.benchmark = $evil | .system.host = $evil |
+			.rows[].what = $evil' "$work/json" >"$work/evil.json"
+		foreign json
+	done
+	evil='`touch done`'
+	sed "s/^# benchmark: .*/# benchmark: $evil/; s/^handover,[^,]*/handover,$evil/" "$work/csv" >"$work/evil.csv"
+	foreign csv
 fi
 refused() { # STATUS ARGUMENT...
 	local expected=$1 status=0
@@ -72,6 +91,9 @@ refused 1 "$work/nonsense"
 refused 1 "$work/other.json"
 refused 1 "$work/is-not-there"
 refused 1 "$work/json" --case none
+refused 1 "$work/json" --output "\`touch $work/done\`"
+refused 1 "$work/json" --output "|touch $work/done;"
+[ ! -e "$work/done" ] || fail "a name was executed"
 refused 2
 bench_path=$(realpath "$bench")
 status=0
@@ -102,7 +124,8 @@ grep -q 'lease (case 1 of 2), [0-9]* %' "$work/seen" || fail "no progress"
 
 echo "-- refused"
 for wrong in "--hold x" "--hold -1" "--think 1e99" "--processes 1" "--processes 2,,3" \
-	"--processes 65" "--pin here" "--handicap leasehold" "--handicap =5" "--handicap a=b"; do
+	"--processes 65" "--pin here" "--handicap leasehold" "--handicap =5" "--handicap a=b" \
+	"--case lease --processes 2" "--case kill --hold 5" "--case header --think 0"; do
 	status=0
 	# Words on purpose.
 	# shellcheck disable=SC2086

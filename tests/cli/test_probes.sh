@@ -60,12 +60,31 @@ diff <("$trace" --list | awk '{ print $1 }') <(awk '{ print $1 }' <<<"$built") |
 	fail "< scripts, > probes"
 ! "$trace" --print nothing >"$work/out" 2>"$work/err" || fail "a script that is not there"
 grep -q 'no script nothing' "$work/err" || fail "it does not say so"
+echo '// a file' >"$work/grant"
+diff <(cd "$work" && "$trace" --print grant) <("$trace" --print grant) ||
+	fail "a file in the current directory stands in for a script"
+[ "$(cd "$work" && "$trace" --print ./grant)" = '// a file' ] || fail "a file by its path"
 for script in $("$trace" --list | awk '{ print $1 }'); do
 	"$trace" --print "$script" >"$work/$script.bt"
 	grep -qF "usdt:$(readlink -f "$library"):leasehold:${script/-/__}" "$work/$script.bt" ||
 		fail "$script does not look at its probe"
 	grep -qF ".It Cm $script" "$top/docs/man/lease-trace.1" || fail "lease-trace(1) lacks $script"
 done
+
+echo "-- completion"
+# shellcheck source=/dev/null
+. "$top/tools/lease-trace/completion.bash"
+completes() {
+	COMP_WORDS=("$trace" "$@")
+	COMP_CWORD=$#
+	COMPREPLY=()
+	_lease_trace
+	echo "${COMPREPLY[*]}"
+}
+[ "$(completes wait)" = "wait-end wait-start" ] || fail "its scripts: $(completes wait)"
+[ "$(completes --print gr)" = grant ] || fail "the scripts to print"
+[ "$(completes --)" = "--help --list --print --version" ] || fail "its options: $(completes --)"
+[ -z "$(completes grant g)" ] || fail "bpftrace's options are not its own"
 
 command -v bpftrace >/dev/null || skip "no bpftrace: the notes are right, the scripts were not tried"
 [ "$(id -u)" -eq 0 ] || skip "not root: the notes are right, the scripts were not tried"
@@ -83,21 +102,33 @@ cc -std=gnu11 -Wall -Wextra -Werror -I"$top/include" -o "$work/lh-probed" \
 } >"$work/all.bt"
 bpftrace "$work/all.bt" >"$work/seen" 2>&1 &
 tracer=$!
-for ((tries = 0; tries < 600; tries++)); do
-	! grep -q '^attached' "$work/seen" || break
-	kill -0 $tracer 2>/dev/null || break
+# It ends by itself, saying why, where the kernel permits no probe; the time limit of the test is the deadline.
+while ! grep -q '^attached' "$work/seen"; do
+	if ! kill -0 $tracer 2>/dev/null; then
+		# Of the limit that it cannot raise it only warns.
+		refusal=$(grep 'ERROR: ' "$work/seen" | grep -v RLIMIT_MEMLOCK | tail -1) || :
+		[ -n "$refusal" ] || fail "bpftrace: $(cat "$work/seen")"
+		skip "the kernel lets nobody attach: $refusal"
+	fi
 	sleep 0.1
 done
-grep -q '^attached' "$work/seen" ||
-	skip "the kernel lets nobody attach: $(grep -i error "$work/seen" | tail -1)"
-read -r inode offset < <("$work/lh-probed" "$name") || fail "the scene"
+"$work/lh-probed" "$name" >"$work/scene" || fail "the scene"
+read -r inode offset <"$work/scene"
+lines=("^lh-probed.* arena $inode: slot .* waits for what is at $offset\$"
+	"^lh-probed.* arena $inode: cleared up offset $offset, token 1, behind slot"
+	"^lh-probed.* arena $inode: slot .* had expired [0-9]* us ago"
+	"^lh-probed.* arena $inode: slot .* is lost, state 2")
+# What was printed takes its time to bpftrace; these are counted up until it ends.
+counts=("^@waited_us\[$inode, $offset\]" "^@grants\[lh-probed, [0-9]*, $offset\]: 1")
+deadline=$((SECONDS + 120))
+for line in "${lines[@]}"; do
+	until grep -q "$line" "$work/seen" || [ $SECONDS -ge $deadline ]; do
+		sleep 0.1
+	done
+done
 kill -INT $tracer
 wait $tracer || fail "bpftrace: $(tail -3 "$work/seen")"
 tracer=
-for line in "^lh-probed.* arena $inode: slot .* waits for what is at $offset\$" \
-	"^@waited_us\[$inode, $offset\]" "^@grants\[lh-probed, [0-9]*, $offset\]: 1" \
-	"^lh-probed.* arena $inode: cleared up offset $offset, token 1, behind slot" \
-	"^lh-probed.* arena $inode: slot .* had expired [0-9]* us ago" \
-	"^lh-probed.* arena $inode: slot .* is lost, state 2"; do
+for line in "${lines[@]}" "${counts[@]}"; do
 	grep -q "$line" "$work/seen" || fail "not seen: $line in $(cat "$work/seen")"
 done

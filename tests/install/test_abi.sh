@@ -7,11 +7,13 @@
 # or field that a program may have been compiled with has gone or moved. After a change that is meant
 # (with a new soname, or while nothing was released): tests/install/test_abi.sh --keep
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(cd "$(dirname "$0")" && pwd -P)
 library=$(readlink -f "${LEASEHOLD_BUILD:-$here/../../build/test}/libleasehold.so")
 describe() {
+	# The sources as paths in the repository, wherever it was built.
 	abidw --no-corpus-path --no-comp-dir-path --no-show-locs --drop-private-types --exported-interfaces-only --headers-dir "$here/../../include" \
-		--suppressions "$here/opaque.abignore" "$library"
+		--suppressions "$here/opaque.abignore" "$library" |
+		sed -E "/<abi-instr /s#path='(${here%/tests/install}/|(\.\./)+)#path='#"
 }
 
 if [ "${1-}" = --keep ]; then

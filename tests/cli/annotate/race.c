@@ -9,6 +9,7 @@
 #define FORM(name) lh_##name
 #endif
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -33,7 +34,9 @@ static lh_semaphore semaphore;
 static lh_barrier barrier;
 static lh_condvar condvar;
 static lh_once once;
-static long shared, beside;
+static lh_cell cell;
+static lh_watch watch;
+static long shared, beside, written[ROUNDS];
 static int turn;
 
 static void by_mutex(lh_lease *lease, int locks, int mine)
@@ -109,6 +112,50 @@ static void by_once(lh_lease *lease, int locks, int mine)
 		beside++;
 }
 
+// Who drafts writes; beside it, before it drafts.
+static void by_cell(lh_lease *lease, int locks, int mine)
+{
+	long value;
+	void *draft;
+
+	(void)mine;
+	if (!locks)
+		shared++;
+	CHECK(lh_cell_begin(&cell, lease, LH_FOREVER, &draft, NULL) == 0);
+	if (locks)
+		shared++;
+	++*(long *)draft;
+	CHECK(lh_cell_commit(&cell, lease) == 0);
+	CHECK(lh_cell_read(&cell, &value, NULL) == 0 && value > 0);
+}
+
+// One sends what it wrote beforehand, which the other looks at after it has read; or, before.
+static void by_watch(lh_lease *lease, int locks, int mine)
+{
+	static lh_watch_receiver receiver;
+	static long sent, read;
+	long value = 0;
+
+	if (mine == 0) {
+		written[sent] = sent + 1;
+		sent++;
+		CHECK(lh_watch_send(&watch, lease, &sent, sizeof(sent)) == 0);
+		return;
+	}
+	if (read == 0)
+		CHECK(lh_watch_subscribe(&watch, &receiver) == 0);
+	CHECK(locks || written[read] <= read + 1);
+	while (value <= read) {
+		const int result = lh_watch_read(&receiver, &value, sizeof(value), NULL, NULL);
+
+		CHECK(result == 0 || result == -ENODATA);
+		if (value <= read)
+			sched_yield();
+	}
+	CHECK(written[read] == read + 1);
+	read++;
+}
+
 // What a lease's release lets go is not unlocked by a call of its own.
 static void by_release(lh_lease *lease, int locks, int mine)
 {
@@ -128,7 +175,7 @@ static const struct {
 } kinds[] = {
 	{ "mutex", by_mutex },     { "rwlock", by_rwlock },   { "semaphore", by_semaphore },
 	{ "barrier", by_barrier }, { "condvar", by_condvar }, { "once", by_once },
-	{ "release", by_release },
+	{ "cell", by_cell },       { "watch", by_watch },     { "release", by_release },
 };
 static size_t kind;
 static int locks;
@@ -161,6 +208,8 @@ int main(int argc, char **argv)
 	const struct lh_semaphore_options one = { .permits = 1 };
 	const struct lh_barrier_options two = { .parties = 2 };
 	const struct lh_once_options value = { .data_size = 64 };
+	const struct lh_cell_options number = { .size = sizeof(long) };
+	const struct lh_watch_options numbers = { .max_size = sizeof(long) };
 	pthread_t threads[2];
 	char name[64];
 
@@ -177,6 +226,8 @@ int main(int argc, char **argv)
 	CHECK(lh_barrier_at(arena, LH_ANYWHERE, &two, &barrier) == 0);
 	CHECK(lh_condvar_at(arena, LH_ANYWHERE, NULL, &condvar) == 0);
 	CHECK(lh_once_at(arena, LH_ANYWHERE, &value, &once) == 0);
+	CHECK(lh_cell_at(arena, LH_ANYWHERE, &number, &cell) == 0);
+	CHECK(lh_watch_at(arena, LH_ANYWHERE, &numbers, &watch) == 0);
 	for (int i = 0; i < 2; i++)
 		CHECK(pthread_create(&threads[i], NULL, run, i ? &threads[0] : NULL) == 0);
 	for (int i = 0; i < 2; i++)

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,6 +41,28 @@ static pid_t start_holder(lh_arena *arena, const lh_mutex *mutex)
 	return holder;
 }
 
+// A child that kills the holder once the caller sleeps, so that it is known to have waited.
+static pid_t kill_once_asleep(pid_t holder)
+{
+	char path[32], text[256], *end = NULL;
+	const pid_t killer = fork();
+
+	CHECK(killer >= 0);
+	if (killer > 0)
+		return killer;
+	snprintf(path, sizeof(path), "/proc/%ld/stat", (long)getppid());
+	while (!end || end[2] != 'S') {
+		FILE *file = fopen(path, "r");
+
+		CHECK(file && fgets(text, sizeof(text), file));
+		fclose(file);
+		end = strrchr(text, ')'); // proc(5): "pid (command) state ..."
+		CHECK(end);
+	}
+	CHECK(kill(holder, SIGKILL) == 0);
+	_exit(0);
+}
+
 static void be_late(lh_arena *arena)
 {
 	const struct lh_lease_options brief = { .ttl_ns = LH_MS(2), .label = "brief" };
@@ -60,7 +83,7 @@ int main(int argc, char **argv)
 	lh_mutex mutex;
 	lh_grant grant;
 	char path[64];
-	pid_t holder;
+	pid_t holder, killer;
 
 	CHECK(argc == 2);
 	snprintf(path, sizeof(path), "/dev/shm/%s", argv[1]);
@@ -72,10 +95,10 @@ int main(int argc, char **argv)
 	holder = start_holder(arena, &mutex);
 	CHECK(lh_thread_lease(arena, &lease) == 0);
 	CHECK(lh_mutex_lock(&mutex, lease, lh_deadline_after(LH_MS(5)), &grant) == -ETIMEDOUT);
-	CHECK(kill(holder, SIGSTOP) == 0);
-	CHECK(kill(holder, SIGKILL) == 0);
+	killer = kill_once_asleep(holder);
 	CHECK(lh_mutex_lock(&mutex, lease, LH_FOREVER, &grant) == 0);
 	CHECK(waitpid(holder, NULL, 0) == holder);
+	CHECK(waitpid(killer, NULL, 0) == killer);
 	CHECK(lh_mutex_consistent(&mutex, lease) == 0);
 	CHECK(lh_mutex_unlock(&mutex, lease) == 0);
 	be_late(arena);
