@@ -122,7 +122,7 @@ static void for_ever(const struct line *line, void *context)
 static void for_some_rounds(const struct line *line, void *context)
 {
 	line_hear(line);
-	run_threads(*(unsigned *)context, tier_pick(300, 2000, 10000));
+	run_threads(*(unsigned *)context, tier_pick(300, 2000, 4000));
 }
 
 // G1, G2, G8, and -EDEADLK: "of each cycle one", and nobody else.
