@@ -415,8 +415,8 @@ int lh_arena_close(lh_arena *arena)
 	return error;
 }
 
-// Has those who have the arena open ask the kernel for its name from now on. Of an object that we may not
-// write to they find out later, by themselves; what is no arena is nobody's.
+// Has those who have the arena open ask the kernel for its name from now on. Of an object that we
+// may not write to they find out later, by themselves; what is no arena is nobody's.
 static void cast_doubt_on_name(const char *path)
 {
 	const uint32_t doubtful = 1;
@@ -527,8 +527,8 @@ static void forget_child(struct lh_arena *arena)
 	arena->child_fd = -1;
 }
 
-// The child gets an open file of its own, so that its parent's attach lock ends with the parent; from
-// before the fork, so that there is no moment at which the child is not seen. Without /proc or
+// The child gets an open file of its own, so that its parent's attach lock ends with the parent;
+// from before the fork, so that there is no moment at which the child is not seen. Without /proc or
 // descriptors it shares the parent's: then the parent counts as attached for as long as the child
 // lives, and what waits for the parent's end waits for both.
 static void prepare_child(struct lh_arena *arena)
@@ -547,7 +547,8 @@ static void become_child(struct lh_arena *arena)
 		atomic_store_explicit(&arena->process_leases[slot], 0, memory_order_relaxed);
 	if (arena->child_fd < 0)
 		return;
-	// Unless the program has closed our descriptor by mistake, and the number is another file's.
+	// Unless the program has closed our descriptor by mistake, and the number is another
+	// file's.
 	if (fstat(arena->fd, &status) == 0 && status.st_dev == arena->device &&
 	    status.st_ino == arena->inode)
 		close(arena->fd);

@@ -20,8 +20,8 @@ static inline bool cancel_fired(const struct lh_cancel *cancel)
 
 // A descriptor of the token's own that is readable once it was fired, or a negative errno.
 int cancel_descriptor(struct lh_cancel *cancel);
-// It was readable, and the token has not fired: a forked process, with whom it is shared, has fired its
-// own.
+// It was readable, and the token has not fired: a forked process, with whom it is shared, has fired
+// its own.
 void cancel_consume(const struct lh_cancel *cancel);
 
 #endif

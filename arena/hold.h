@@ -5,8 +5,8 @@
 // lease can have left behind is named by its own table.
 //
 // A record is one per lease and object. Its place is searched from the line that the object's
-// granule hashes to, onwards by lines; `probe_lines` of the slot bounds the search, so that clearing
-// a record breaks none. Only the lease's user inserts.
+// granule hashes to, onwards by lines; `probe_lines` of the slot bounds the search, so that
+// clearing a record breaks none. Only the lease's user inserts.
 #ifndef ARENA_HOLD_H
 #define ARENA_HOLD_H
 
@@ -59,8 +59,8 @@ static inline void hold_write(struct hold_record *record, uint64_t word)
 	atomic_store_explicit(&record->object, word, memory_order_release);
 }
 
-// Names an exclusive grant of the lock at a granule: tokens do not come back. Two may have one key: of no
-// matter to those who only look.
+// Names an exclusive grant of the lock at a granule: tokens do not come back. Two may have one key:
+// of no matter to those who only look.
 static inline uint32_t hold_grant_key(uint32_t granule, uint64_t token)
 {
 	return granule * FIBONACCI + (uint32_t)token;
@@ -89,8 +89,8 @@ static inline struct hold_record *hold_find(const struct lh_lease *lease, uint32
 	return hold_find_of(lease->arena, lease->index, kind, granule);
 }
 
-// Whether one of the records in a line is `word` (which has 0 for a count), with whatever count. Without
-// a branch for each: a writer looks at a line of every lease that ever read.
+// Whether one of the records in a line is `word` (which has 0 for a count), with whatever count.
+// Without a branch for each: a writer looks at a line of every lease that ever read.
 static inline bool hold_line_says(const struct hold_record *line, uint64_t word)
 {
 	bool says = false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Looking without touching. Every entry is copied, checked and, where it is guarded by a word, taken
-// only if that word has not changed meanwhile.
+// Looking without touching. Every entry is copied, checked and, where it is guarded by a word,
+// taken only if that word has not changed meanwhile.
 #include "arena/hold.h"
 #include "arena/kind.h"
 #include "arena/owner.h"
@@ -132,8 +132,8 @@ static uint32_t count_holds(const struct lh_arena *arena, uint32_t slot)
 	return count;
 }
 
-// The thread that waits with the lease, or else the one that is to let go of what it holds: of what any may let
-// go of while there are others, the one that waits and is alone.
+// The thread that waits with the lease, or else the one that is to let go of what it holds: of what
+// any may let go of while there are others, the one that waits and is alone.
 static uint64_t session_seen(const struct lh_arena *arena, uint32_t slot)
 {
 	const uint64_t session = atomic_load(&arena->leases[slot].session);

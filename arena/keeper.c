@@ -217,8 +217,8 @@ static void *keep(void *unused)
 	return NULL;
 }
 
-// In a child: it has no keeper, and its parent's duties are the parent's. They leave the table, but stay
-// allocated: they belong to leases that the child may still release (keeper_free_inherited).
+// In a child: it has no keeper, and its parent's duties are the parent's. They leave the table, but
+// stay allocated: they belong to leases that the child may still release (keeper_free_inherited).
 static void forget_parent(void)
 {
 	struct cds_lfht_iter position;
@@ -259,8 +259,9 @@ static int start(void)
 	return 0;
 }
 
-// The keeper never ends. So if it is seen to run, it is among the threads that are counted then; if it is
-// not, it may be, and there is one too many. The caller, asleep for all that others know, starts none.
+// The keeper never ends. So if it is seen to run, it is among the threads that are counted then; if
+// it is not, it may be, and there is one too many. The caller, asleep for all that others know,
+// starts none.
 bool keeper_caller_is_alone(void)
 {
 	PROCESS_NO_CANCEL;
@@ -306,8 +307,8 @@ static unsigned long hash(const struct keeper_duty *duty)
 	return (unsigned long)((uintptr_t)duty / sizeof(*duty));
 }
 
-// The duty at *place, made as `made` is if there is none; NULL with *ret_error set. Called with the lock
-// held.
+// The duty at *place, made as `made` is if there is none; NULL with *ret_error set. Called with the
+// lock held.
 static struct keeper_duty *duty_in(struct keeper_duty **place, const struct keeper_duty *made,
 				   int *ret_error)
 {

@@ -21,8 +21,9 @@ void keeper_free_inherited(struct lh_lease *lease);
 // Before an arena is unmapped.
 void keeper_forget(struct lh_arena *arena);
 
-// What is lost without a lease that tells: the keeper asks `lost` several times a second. `lost` must not
-// call the library. The rest is as with leases: keeper_on_loss, keeper_loss_fd, keeper_drop.
+// What is lost without a lease that tells: the keeper asks `lost` several times a second. `lost`
+// must not call the library. The rest is as with leases: keeper_on_loss, keeper_loss_fd,
+// keeper_drop.
 struct keeper_watch {
 	bool (*lost)(void *subject);
 	void *subject;
@@ -43,8 +44,9 @@ int keeper_run(int (*function)(void *argument), void *argument);
 // Whether the caller is the keeper's thread: a callback runs.
 bool keeper_is_caller(void);
 
-// Whether no other thread runs the program's code in this process, nor will until the caller starts one: there
-// are none but the caller and the keeper, which has no callback to call. False where it cannot be told.
+// Whether no other thread runs the program's code in this process, nor will until the caller starts
+// one: there are none but the caller and the keeper, which has no callback to call. False where it
+// cannot be told.
 bool keeper_caller_is_alone(void);
 
 void keeper_before_fork(void);

@@ -34,19 +34,20 @@ struct kind_ops {
 	int (*release)(struct lh_lease *lease, struct hold_record *record);
 	// Slot of the lease that must let go of it before others get it, or -1.
 	int64_t (*owner)(const struct lh_arena *arena, uint32_t granule);
-	// For deadlock detection, or NULL: of a lease that is that owner already and still waits (a writer
-	// for readers), the slot of one that must let go before, or -1. Never one that itself waits for
-	// the object and so does not hold it.
+	// For deadlock detection, or NULL: of a lease that is that owner already and still waits (a
+	// writer for readers), the slot of one that must let go before, or -1. Never one that
+	// itself waits for the object and so does not hold it.
 	int64_t (*awaited)(const struct lh_arena *arena, uint32_t granule, uint32_t slot);
-	// Likewise, or NULL: whether that owner lets pass who waits in `slot`, who has only not noticed yet.
+	// Likewise, or NULL: whether that owner lets pass who waits in `slot`, who has only not
+	// noticed yet.
 	bool (*passes)(const struct lh_arena *arena, uint32_t granule, uint32_t owner,
 		       uint32_t slot);
 	// What the record means now.
 	void (*view)(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 		     struct hold_view *ret_view);
-	// What an object says of itself, whoever holds it: token, damage, …, into *info, where its place
-	// and data_size stand already. The header's kind has been compared. False: it is damaged. NULL:
-	// it says nothing.
+	// What an object says of itself, whoever holds it: token, damage, …, into *info, where its
+	// place and data_size stand already. The header's kind has been compared. False: it is
+	// damaged. NULL: it says nothing.
 	bool (*look)(const struct lh_arena *arena, uint32_t granule, struct lh_object_info *info);
 	// Whether anybody holds it or waits for it.
 	bool (*busy)(const struct lh_arena *arena, uint32_t granule);
@@ -65,8 +66,8 @@ extern const struct kind_ops region_ops; // region.c
 // NULL: no such kind.
 const struct kind_ops *kind_ops(uint32_t kind);
 
-// Objects of a placement, each `*ret_stride` bytes after the one before: as many as it says, but none
-// beyond its end, whatever the directory says.
+// Objects of a placement, each `*ret_stride` bytes after the one before: as many as it says, but
+// none beyond its end, whatever the directory says.
 static inline uint32_t kind_elements(const struct kind_ops *ops, uint64_t size, uint64_t data_size,
 				     uint32_t count, uint64_t *ret_stride)
 {

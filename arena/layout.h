@@ -68,7 +68,8 @@ struct arena_header {
 	uint64_t created_ns;
 	uint32_t creator_uid;
 	shared_u32 name_doubtful; /* not 0: somebody was about to unlink the arena; grows only */
-	// directory entries from here on were never used; grows only, before an entry beyond it is used
+	// directory entries from here on were never used; grows only, before an entry beyond it is
+	// used
 	_Alignas(64) shared_u32 entry_bound;
 	_Alignas(64) shared_u64 event_head; /* number of event records ever claimed; fetch_add */
 };
@@ -155,22 +156,24 @@ struct lease_slot {
 	shared_u64
 		session; /* a number that one thread has (process_session): while the lease waits, of
 			      * the thread that does; else of the one that will let go of what it
-			      * holds, 0: any may, or nobody need. Stored by its user before it holds
-			      * anything and before `edge`; read by who looks for a cycle. Wrongly 0: a
-			      * cycle is not seen. Wrongly another's: fatal, one without a cycle is told
+			      * holds, 0: any may, or nobody need. Stored by its user before it
+			      * holds anything and before `edge`; read by who looks for a cycle.
+			      * Wrongly 0: a cycle is not seen. Wrongly another's: fatal, one
+			      * without a cycle is told
 			      * of one. SESSION_… are its lowest bits */
 	// Which locks were let go, of those that the lease waits for on behalf of others: bits set
 	// by who pokes it, before `departures`; taken by its user after DEPARTURES_AWAITED was set.
-	// Wrongly set: a look for nothing. Wrongly clear: that one is looked at late (at the backstop).
+	// Wrongly set: a look for nothing. Wrongly clear: that one is looked at late (at the
+	// backstop).
 	shared_u64 poked;
 	uint64_t reserved[6];
 };
 
-// session of what is held: nobody said that its thread will let go of it, so another may while there is one.
-// Wrongly not set: fatal, as above; wrongly set: a cycle is not seen.
+// session of what is held: nobody said that its thread will let go of it, so another may while
+// there is one. Wrongly not set: fatal, as above; wrongly set: a cycle is not seen.
 #define SESSION_UNSAID UINT64_C(1)
-// session of a wait: its thread is the only one of its process, until it has ended. Wrongly set: fatal; wrongly
-// not set: a cycle is not seen.
+// session of a wait: its thread is the only one of its process, until it has ended. Wrongly set:
+// fatal; wrongly not set: a cycle is not seen.
 #define SESSION_ALONE UINT64_C(2)
 #define SESSION_FLAGS (SESSION_UNSAID | SESSION_ALONE)
 
@@ -184,9 +187,10 @@ enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD
 #define LEASE_LONG_MASK (LEASE_TTL_BIT - 1)
 #define LEASE_SLOT_BITS 14
 
-// {count, whether a writer sleeps on it}: set by who is about to, cleared by the next count. Wrongly set:
-// a needless system call. Wrongly clear: fatal, a writer sleeps on (until its backstop). Who adds 1
-// and then wakes all, as src/condvar_wait.c does, may turn the flag: whom it was for is awake.
+// {count, whether a writer sleeps on it}: set by who is about to, cleared by the next count.
+// Wrongly set: a needless system call. Wrongly clear: fatal, a writer sleeps on (until its
+// backstop). Who adds 1 and then wakes all, as src/condvar_wait.c does, may turn the flag: whom it
+// was for is awake.
 #define DEPARTURES_AWAITED 1u
 #define DEPARTURES_ONE 2u
 
@@ -196,8 +200,9 @@ enum lease_state { LEASE_FREE = 0, LEASE_LIVE = 1, LEASE_EXPIRED = 2, LEASE_DEAD
 #define EDGE_SEQUENCE_MASK UINT64_C(0xfffffffe)
 #define EDGE_WANTED_SHIFT 32
 
-// {condvar's granule, sequence, queued, awake, mark}. The sequence is fresh with every wait, whoever
-// has the slot, so a CAS of the exact word is a CAS of that one wait. src/condvar.h has the protocol.
+// {condvar's granule, sequence, queued, awake, mark}. The sequence is fresh with every wait,
+// whoever has the slot, so a CAS of the exact word is a CAS of that one wait. src/condvar.h has the
+// protocol.
 //	MARK    a signal is for this waiter. Wrongly set: a spurious wake. Wrongly clear: fatal, the
 //		signal is lost.
 //	AWAKE   its user has stopped sleeping, and watches nobody any more. Wrongly set: needless
@@ -304,9 +309,9 @@ struct object_header {
 #define RWLOCK_MAP_BITS (LAYOUT_LINE * 8)
 struct rwlock_object {
 	struct object_header header;
-	// Bit b: a lease whose slot is b modulo RWLOCK_MAP_BITS has read here. Set by such a lease before
-	// its first read, by fetch_or; read by writers; never cleared. Wrongly set: a slot is looked at
-	// for nothing. Wrongly clear: fatal, a writer does not see that reader.
+	// Bit b: a lease whose slot is b modulo RWLOCK_MAP_BITS has read here. Set by such a lease
+	// before its first read, by fetch_or; read by writers; never cleared. Wrongly set: a slot
+	// is looked at for nothing. Wrongly clear: fatal, a writer does not see that reader.
 	shared_u64 readers[RWLOCK_MAP_WORDS];
 	// third line: seldom read
 	shared_u64 bias_off_until; /* ns; written by who revoked the bias, read by fenced readers */
@@ -317,7 +322,8 @@ struct rwlock_object {
 				* entry, read by all: constant while it is that key's */
 	shared_u32 departures; /* DEPARTURES_…: counts permits that were given back, for who waits
 				* for one; by who had them and by reapers; never reset */
-	// of named locks, for acquires that wait without a thread of their own (src/rwlock_pending.c)
+	// of named locks, for acquires that wait without a thread of their own
+	// (src/rwlock_pending.c)
 	shared_u64
 		pending; /* PENDING_…: leases of helper threads to be poked by who lets go; CASed by
 			     * them; 0 again with a key's new tenancy. Wrongly set: a needless poke.
@@ -331,8 +337,8 @@ struct rwlock_object {
 // Semaphore (src/semaphore.h). The header's word is its *baton*, a mutex in all but name: whoever
 // wants several permits, or must wait for one, holds it meanwhile.
 //
-// An owner word is 0, or the id of the lease that holds the permit (lease_id). Ids never come back, so
-// whoever finds a lost one's may free it by CAS at any later time. A wrong owner would be fatal.
+// An owner word is 0, or the id of the lease that holds the permit (lease_id). Ids never come back,
+// so whoever finds a lost one's may free it by CAS at any later time. A wrong owner would be fatal.
 struct semaphore {
 	struct object_header header;
 	shared_u32 permits; /* owner words that follow; constant while placed */

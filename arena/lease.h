@@ -10,8 +10,8 @@
 #include <leasehold/lease.h>
 #include <leasehold/time.h>
 
-// Fibonacci hashing: the high bits of multiples of 2^32 / golden ratio lie far from each other (Knuth,
-// TAOCP 3, 6.4). It is odd, so the low bits of neighbouring multiples all differ.
+// Fibonacci hashing: the high bits of multiples of 2^32 / golden ratio lie far from each other
+// (Knuth, TAOCP 3, 6.4). It is odd, so the low bits of neighbouring multiples all differ.
 #define FIBONACCI 2654435769u
 
 struct lh_lease {

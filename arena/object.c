@@ -2,8 +2,8 @@
 //
 // Attach locks are open-file-description locks (fcntl(2), F_OFD_SETLK) on bytes far behind the
 // object's end: the kernel drops them when the last descriptor of that open file is closed, which
-// the end of its process does. A mapping keeps its open file too, and a forked child has the mapping:
-// so the locks are on an open file that is not mapped (object_reopen).
+// the end of its process does. A mapping keeps its open file too, and a forked child has the
+// mapping: so the locks are on an open file that is not mapped (object_reopen).
 #include "arena/object.h"
 
 #include "arena/error.h"

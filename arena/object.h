@@ -25,15 +25,15 @@ int object_create(const char *path, uint64_t size, const struct lh_arena_options
 // Gives it its name. 0 or -EEXIST or another negative errno.
 int object_link(int fd, const char *path);
 
-// A descriptor of another open file of the same object, which nobody else has and no mapping keeps; or a
-// negative errno.
+// A descriptor of another open file of the same object, which nobody else has and no mapping keeps;
+// or a negative errno.
 int object_reopen(int fd, bool read_only);
 // Locks a byte of the attach range for this open file: any, or (read-only) the readers' one.
 // 0 with its number; -EUSERS.
 int object_attach(int fd, bool read_only, uint32_t *ret_attach);
 // The gate: openers pass it, shared, while they attach; lh_remove holds it alone, so that nobody
-// attaches between its look at who is there and what it does. 0, -EBUSY (not waited for when alone is
-// asked; else after a deadline).
+// attaches between its look at who is there and what it does. 0, -EBUSY (not waited for when alone
+// is asked; else after a deadline).
 int object_enter_gate(int fd, bool alone);
 void object_leave_gate(int fd);
 // Whether another open file has this byte, or any byte, locked.

@@ -104,7 +104,8 @@ static bool word_is_dead(uint32_t word)
 
 // Alive: the generation is the one asked for, and the word says that the thread which wrote its TID
 // under that generation holds the mutex. The TID matters: a claimer holds the mutex a moment before
-// it counts the generation up, and must not be taken for the owner before it (tests/model/lease.pml).
+// it counts the generation up, and must not be taken for the owner before it
+// (tests/model/lease.pml).
 static bool thread_alive(const struct owner_entry *entry, uint64_t ref, uint32_t *ret_word)
 {
 	const uint64_t generation = owner_ref_generation(ref);
@@ -151,8 +152,8 @@ bool owner_identity(const struct lh_arena *arena, uint64_t ref, struct identity 
 }
 
 // A keeper's word is dead. Its process ends with it, but other threads may run a little longer. The
-// process is gone when the kernel has closed its attach lock, which exec does too, or when its pidfd
-// says so: a child that was cloned past the C library would keep the lock.
+// process is gone when the kernel has closed its attach lock, which exec does too, or when its
+// pidfd says so: a child that was cloned past the C library would keep the lock.
 static bool process_is_gone(const struct lh_arena *arena, const struct owner_entry *entry,
 			    uint64_t ref)
 {
@@ -301,8 +302,8 @@ static void write_identity(const struct lh_arena *arena, struct owner_entry *ent
 		identity_process_command((char *)entry->command);
 }
 
-// Whether the kernel walks the list that libc put the mutex on, at this thread's end. Not in a child
-// that the C library knows nothing of: there libc goes by the parent's TID and list.
+// Whether the kernel walks the list that libc put the mutex on, at this thread's end. Not in a
+// child that the C library knows nothing of: there libc goes by the parent's TID and list.
 static bool death_is_told(uint32_t word)
 {
 	struct thread_state *thread = &process_thread_state;
@@ -414,8 +415,8 @@ int owner_release(struct thread_arena *share)
 		return error_detail(-EBADMSG, "owner entry %u: its liveness mutex was overwritten",
 				    share->owner);
 	}
-	// Its leases are gone, and with them whatever a sleeper wanted: nobody is left to be woken by
-	// this word, and without the mark the unlock needs no system call.
+	// Its leases are gone, and with them whatever a sleeper wanted: nobody is left to be woken
+	// by this word, and without the mark the unlock needs no system call.
 	atomic_fetch_and(liveness_word(entry), ~FUTEX_WAITERS);
 	pthread_mutex_unlock(&entry->liveness);
 	return 0;
@@ -451,7 +452,8 @@ struct thread_arena *owner_share(struct thread_state *thread, struct lh_arena *a
 
 void owner_thread_forked(struct thread_state *thread)
 {
-	// The entries are locked by the parent's thread; the child's robust list is its own and empty.
+	// The entries are locked by the parent's thread; the child's robust list is its own and
+	// empty.
 	for (struct thread_arena *share = thread->arenas; share; share = share->next)
 		*share = (struct thread_arena){ .arena = share->arena,
 						.serial = share->serial,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// probe.h: points that tracers see (USDT, <sys/sdt.h>), of the provider `leasehold`; docs/debugging.md
-// lists them with their arguments. Each is one nop and a note in the ELF file. They stand where somebody
-// waits, is lost or is cleared up behind, and never where a free lock is taken or let go
-// (tests/cli/test_probes.sh looks). Without LEASEHOLD_PROBES nothing is left of them.
+// probe.h: points that tracers see (USDT, <sys/sdt.h>), of the provider `leasehold`;
+// docs/debugging.md lists them with their arguments. Each is one nop and a note in the ELF file.
+// They stand where somebody waits, is lost or is cleared up behind, and never where a free lock is
+// taken or let go (tests/cli/test_probes.sh looks). Without LEASEHOLD_PROBES nothing is left of
+// them.
 //
 // An arena is told by its file's inode: the same in all processes. Times are of CLOCK_MONOTONIC, as
 // bpftrace's nsecs, so that nothing here reads a clock.

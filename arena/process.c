@@ -76,9 +76,9 @@ static void thread_exits(void *state)
 	thread->fork_generation = 0; // whoever uses the library in a later destructor begins anew
 }
 
-// liburcu's fork handlers are called once in a process, by whoever uses it first-hand: they lock what
-// is not recursive. This library can do without: its read sections lie within the registry's and the
-// keeper's lock, which are held over the fork.
+// liburcu's fork handlers are called once in a process, by whoever uses it first-hand: they lock
+// what is not recursive. This library can do without: its read sections lie within the registry's
+// and the keeper's lock, which are held over the fork.
 static void before_fork(void)
 {
 	pthread_mutex_lock(&start_lock);

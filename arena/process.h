@@ -14,7 +14,8 @@
 struct lh_arena;
 struct lh_lease;
 
-// One arena's share of a thread, as itself or for its process: its owner entry there and its own lease.
+// One arena's share of a thread, as itself or for its process: its owner entry there and its own
+// lease.
 struct thread_arena {
 	struct lh_arena *arena;
 	uint64_t serial; // of that arena: a later one may have its address
@@ -67,8 +68,8 @@ static inline void process_allow_cancel(const int *before)
 	const int cancel_state                                                                     \
 		__attribute__((cleanup(process_allow_cancel), unused)) = process_hold_cancel()
 
-// A number that only the calling thread has, of all threads of this host: drawn at random when it first
-// asks, and anew in a forked child. Never 0; the bits of SESSION_FLAGS are 0.
+// A number that only the calling thread has, of all threads of this host: drawn at random when it
+// first asks, and anew in a forked child. Never 0; the bits of SESSION_FLAGS are 0.
 uint64_t process_session(void);
 
 pid_t process_pid(void); // without a system call once the thread is known

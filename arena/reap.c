@@ -183,8 +183,9 @@ uint32_t lease_state_seen(const struct lh_arena *arena, uint32_t slot, uint64_t 
 // ---------------------------------------------------------------------------------------------
 
 // Reapers free objects, by CAS of exact words; they never write records. A reaper that was stopped
-// between looking at the slot's state and clearing a record could otherwise clear the next tenant's,
-// which may be the very same word. The table of a freed slot is wiped by who claims it next.
+// between looking at the slot's state and clearing a record could otherwise clear the next
+// tenant's, which may be the very same word. The table of a freed slot is wiped by who claims it
+// next.
 
 // Whether somebody may have queued behind the lease for this object.
 static bool reap_record(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record)

@@ -29,8 +29,8 @@ uint32_t lease_state_seen(const struct lh_arena *arena, uint32_t slot, uint64_t 
 // Whether the lost lease still has the word that it was judged by.
 bool lease_still_lost(const struct lh_arena *arena, const struct lost_lease *lost);
 
-// Frees all it holds; if it is DEAD, its slot too. Idempotent; any number of reapers may run, die and
-// be overtaken.
+// Frees all it holds; if it is DEAD, its slot too. Idempotent; any number of reapers may run, die
+// and be overtaken.
 void reap_lease(struct lh_arena *arena, const struct lost_lease *lost);
 
 // Judges and reaps every lease of an owner that has ended.

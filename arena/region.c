@@ -2,9 +2,9 @@
 //
 // Memory for the user: placed regions, and regions held under a lease.
 //
-// Of a leased region a crash leaves: before the hold record, a CLAIM of a dead placer, which anybody
-// clears; after it, a record whose entry (its index is in the record) is freed by the reaper if it
-// names the lease; after READY the same.
+// Of a leased region a crash leaves: before the hold record, a CLAIM of a dead placer, which
+// anybody clears; after it, a record whose entry (its index is in the record) is freed by the
+// reaper if it names the lease; after READY the same.
 #include "arena/error.h"
 #include "arena/hold.h"
 #include "arena/event.h"

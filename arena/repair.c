@@ -2,8 +2,8 @@
 //
 // What an operator does to an arena (leasehold/repair.h). Nothing here is a protocol of its own: a
 // lease is latched and reaped as by any taker, with two differences. A lease with a TTL is latched
-// EXPIRED before its time (lease_expire); and who sleeps until that time is woken, since it would look
-// no sooner.
+// EXPIRED before its time (lease_expire); and who sleeps until that time is woken, since it would
+// look no sooner.
 #include "arena/error.h"
 #include "arena/event.h"
 #include "arena/owner.h"
@@ -28,8 +28,8 @@ static int check_writable(const lh_arena *arena)
 	return arena->read_only ? error_detail(-EROFS, "the arena was opened read-only") : 0;
 }
 
-// Whether it is there still. A slot that was claimed anew has the last one's id for a moment, but not its
-// state.
+// Whether it is there still. A slot that was claimed anew has the last one's id for a moment, but
+// not its state.
 static bool is_there(const struct lh_arena *arena, const struct lost_lease *lease)
 {
 	const struct lease_slot *slot = &arena->leases[lease->slot];
@@ -113,8 +113,8 @@ static int end_by_force(struct lh_arena *arena, const struct lost_lease *lease,
 	return kill_owner_and_wait(arena, lease, &identity, deadline);
 }
 
-// Frees what the lease holds once it is seen to be lost; waits for that only if it was ended by force,
-// and then it does not matter who was first.
+// Frees what the lease holds once it is seen to be lost; waits for that only if it was ended by
+// force, and then it does not matter who was first.
 static int clear_up(struct lh_arena *arena, const struct lost_lease *lease, bool forced,
 		    lh_deadline deadline)
 {
@@ -142,8 +142,8 @@ static int clear_up(struct lh_arena *arena, const struct lost_lease *lease, bool
 	return forced ? 0 : not_there(lease);
 }
 
-// Whether it holds the object at offset now, or something in the placement there. Bounded by the arena's
-// tables, whatever they say.
+// Whether it holds the object at offset now, or something in the placement there. Bounded by the
+// arena's tables, whatever they say.
 static bool is_held_by(const struct lh_arena *arena, const struct lost_lease *lease,
 		       uint64_t offset)
 {

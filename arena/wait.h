@@ -3,9 +3,9 @@
 // wait.h: the one way to sleep.
 //
 // A round: wait_round, then wait_on and wait_on_owner for whatever may make the caller look again,
-// then wait_sleep. The wait adds by itself the lease's poke word (unless told that it is no edge), its cancel token and its expiry,
-// the caller's deadline, and a backstop that starts short and doubles: should a wake be lost with
-// those who died, the sleeper looks again all the same.
+// then wait_sleep. The wait adds by itself the lease's poke word (unless told that it is no edge),
+// its cancel token and its expiry, the caller's deadline, and a backstop that starts short and
+// doubles: should a wake be lost with those who died, the sleeper looks again all the same.
 #ifndef ARENA_WAIT_H
 #define ARENA_WAIT_H
 
@@ -52,10 +52,10 @@ bool wait_on_owner(struct wait *wait, uint64_t ref);
 bool wait_is_on_owner(const struct wait *wait, uint64_t ref);
 void wait_not_after(struct wait *wait, uint64_t ns);
 
-// Before a first sleep: gives the processor away (sched_yield) for some microseconds while the word is
-// as expected, if that was worth it of late; docs/decisions/0012. True: it has changed, look again.
-// False says nothing. Waits on no life and looks at no deadline: whoever calls it goes on to a round.
-// Not with an interruptible lease, whose signal would go unnoticed. lease may be NULL.
+// Before a first sleep: gives the processor away (sched_yield) for some microseconds while the word
+// is as expected, if that was worth it of late; docs/decisions/0012. True: it has changed, look
+// again. False says nothing. Waits on no life and looks at no deadline: whoever calls it goes on to
+// a round. Not with an interruptible lease, whose signal would go unnoticed. lease may be NULL.
 bool wait_patiently(const struct lh_lease *lease, const _Atomic uint32_t *address,
 		    uint32_t expected);
 
@@ -64,8 +64,8 @@ bool wait_patiently(const struct lh_lease *lease, const _Atomic uint32_t *addres
 // has ended, all others who sleep on it have been woken: the kernel woke one.
 int wait_sleep(struct wait *wait);
 
-// The same in two parts, for who looks before it tells: it has to tell before the next round, and before
-// its call returns, and somebody has to be armed on its own life until then.
+// The same in two parts, for who looks before it tells: it has to tell before the next round, and
+// before its call returns, and somebody has to be armed on its own life until then.
 int wait_sleep_untold(struct wait *wait);
 void wait_tell(const struct wait *wait);
 

@@ -5,10 +5,11 @@
 // round: so many processes go through the same number of rounds, and nothing else; the time of one
 // round by the clock of one of them. A pool of processes for each peer and each repetition.
 //
-// kill: all but one party sleep at the barrier; the missing one, blocked, is killed. Measured is from
-// just before kill(2) to the first return of a wait, which tells of it, read there. A pthread barrier
-// has nothing to compare: its waiters sleep for ever. What pthread has for a death is the robust mutex,
-// so the reference is one waiter that is granted a robust mutex whose holder is killed.
+// kill: all but one party sleep at the barrier; the missing one, blocked, is killed. Measured is
+// from just before kill(2) to the first return of a wait, which tells of it, read there. A pthread
+// barrier has nothing to compare: its waiters sleep for ever. What pthread has for a death is the
+// robust mutex, so the reference is one waiter that is granted a robust mutex whose holder is
+// killed.
 #include "bench.h"
 
 #include <errno.h>

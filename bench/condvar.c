@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// condvar.c: lease-bench condvar. Two process-shared condition variables, each with the mutex of its own
-// kind, used alike by processes that are ordered about over gates.
+// condvar.c: lease-bench condvar. Two process-shared condition variables, each with the mutex of
+// its own kind, used alike by processes that are ordered about over gates.
 //
 //	ping-pong	two processes hand a turn to and fro, each waiting for it: a hand-over
 //	broadcast	n wait; one wakes all: until the last of them has had the mutex

@@ -2,11 +2,12 @@
 //
 // condvar_kill.c: from SIGKILL of a signalled waiter to the next waiter's return.
 //
-// One waits, n more wait behind it. The first is stopped (SIGSTOP), so that it does nothing about the
-// signal that it is sent then, and killed: its signal is another's. pthread's waiters would sleep for
-// ever, so the reference is a robust mutex: one holds it, n sleep in the lock call, the holder is
-// stopped and killed likewise. Measured is from just before kill(2) to the first return, with the
-// mutex, in another process, read there. All sleep for a while before it; see measure_settle.
+// One waits, n more wait behind it. The first is stopped (SIGSTOP), so that it does nothing about
+// the signal that it is sent then, and killed: its signal is another's. pthread's waiters would
+// sleep for ever, so the reference is a robust mutex: one holds it, n sleep in the lock call, the
+// holder is stopped and killed likewise. Measured is from just before kill(2) to the first return,
+// with the mutex, in another process, read there. All sleep for a while before it; see
+// measure_settle.
 #include "condvar.h"
 
 #include <errno.h>

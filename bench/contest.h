@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// contest.h: several processes want one lock. A slice starts all of a pool; once every one of them runs,
-// grants are counted between two readings of the clock, however late the program is scheduled to make
-// them, and the pool is stopped. At its end the words that the lock protects must agree with the grants
-// counted.
+// contest.h: several processes want one lock. A slice starts all of a pool; once every one of them
+// runs, grants are counted between two readings of the clock, however late the program is scheduled
+// to make them, and the pool is stopped. At its end the words that the lock protects must agree
+// with the grants counted.
 #ifndef BENCH_CONTEST_H
 #define BENCH_CONTEST_H
 

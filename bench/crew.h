@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// crew.h: a set of processes that share one lock and do what the program orders, one step at a time.
+// crew.h: a set of processes that share one lock and do what the program orders, one step at a
+// time.
 #ifndef BENCH_CREW_H
 #define BENCH_CREW_H
 

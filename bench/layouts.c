@@ -8,8 +8,8 @@
 #define STACK_SHIFT 4096
 #define WARM_UP 16 // calls before the clock is read
 
-// ns for a call; without a clock, code and data that the other loops have driven from the caches, which
-// would be the more of a figure the shorter the loop.
+// ns for a call; without a clock, code and data that the other loops have driven from the caches,
+// which would be the more of a figure the shorter the loop.
 static double time_loop(struct layouts *layouts, size_t column)
 {
 	(void)measure_now();

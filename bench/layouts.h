@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// layouts.h: loops without contention, in several processes one after the other. How fast so short a loop
-// runs depends by some percent on where its data and stack happen to lie (Mytkowicz et al., "Producing
-// wrong data without doing anything obviously wrong!", 2009). So each process has what it locks anew
-// and a stack moved at random, and gives one ratio: rows of the samples have .group = group.
+// layouts.h: loops without contention, in several processes one after the other. How fast so short
+// a loop runs depends by some percent on where its data and stack happen to lie (Mytkowicz et al.,
+// "Producing wrong data without doing anything obviously wrong!", 2009). So each process has what
+// it locks anew and a stack moved at random, and gives one ratio: rows of the samples have .group =
+// group.
 #ifndef BENCH_LAYOUTS_H
 #define BENCH_LAYOUTS_H
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// locks.c: lease-bench locks: a named lock of an arena, and one in files, against flock(2) on an open
-// file, and what the number of keys costs. locks_pending.c: acquires that wait without a thread.
+// locks.c: lease-bench locks: a named lock of an arena, and one in files, against flock(2) on an
+// open file, and what the number of keys costs. locks_pending.c: acquires that wait without a
+// thread.
 #include "locks.h"
 
 #include <fcntl.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// locks_contended.c: several processes want one key, and hold it for a short or for a long time: what a
-// grant takes, and the processor time that all of them use for it beside what they do while they hold it.
+// locks_contended.c: several processes want one key, and hold it for a short or for a long time:
+// what a grant takes, and the processor time that all of them use for it beside what they do while
+// they hold it.
 #include "locks.h"
 
 #include <errno.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// locks_pending.c: from the release of a key until what waits for it without a thread has its handle:
-// of one such acquire, of a thousand for one key, and of one for each of a thousand keys, all served
-// by one helper thread. The processor time of the whole process is taken over the same stretch.
+// locks_pending.c: from the release of a key until what waits for it without a thread has its
+// handle: of one such acquire, of a thousand for one key, and of one for each of a thousand keys,
+// all served by one helper thread. The processor time of the whole process is taken over the same
+// stretch.
 #include "locks.h"
 
 #include <poll.h>

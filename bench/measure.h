@@ -26,9 +26,10 @@ uint64_t random_below(struct random *random, uint64_t limit);
 // ---- time
 uint64_t measure_now(void); // CLOCK_MONOTONIC, ns
 void measure_sleep_until(uint64_t ns);
-// Before a kill or a hand-over, so that all are asleep alike. Right after a process fell asleep its CPU is
-// still warm, which favours whoever falls asleep last or lightest (two equal peers differed by half);
-// milliseconds later that is over. This orders nothing: the waiters were seen asleep already.
+// Before a kill or a hand-over, so that all are asleep alike. Right after a process fell asleep its
+// CPU is still warm, which favours whoever falls asleep last or lightest (two equal peers differed
+// by half); milliseconds later that is over. This orders nothing: the waiters were seen asleep
+// already.
 void measure_settle(struct random *random);
 // ns for each turn of a loop with an empty body.
 double measure_empty_loop(uint64_t turns);
@@ -42,8 +43,8 @@ void samples_set(struct samples *samples, size_t round, size_t column, double va
 size_t samples_rounds(const struct samples *samples);
 // What the loop itself took in that round, with an empty body.
 void samples_set_loop(struct samples *samples, size_t round, double ns);
-// Of so many rounds, set with both: each figure without the median of what the loop took. What is left is
-// at least MEASURE_LEAST_NS, as the processor may run a body beside its loop.
+// Of so many rounds, set with both: each figure without the median of what the loop took. What is
+// left is at least MEASURE_LEAST_NS, as the processor may run a body beside its loop.
 #define MEASURE_LEAST_NS 0.05
 void samples_subtract_loop(struct samples *samples, size_t first, size_t count);
 // What was subtracted in that round; NaN if nothing was.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// mutex_fairness.c: how the grants of a slice are shared out. With two processes, who waits could run if
-// there are two CPUs: there the longest wait tells how long the lock lets a process be passed over. A
-// slice ends every wait, so none is longer than a slice.
+// mutex_fairness.c: how the grants of a slice are shared out. With two processes, who waits could
+// run if there are two CPUs: there the longest wait tells how long the lock lets a process be
+// passed over. A slice ends every wait, so none is longer than a slice.
 #include "mutex.h"
 
 #include <math.h>
@@ -31,7 +31,8 @@ static const struct {
 	[LEAST_OF_MOST] = { "grants each: (min + 1)/(max + 1)", "" },
 };
 
-// From the shares of a slice and what its seats saw. One more than was counted where that may be none.
+// From the shares of a slice and what its seats saw. One more than was counted where that may be
+// none.
 static void look(const struct pool *pool, double values[FIGURES])
 {
 	double wait = 0, passed = 0, sum = 0, squares = 0, least = INFINITY, most = 0;

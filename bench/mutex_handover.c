@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// mutex_handover.c: from just before an unlock until a process that sleeps in the lock call has it, read
-// there. Some milliseconds lie between two, so that the waiter sleeps soundly: measure_settle says why.
+// mutex_handover.c: from just before an unlock until a process that sleeps in the lock call has it,
+// read there. Some milliseconds lie between two, so that the waiter sleeps soundly: measure_settle
+// says why.
 #include "mutex.h"
 
 #include "crew.h"

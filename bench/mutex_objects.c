@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// mutex_objects.c: what a lock call costs with 10 to 100,000 mutexes in the arena: of one of them, and of
-// any of them, at random. The second grows with what caches and TLB hold: each mutex has a line.
+// mutex_objects.c: what a lock call costs with 10 to 100,000 mutexes in the arena: of one of them,
+// and of any of them, at random. The second grows with what caches and TLB hold: each mutex has a
+// line.
 #include <stdio.h>
 #include <stdlib.h>
 

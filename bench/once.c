@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// once.c: lease-bench once: a call that finds it done, against pthread_once, which is one load of one
-// word of its own process.
+// once.c: lease-bench once: a call that finds it done, against pthread_once, which is one load of
+// one word of its own process.
 #include "bench.h"
 
 #include <pthread.h>

@@ -39,9 +39,9 @@ struct lock {
 	struct locks *locks; // rwlock_kill.c
 };
 
-// Where the locks lie that are no more than memory: a POSIX shared memory object as large as an arena,
-// which each process opens itself, as it would an arena: how memory is mapped shows in how long a
-// process takes to die. What the lock protects is in the next cache line, as in an arena.
+// Where the locks lie that are no more than memory: a POSIX shared memory object as large as an
+// arena, which each process opens itself, as it would an arena: how memory is mapped shows in how
+// long a process takes to die. What the lock protects is in the next cache line, as in an arena.
 #define PEER_LINE 64
 
 struct peer_area {
@@ -95,8 +95,8 @@ extern const struct peer peer_flock;
 extern const struct peer peer_ofd;
 extern const struct peer peer_nothing;
 
-// What a mutex is compared with besides pthread's and its own forms, as far as it was there when this
-// was built.
+// What a mutex is compared with besides pthread's and its own forms, as far as it was there when
+// this was built.
 #ifdef LEASE_BENCH_BOOST
 extern const struct peer peer_boost;
 #define PEER_BOOST &peer_boost,
@@ -111,8 +111,8 @@ extern const struct peer peer_ck;
 #endif
 #define PEERS_FURTHER PEER_BOOST PEER_CK &peer_undo_semaphore, &peer_flock, &peer_ofd
 
-// What a case compares. Contended and killed, all are compared with the first, and the second is the
-// library's; rows are those of the pair.
+// What a case compares. Contended and killed, all are compared with the first, and the second is
+// the library's; rows are those of the pair.
 struct peer_set {
 	const struct peer *const *peers;
 	size_t count;
@@ -128,15 +128,16 @@ struct peer_set {
 void peer_check(int error, const char *what);
 void peer_create(struct lock *lock, const struct peer *peer);
 
-// For `create`: a new area, mapped until it is unmapped. The others are a peer's functions as they are.
+// For `create`: a new area, mapped until it is unmapped. The others are a peer's functions as they
+// are.
 struct peer_area *peer_area_create(struct lock *lock);
 void peer_area_unmap(struct peer_area *area);
 void peer_area_destroy(struct lock *lock);
 void peer_area_attach(struct lock *lock);
 void peer_area_detach(struct lock *lock);
 
-// The same for what lies in an arena. Each process opens it by its name and acquires its own lease, as
-// programs do that know nothing of each other.
+// The same for what lies in an arena. Each process opens it by its name and acquires its own lease,
+// as programs do that know nothing of each other.
 void peer_arena_create(struct lock *lock);
 void peer_arena_destroy(struct lock *lock);
 void peer_arena_attach(struct lock *lock);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// peer_boost.cpp: Boost.Interprocess's interprocess_mutex, behind C functions: a call more, as the others
-// are called in a shared library. Built if the header is there.
+// peer_boost.cpp: Boost.Interprocess's interprocess_mutex, behind C functions: a call more, as the
+// others are called in a shared library. Built if the header is there.
 #include <boost/interprocess/sync/interprocess_mutex.hpp>
 
 #include <cstddef>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// peer_file.c: locks of a file: flock(2), and fcntl(2)'s of an open file description. Each process opens
-// the file itself, as the locks belong to what was opened; it lies in memory, where no disk slows them.
+// peer_file.c: locks of a file: flock(2), and fcntl(2)'s of an open file description. Each process
+// opens the file itself, as the locks belong to what was opened; it lies in memory, where no disk
+// slows them.
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>

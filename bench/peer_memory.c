@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// peer_memory.c: locks of other libraries that are no more than memory, as far as those were there when
-// this was built: Boost.Interprocess's interprocess_mutex (peer_boost.cpp) and Concurrency Kit's
-// fetch-and-store spinlock. And a peer that locks nothing.
+// peer_memory.c: locks of other libraries that are no more than memory, as far as those were there
+// when this was built: Boost.Interprocess's interprocess_mutex (peer_boost.cpp) and Concurrency
+// Kit's fetch-and-store spinlock. And a peer that locks nothing.
 #include "peer_loops.h"
 
-// What is measured when nothing is: the loop with an empty body, taken as the peers are. Without what is
-// subtracted from all figures alike it comes to nothing.
+// What is measured when nothing is: the loop with an empty body, taken as the peers are. Without
+// what is subtracted from all figures alike it comes to nothing.
 static void nothing_for_lock(struct lock *lock)
 {
 	(void)lock;

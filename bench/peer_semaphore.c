@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// peer_semaphore.c: semaphores of one permit, so that they can be compared as locks: sem_t, lh_semaphore
-// under a lease without TTL, by call and inlined, and with one, and a System V semaphore with SEM_UNDO.
+// peer_semaphore.c: semaphores of one permit, so that they can be compared as locks: sem_t,
+// lh_semaphore under a lease without TTL, by call and inlined, and with one, and a System V
+// semaphore with SEM_UNDO.
 #include <errno.h>
 #include <semaphore.h>
 #include <sys/sem.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// plot.c: the ratios of a run, with their intervals, as PNG and SVG. What is drawn is read from the JSON or
-// CSV that the run wrote; gnuplot draws it, run as a program with its commands on standard input.
+// plot.c: the ratios of a run, with their intervals, as PNG and SVG. What is drawn is read from the
+// JSON or CSV that the run wrote; gnuplot draws it, run as a program with its commands on standard
+// input.
 #include "plot.h"
 
 #include <errno.h>

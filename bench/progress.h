@@ -10,7 +10,8 @@
 void progress_begin(double seconds);
 // The case that is measured from now on.
 void progress_case(const char *name, size_t number, size_t count);
-// To be called every now and then, in any process of the run: at most twice a second it says something.
+// To be called every now and then, in any process of the run: at most twice a second it says
+// something.
 void progress_tick(void);
 // Takes back what was said.
 void progress_end(void);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// recovers.c: one process holds, another wants it; the holder is killed. If the other has not got it
-// DEADLINE later, it is said to hang: a longer wait would have to be believed just as well. A peer that
-// hung twice and was never granted is killed no more, since each costs the deadline.
+// recovers.c: one process holds, another wants it; the holder is killed. If the other has not got
+// it DEADLINE later, it is said to hang: a longer wait would have to be believed just as well. A
+// peer that hung twice and was never granted is killed no more, since each costs the deadline.
 #include "recovers.h"
 
 #include <errno.h>

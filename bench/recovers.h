@@ -6,11 +6,11 @@
 
 #include "peer.h"
 
-// For tests, on a machine that does other things: a peer of that name, which must last, is waited for a
-// minute before it is said to hang. False: that is too many.
+// For tests, on a machine that does other things: a peer of that name, which must last, is waited
+// for a minute before it is said to hang. False: that is too many.
 bool recovers_be_patient(const char *peer);
-// Rows of the time from SIGKILL to the next grant, where there was one, against peer 0, which recovers;
-// and for the whole report, what each peer did.
+// Rows of the time from SIGKILL to the next grant, where there was one, against peer 0, which
+// recovers; and for the whole report, what each peer did.
 void compare_recovery(struct run *run, const struct bench_case *self, const struct peer_set *set,
 		      double seconds);
 

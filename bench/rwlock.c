@@ -2,8 +2,8 @@
 //
 // rwlock.c: lease-bench rwlock: the locks, and the cases without contention. The peer is
 // pthread_rwlock_t, process-shared, of glibc's default kind (which prefers readers); after a kill,
-// where that never recovers, the robust pthread mutex. In the mixes Boost.Interprocess's sharable mutex
-// is a second one.
+// where that never recovers, the robust pthread mutex. In the mixes Boost.Interprocess's sharable
+// mutex is a second one.
 #include "rwlock.h"
 
 #include <stdio.h>

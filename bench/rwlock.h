@@ -31,8 +31,8 @@ void rwlock_recovers(struct run *run, const struct bench_case *self, double seco
 enum { PLAIN, LEASE, INLINED, SHARABLE, KINDS };
 extern const char *const locks_names[KINDS];
 
-// Boost.Interprocess's interprocess_sharable_mutex, in a page of shared memory: rwlock_sharable.cpp, built
-// if its header is there (LEASE_BENCH_BOOST).
+// Boost.Interprocess's interprocess_sharable_mutex, in a page of shared memory:
+// rwlock_sharable.cpp, built if its header is there (LEASE_BENCH_BOOST).
 #ifdef LEASE_BENCH_BOOST
 void sharable_create(void *at, size_t size);
 void sharable_lock(void *at, bool writes);

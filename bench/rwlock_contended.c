@@ -162,7 +162,8 @@ static void pool_end(struct pool *pool, struct run *run)
 	locks_destroy(&pool->locks);
 }
 
-// A reader's cost may not grow with the number of others: CPU time, since there are fewer processors.
+// A reader's cost may not grow with the number of others: CPU time, since there are fewer
+// processors.
 void rwlock_readers(struct run *run, const struct bench_case *self, double seconds)
 {
 	static const uint32_t sizes[] = { 1, 2, 4, MOST };

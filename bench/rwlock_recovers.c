@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// rwlock_recovers.c: whether the death of a writer, or of a reader ("..., read"), lets the next writer in.
-// The names are those of locks_names, whose rows tell it too.
+// rwlock_recovers.c: whether the death of a writer, or of a reader ("..., read"), lets the next
+// writer in. The names are those of locks_names, whose rows tell it too.
 #include <stdlib.h>
 
 #include "recovers.h"

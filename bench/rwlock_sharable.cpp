@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// rwlock_sharable.cpp: Boost.Interprocess's sharable mutex for `lease-bench rwlock --case mix`, behind C
-// functions: a call more, as the others are called in a shared library. Built if the header is there.
+// rwlock_sharable.cpp: Boost.Interprocess's sharable mutex for `lease-bench rwlock --case mix`,
+// behind C functions: a call more, as the others are called in a shared library. Built if the
+// header is there.
 #include <boost/interprocess/sync/interprocess_sharable_mutex.hpp>
 
 #include <cstddef>

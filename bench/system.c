@@ -35,8 +35,8 @@ static bool futex_waitv_works(void)
 	return syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) < 0 && errno == EINVAL;
 }
 
-// The first line of the file that begins with `key` and, after it, a colon; all of the line without a
-// key. "unknown" if there is none.
+// The first line of the file that begins with `key` and, after it, a colon; all of the line without
+// a key. "unknown" if there is none.
 static void read_line(const char *path, const char *key, char *text, size_t size)
 {
 	FILE *file = fopen(path, "re");

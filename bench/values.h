@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// values.h: what `lease-bench watch` and `lease-bench cell` have in common: rounds of timed loops in
-// one process, and how long after a SIGKILL the next one is in.
+// values.h: what `lease-bench watch` and `lease-bench cell` have in common: rounds of timed loops
+// in one process, and how long after a SIGKILL the next one is in.
 #ifndef BENCH_VALUES_H
 #define BENCH_VALUES_H
 

@@ -139,8 +139,8 @@ void barrier_drop(const struct barrier *barrier, uint32_t place, const struct lo
 	uint64_t word, seen, next;
 
 	for (;;) {
-		// Order: the word, the place, that the lease is still lost; then both by CAS of what
-		// was read. So a reset, which changes the epoch last, is never undone.
+		// Order: the word, the place, that the lease is still lost; then both by CAS of
+		// what was read. So a reset, which changes the epoch last, is never undone.
 		word = atomic_load(&barrier->object->word);
 		seen = atomic_load(at);
 		if (place_owner(seen) != lost->slot + 1 || !lease_still_lost(barrier->arena, lost))
@@ -171,7 +171,8 @@ int barrier_judge(const struct barrier *barrier, uint32_t place, uint64_t seen,
 
 	if (result != PRIMITIVE_LOST)
 		return result;
-	// The place first: what the lease's table says may be damaged; and who is woken then finds it done.
+	// The place first: what the lease's table says may be damaged; and who is woken then finds
+	// it done.
 	barrier_drop(barrier, place, &lost);
 	owner_wake_if_ended(barrier->arena, lost.owner);
 	reap_lease(barrier->arena, &lost);
@@ -224,7 +225,8 @@ static int choose(const struct barrier *barrier, struct primitive_stuck *stuck, 
 	return lost ? -EOWNERDEAD : -EUSERS;
 }
 
-// JOINING first: when the place becomes a member's, all who sleep have been woken to watch its life.
+// JOINING first: when the place becomes a member's, all who sleep have been woken to watch its
+// life.
 static int take_place(const struct barrier *barrier, const struct lh_lease *lease,
 		      struct barrier_place *ret_place)
 {
@@ -244,7 +246,8 @@ static int take_place(const struct barrier *barrier, const struct lh_lease *leas
 		mine = place_next(seen, lease->name | PLACE_JOINING | ret_place->was);
 	} while (!atomic_compare_exchange_strong(at, &seen, mine));
 	barrier_bump(barrier);
-	// Lost before this: those who cleared up may have passed the place over. Later: they have not.
+	// Lost before this: those who cleared up may have passed the place over. Later: they have
+	// not.
 	if (!lease_is_live(lease)) {
 		if (atomic_compare_exchange_strong(at, &mine, place_next(mine, ret_place->was)))
 			barrier_bump(barrier);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// barrier.h: the words of a barrier, and what barrier.c (handle, membership, reset, clearing up) and
-// barrier_wait.c (how parties wait) know of each other.
+// barrier.h: the words of a barrier, and what barrier.c (handle, membership, reset, clearing up)
+// and barrier_wait.c (how parties wait) know of each other.
 //
 // word, 64 bits, of which the low half is the futex that waiters sleep on:
 //

@@ -5,8 +5,8 @@
 // Whoever arrives last completes the phase; but any waiter may, and looks whenever something has
 // changed. Each sleeps on {the barrier's word, lives of other members}. Parties stand in a ring by
 // their places: a sleeper watches those after it, up to and including the first that has arrived,
-// which watches on from there (docs/decisions/0011). So every member's life is watched by the nearest
-// sleeper before it, and most sleepers watch one. Who is told of a member's end wakes all.
+// which watches on from there (docs/decisions/0011). So every member's life is watched by the
+// nearest sleeper before it, and most sleepers watch one. Who is told of a member's end wakes all.
 #include "src/barrier.h"
 
 #include "arena/owner.h"
@@ -149,10 +149,10 @@ static bool was_told(const struct waiter *waiter)
 	return false;
 }
 
-// A member's end is told to one of those who watch it, and that one to all: whoever changed the word
-// last may have died before its wake. It looks first, or all would do the same work at once, and each
-// would be slower for it. Should it die before this, it is told of by whoever watches it: it has
-// arrived, so the nearest sleeper before it does (tests/model/barrier.pml, told).
+// A member's end is told to one of those who watch it, and that one to all: whoever changed the
+// word last may have died before its wake. It looks first, or all would do the same work at once,
+// and each would be slower for it. Should it die before this, it is told of by whoever watches it:
+// it has arrived, so the nearest sleeper before it does (tests/model/barrier.pml, told).
 static void tell(struct waiter *waiter)
 {
 	if (!waiter->told)
@@ -197,8 +197,9 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint64_t until)
 	return error ? error : -EAGAIN;
 }
 
-// The phase is complete, by another, who may have died before its wake: those who sleep may watch its
-// life only through us (tests/model/barrier.pml, NO_PASS). Of two parties none is left to be woken.
+// The phase is complete, by another, who may have died before its wake: those who sleep may watch
+// its life only through us (tests/model/barrier.pml, NO_PASS). Of two parties none is left to be
+// woken.
 static int learn(const struct waiter *waiter)
 {
 	if (waiter->barrier.parties > 2)
@@ -260,7 +261,8 @@ static int withdraw(const struct waiter *waiter, int error)
 	} while (!(word & BARRIER_BROKEN) && // a reset counts the epoch up as well
 		 !atomic_compare_exchange_weak(&barrier->object->word, &word,
 					       barrier_next_epoch(word)));
-	// Those whom it watched on for; and all, should who broke the barrier have died before its wake.
+	// Those whom it watched on for; and all, should who broke the barrier have died before its
+	// wake.
 	barrier_wake(barrier);
 	return word & BARRIER_BROKEN ? -EOWNERDEAD : error;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cell: a value that anybody reads without a lock, and that one lease at a time drafts anew. The
-// words and the slots are in slots.h. A draft is private memory of the lease's handle, so a lost
-// drafter leaves nothing to repair.
+// The cell: a value that anybody reads without a lock, and that one lease at a time drafts anew.
+// The words and the slots are in slots.h. A draft is private memory of the lease's handle, so a
+// lost drafter leaves nothing to repair.
 #include "arena/owner.h"
 #include "arena/probe.h"
 #include "arena/sys/futex.h"
@@ -231,8 +231,8 @@ static bool is_granted(uint64_t word, const struct lh_lease *lease,
 	return slots_word_owner(word) == lease->name && slots_word_token(word) == draft->token;
 }
 
-// {me, t, old slot} → {0, t, new slot}, whatever MARK. The token is in the word: a commit after a loss
-// finds another. -EAGAIN: it did.
+// {me, t, old slot} → {0, t, new slot}, whatever MARK. The token is in the word: a commit after a
+// loss finds another. -EAGAIN: it did.
 static int publish(const struct slots *slots, const struct lh_lease *lease,
 		   const struct lease_memory *draft, uint64_t word, uint32_t slot)
 {

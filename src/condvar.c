@@ -82,8 +82,8 @@ bool condvar_walk_next(const struct condvar *condvar, struct condvar_walk *walk)
 	return false;
 }
 
-// A walk that has come to its end found nobody in some groups: unless somebody arrived meanwhile, they
-// need not be looked through again.
+// A walk that has come to its end found nobody in some groups: unless somebody arrived meanwhile,
+// they need not be looked through again.
 static void forget_empty_groups(const struct condvar *condvar, const struct condvar_walk *walk)
 {
 	uint64_t word = walk->word;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// condvar.h: what condvar.c (the handle, signalling, clearing up) and condvar_wait.c (the wait) know
-// of each other. docs/protocol/condvar.md has the steps, tests/model/condvar.pml is the model.
+// condvar.h: what condvar.c (the handle, signalling, clearing up) and condvar_wait.c (the wait)
+// know of each other. docs/protocol/condvar.md has the steps, tests/model/condvar.pml is the model.
 //
-// Who waits says so in its own lease: `condition` names the condvar, `ticket` its place. A signal marks
-// the waiter with the lowest ticket, by CAS of its exact `condition`, and wakes it: so there is
-// nothing that a dead waiter could take along but a mark in its own lease, which whoever clears up
-// behind it hands on. The mark stays until the mutex is held again. A waiter watches the lives of
-// those before it: the nearest one that still sleeps, and whoever is between and no longer does.
+// Who waits says so in its own lease: `condition` names the condvar, `ticket` its place. A signal
+// marks the waiter with the lowest ticket, by CAS of its exact `condition`, and wakes it: so there
+// is nothing that a dead waiter could take along but a mark in its own lease, which whoever clears
+// up behind it hands on. The mark stays until the mutex is held again. A waiter watches the lives
+// of those before it: the nearest one that still sleeps, and whoever is between and no longer does.
 //
 // The object's word, 64 bits:
 //
@@ -76,8 +76,8 @@ bool condvar_walk_next(const struct condvar *condvar, struct condvar_walk *walk)
 // A signal to one who waits, if anybody does.
 void condvar_signal_one(const struct condvar *condvar);
 
-// The lease in the slot has been lost, or its user leaves without the mutex: ends its wait, and hands
-// a signal that was for it on. `condition` was read before that was known.
+// The lease in the slot has been lost, or its user leaves without the mutex: ends its wait, and
+// hands a signal that was for it on. `condition` was read before that was known.
 void condvar_hand_on(const struct condvar *condvar, uint32_t slot, uint64_t condition);
 
 #endif

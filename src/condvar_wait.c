@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a call waits for a condvar. docs/protocol/condvar.md has the table of steps with the outcome of a
-// crash at each.
+// How a call waits for a condvar. docs/protocol/condvar.md has the table of steps with the outcome
+// of a crash at each.
 //
-// Signals go to the lowest ticket first, so whoever has one and dies has sleepers behind it, if there
-// are any to hand it on to. Each of them watches those before it: down to the first that sleeps
-// itself, and so watches on. Who stops sleeping says so (AWAKE) and makes those behind it look anew.
+// Signals go to the lowest ticket first, so whoever has one and dies has sleepers behind it, if
+// there are any to hand it on to. Each of them watches those before it: down to the first that
+// sleeps itself, and so watches on. Who stops sleeping says so (AWAKE) and makes those behind it
+// look anew.
 #include "src/condvar.h"
 
 #include "arena/owner.h"
@@ -41,8 +42,8 @@ struct waiter {
 // ---------------------------------------------------------------------------------------------
 // Queueing
 
-// A lease is seen before it has its ticket: of two that come at once, the one with the higher ticket
-// sees the other.
+// A lease is seen before it has its ticket: of two that come at once, the one with the higher
+// ticket sees the other.
 static void queue(struct waiter *waiter)
 {
 	struct lease_slot *slot = waiter->lease->slot;
@@ -124,7 +125,8 @@ static bool clear_up(struct waiter *waiter, const struct condvar_walk *walk)
 	if (lease_state_seen(arena, walk->slot, clock_now()) == LH_LEASE_LIVE)
 		return false;
 	reap_slot(arena, walk->slot);
-	// Who is to be killed for what it holds is not reaped before its end, but this is no holding.
+	// Who is to be killed for what it holds is not reaped before its end, but this is no
+	// holding.
 	condvar_hand_on(&waiter->condvar, walk->slot, walk->condition);
 	return true;
 }

@@ -6,19 +6,20 @@
 // every wait, so all of them then stood at the same moment, between the walks. (The double collect
 // of Afek et al., "Atomic Snapshots of Shared Memory", JACM 1993.)
 //
-// What a lease holds that does not wait itself may have to wait all the same: for the thread that will
-// let go of it, if that waits with another lease. A lease says so by its session, and a thread waits
-// with one lease at a time, so the walk goes on at that one. Both walks read the owner, then its
-// session, then the edge of the one that waits, which was stored in the opposite order: session before
-// holding, session before waiting. So if both read the same, the thread waited all the time between,
-// hence let go of nothing, and whatever else may have had the owner's lease meanwhile had its own
-// session there before it owned anything, and was noticed.
+// What a lease holds that does not wait itself may have to wait all the same: for the thread that
+// will let go of it, if that waits with another lease. A lease says so by its session, and a thread
+// waits with one lease at a time, so the walk goes on at that one. Both walks read the owner, then
+// its session, then the edge of the one that waits, which was stored in the opposite order: session
+// before holding, session before waiting. So if both read the same, the thread waited all the time
+// between, hence let go of nothing, and whatever else may have had the owner's lease meanwhile had
+// its own session there before it owned anything, and was noticed.
 //
-// Of what a thread holds without having said that it will let go of it, another thread may let go. If there is
-// none, nobody does while it waits. So a wait looks, once it lasts, whether its thread is the only one of the
-// process, and if so says that in its session, which stays true as long as it waits: nobody is there to start
-// another thread. What was stored before a wait's edge says nothing of it, and what is read after the same
-// edge twice is of that wait. Whoever stores it walks afterwards, as who publishes does.
+// Of what a thread holds without having said that it will let go of it, another thread may let go.
+// If there is none, nobody does while it waits. So a wait looks, once it lasts, whether its thread
+// is the only one of the process, and if so says that in its session, which stays true as long as
+// it waits: nobody is there to start another thread. What was stored before a wait's edge says
+// nothing of it, and what is read after the same edge twice is of that wait. Whoever stores it
+// walks afterwards, as who publishes does.
 //
 // Whoever sees a cycle, one victim results: the member with the highest slot. Who is not the victim
 // pokes it, by CAS of its exact edge, and waits on. Of a cycle's members at least the one that
@@ -41,8 +42,8 @@
 // more of them are not found.
 #define MOST_HOPS 64
 
-// How often a wait looks through all slots: cycles last, and most waits do not. Less than the shortest
-// backstop, so that a wait that nothing wakes looks each time.
+// How often a wait looks through all slots: cycles last, and most waits do not. Less than the
+// shortest backstop, so that a wait that nothing wakes looks each time.
 #define SEARCH_EVERY_NS (WAIT_BACKSTOP_FIRST_NS / 2)
 
 // Whether any wait of the process has a use for being the only thread's.
@@ -124,14 +125,16 @@ static bool is_live(const struct walk *walk, uint32_t slot)
 	return lease_state_seen(walk->arena, slot, walk->now) == LH_LEASE_LIVE;
 }
 
-// Whether the thread that waits with the session `waits` is who will let go of what has the session `holds`.
+// Whether the thread that waits with the session `waits` is who will let go of what has the session
+// `holds`.
 static bool will_let_go(uint64_t waits, uint64_t holds)
 {
 	return ((waits ^ holds) & ~SESSION_FLAGS) == 0 &&
 	       (!(holds & SESSION_UNSAID) || (waits & SESSION_ALONE));
 }
 
-// The lease in `owner` does not wait. Its thread may, with another: that one is where the walk goes on.
+// The lease in `owner` does not wait. Its thread may, with another: that one is where the walk goes
+// on.
 static bool follow_session(struct walk *walk, uint32_t owner, struct step *ret_next)
 {
 	const struct lh_arena *arena = walk->arena;
@@ -151,8 +154,8 @@ static bool follow_session(struct walk *walk, uint32_t owner, struct step *ret_n
 	for (uint32_t i = 1; i < arena->lease_count; i++) {
 		const uint32_t at = (owner + i) % arena->lease_count;
 
-		// First the edge: the session that is read after it is of that wait, or of a later one,
-		// which the second walk notices.
+		// First the edge: the session that is read after it is of that wait, or of a later
+		// one, which the second walk notices.
 		*ret_next = step_at(arena, at);
 		if (is_waiting(*ret_next) &&
 		    will_let_go(atomic_load(&arena->leases[at].session), session) &&
@@ -278,7 +281,8 @@ int deadlock_check(struct lh_lease *lease)
 	}
 	if (walk.searches)
 		consider_alone(lease);
-	// A thread that waits for itself alone, but not for ever, holds up nobody who would be told.
+	// A thread that waits for itself alone, but not for ever, holds up nobody who would be
+	// told.
 	if (!confirmed_cycle(&walk) || (walk.alone && !lease->waits_for_ever))
 		return 0;
 	if (walk.victim.slot == lease->index) {

@@ -6,8 +6,8 @@
 
 #include "arena/lease.h"
 
-// The session of what the calling thread is about to hold. `said`: that it will let go of it, no other; else that
-// counts while it is the only thread of its process.
+// The session of what the calling thread is about to hold. `said`: that it will let go of it, no
+// other; else that counts while it is the only thread of its process.
 uint64_t deadlock_session(bool said);
 
 // Publishes that the lease waits for the object: a fresh edge. From now on others walk over it.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What leasehold/inline.h knows of the library: that it is so, and the ways out of its functions. All of it
-// is part of the binary interface (docs/decisions/0009-inlined-paths.md).
+// What leasehold/inline.h knows of the library: that it is so, and the ways out of its functions.
+// All of it is part of the binary interface (docs/decisions/0009-inlined-paths.md).
 #include "src/mutex.h"
 #include "src/once.h"
 #include "src/rwlock.h"

@@ -216,8 +216,8 @@ int lh_mutex_lock(const lh_mutex *mutex, lh_lease *lease, lh_deadline deadline, 
 		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
 		return lock_slow(mutex, lease, deadline, ret_grant, NULL);
 	hold_write(record, mutex->private_[2]);
-	// free → ours (PLAIN), token + 1. A crash before: our record is an intent; after: we held it.
-	// Acquire pairs with the release of whoever freed it.
+	// free → ours (PLAIN), token + 1. A crash before: our record is an intent; after: we held
+	// it. Acquire pairs with the release of whoever freed it.
 	if (!likely(atomic_compare_exchange_strong_explicit(
 		    &header->word, &word, taken, memory_order_acq_rel, memory_order_relaxed)))
 		return lock_slow(mutex, lease, deadline, ret_grant, record);
@@ -387,7 +387,8 @@ bool mutex_reap_word(struct lh_arena *arena, struct object_header *header,
 		previous = atomic_load(&header->lost_lease);
 		word = atomic_load(&header->word);
 		if (word_owner(word) != lost->slot + 1 || !lease_still_lost(arena, lost)) {
-			// Wanted only, or freed by it or by another reaper that may have died since.
+			// Wanted only, or freed by it or by another reaper that may have died
+			// since.
 			futex_wake(futex_low_half(&header->word), FUTEX_ALL);
 			return false;
 		}

@@ -53,19 +53,20 @@ int mutex_free(struct lh_arena *arena, struct object_header *header, struct lh_l
 int mutex_check_held(const lh_mutex *mutex, const struct lh_lease *lease);
 // Unlocks it and leaves the record, as that of an intent. 0; -ESTALE or -EPERM: not held.
 int mutex_let_go(struct lh_lease *lease, struct object_header *header);
-// Locks it again under that record, whatever the cancel token, signal handlers and damage say. On any
-// error the record is cleared.
+// Locks it again under that record, whatever the cancel token, signal handlers and damage say. On
+// any error the record is cleared.
 int mutex_retake(const lh_mutex *mutex, struct lh_lease *lease, struct hold_record *record,
 		 lh_grant *ret_grant);
 
-// The rest of a plain release that others may sleep on: the record goes only when they have been woken. 0.
+// The rest of a plain release that others may sleep on: the record goes only when they have been
+// woken. 0.
 int mutex_finish_plain(struct object_header *header, struct hold_record *record);
 
 // kind.h says what it does.
 bool mutex_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
 
-// Frees the word from the lost lease, leaving `mark` in it. False: it is not (or no more) that lease's,
-// and all who sleep on it were woken. *ret_word: what it was.
+// Frees the word from the lost lease, leaving `mark` in it. False: it is not (or no more) that
+// lease's, and all who sleep on it were woken. *ret_word: what it was.
 bool mutex_reap_word(struct lh_arena *arena, struct object_header *header,
 		     const struct lost_lease *lost, uint64_t mark, uint64_t *ret_word);
 

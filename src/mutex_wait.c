@@ -187,8 +187,8 @@ static void raise_waiters(struct object_header *header, uint64_t to)
 {
 	uint64_t waiters = atomic_load(&header->waiters);
 
-	// Signed: in the last half of all tokens no owner is PLAIN and nothing happens. (Nor for the
-	// one grant between the halves, whose sleepers have their backstop.)
+	// Signed: in the last half of all tokens no owner is PLAIN and nothing happens. (Nor for
+	// the one grant between the halves, whose sleepers have their backstop.)
 	while ((int64_t)waiters < (int64_t)to &&
 	       !atomic_compare_exchange_weak(&header->waiters, &waiters, to))
 		;
@@ -252,7 +252,8 @@ static int sleep_on(struct waiter *waiter, uint64_t word, uint32_t blocker, uint
 	bool follows;
 	int error;
 
-	// Before anybody can see that this lease waits: who is seen to wait first is first in the queue.
+	// Before anybody can see that this lease waits: who is seen to wait first is first in the
+	// queue.
 	if (!waiter->queued)
 		enqueue(waiter);
 	if (!waiter->began_ns) {

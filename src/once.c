@@ -11,13 +11,13 @@
 //	                  read. Wrongly clear: it is made again.
 //	13..0   owner     lease slot + 1 of who runs the initialiser; 0: nobody
 //
-// The value is made in private memory and copied into a slot that is the initialiser's alone: it has
-// tagged the slot with its lease's id, and looked at the word after that. A tag counts for as long as
-// that lease is not over, and a lost lease of an owner that runs is not over: it may be in the middle
-// of its copy.
+// The value is made in private memory and copied into a slot that is the initialiser's alone: it
+// has tagged the slot with its lease's id, and looked at the word after that. A tag counts for as
+// long as that lease is not over, and a lost lease of an owner that runs is not over: it may be in
+// the middle of its copy.
 //
-// All waiters sleep on the word and are armed on the owner's life; whoever changes the word wakes all.
-// (A herd, once in the life of an object: no chain as for the mutex.)
+// All waiters sleep on the word and are armed on the owner's life; whoever changes the word wakes
+// all. (A herd, once in the life of an object: no chain as for the mutex.)
 #include "src/once.h"
 
 #include "arena/error.h"
@@ -254,7 +254,8 @@ static int commit(struct attempt *attempt, const void *data)
 
 	if (slot < 0)
 		return slot;
-	// Looked at after the tag: whoever takes the attempt from us from here on passes this slot over.
+	// Looked at after the tag: whoever takes the attempt from us from here on passes this slot
+	// over.
 	if (atomic_load(&attempt->object->word) != word)
 		return -ESTALE;
 	if (data)
@@ -483,7 +484,8 @@ static bool reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t
 		return false;
 	}
 	word = atomic_load(&object->word);
-	// theirs → absent, the token kept: the word changes with each attempt, so one CAS is enough.
+	// theirs → absent, the token kept: the word changes with each attempt, so one CAS is
+	// enough.
 	if (!(word & ONCE_DONE) && word_owner(word) == lost->slot + 1 &&
 	    lease_still_lost(arena, lost) &&
 	    atomic_compare_exchange_strong(&object->word, &word, word & ~ONCE_BELOW_TOKEN))

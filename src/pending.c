@@ -2,8 +2,8 @@
 //
 // Acquires of named locks that wait without a thread of their own. One thread for each set that has
 // ever had one, the helper, tries on their behalf: by LH_NOW, in the order in which they came for
-// each key, when the provider says that it is worth while. A handle comes to be only by such a try; so
-// what is cancelled in time never had one, and what was granted is finished with it.
+// each key, when the provider says that it is worth while. A handle comes to be only by such a try;
+// so what is cancelled in time never had one, and what was granted is finished with it.
 #include "src/pending.h"
 
 #include "arena/error.h"
@@ -163,8 +163,8 @@ int lh_pending_finish(lh_pending *pending, lh_handle **ret_handle)
 	return result;
 }
 
-// The queue that it has left may have a place in line until the helper ends it: others who do not wait
-// would be refused for that. Only where it takes the helper no other machine's time.
+// The queue that it has left may have a place in line until the helper ends it: others who do not
+// wait would be refused for that. Only where it takes the helper no other machine's time.
 static bool is_in_the_way(const struct lh_pending *pending)
 {
 	struct queue *queue = pending_find_queue(pending->helper, &pending->key);

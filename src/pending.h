@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // pending.h: what the calls of asynchronous acquire (pending.c) and the helper thread of a set
-// (pending_helper.c) know of each other. All is under the helper's mutex but the tries: whoever wants to
-// cancel what is being tried waits until it has been.
+// (pending_helper.c) know of each other. All is under the helper's mutex but the tries: whoever
+// wants to cancel what is being tried waits until it has been.
 #ifndef SRC_PENDING_H
 #define SRC_PENDING_H
 
@@ -52,8 +52,8 @@ struct pending_helper {
 	pthread_t thread;
 	bool started, ending;
 	_Atomic uint32_t kicks; // the futex that the helper sleeps on, too
-	// For a provider with a sleep of its own: an eventfd that tells of kicks, and what else ends the
-	// helper's sleep. -1: none is to be had.
+	// For a provider with a sleep of its own: an eventfd that tells of kicks, and what else
+	// ends the helper's sleep. -1: none is to be had.
 	int event;
 	int others[PROVIDER_OTHERS];
 	size_t other_count;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The helper thread of a set, and its queues: of each key those who wait for it, the oldest first. It tries
-// on behalf of the first of each when the provider says that it is worth while.
+// The helper thread of a set, and its queues: of each key those who wait for it, the oldest first.
+// It tries on behalf of the first of each when the provider says that it is worth while.
 #include "src/pending.h"
 
 #include "arena/cancel.h"
@@ -155,7 +155,8 @@ static bool is_tried_anyway(const struct queue *queue, const struct lh_pending *
 
 static bool has_fired(struct pending_helper *helper, const struct lh_cancel *cancel)
 {
-	// A forked process that has fired its own made it readable: before the look, or a shot is lost.
+	// A forked process that has fired its own made it readable: before the look, or a shot is
+	// lost.
 	if (helper->told_by_other && cancel)
 		cancel_consume(cancel);
 	return cancel_fired(cancel);
@@ -315,7 +316,8 @@ static bool serve_place(struct pending_helper *helper, uint32_t place, bool told
 	struct queue *queue, *next;
 	bool any = false;
 
-	// What is added meanwhile comes with a kick; what is taken out or moved is so by this thread.
+	// What is added meanwhile comes with a kick; what is taken out or moved is so by this
+	// thread.
 	cds_list_for_each_entry_safe(queue, next, &helper->queues[place], node)
 		any |= serve(helper, queue, told, wait);
 	return any;
@@ -330,8 +332,9 @@ static bool is_in_time(const struct pending_helper *helper)
 	       now - helper->full_ns < WAIT_BACKSTOP_LAST_NS;
 }
 
-// Looks at what there may be news of, and has the wait end when there is more. If nothing but news of some
-// places can have ended the last sleep, the others are waited for as before; else all are looked at.
+// Looks at what there may be news of, and has the wait end when there is more. If nothing but news
+// of some places can have ended the last sleep, the others are waited for as before; else all are
+// looked at.
 static void look_around(struct pending_helper *helper, uint32_t kicks, struct wait *wait)
 {
 	const struct provider *provider = helper->locks->provider;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// primitive.h: what all primitives have in common: their handles, how they are placed, and what each
-// call checks first.
+// primitive.h: what all primitives have in common: their handles, how they are placed, and what
+// each call checks first.
 //
 // A handle is four words: [0] the arena, [1] the object's header, [2] the hold record that a lease
 // writes for it (kind, exclusive, granule), [3] what the primitive itself wants to have at hand.
@@ -43,8 +43,8 @@ static inline uint64_t primitive_lines(uint64_t bytes)
 	return (bytes + LAYOUT_LINE - 1) / LAYOUT_LINE * LAYOUT_LINE;
 }
 
-// Whether the lease's calls may go the short way: the calling thread's, of this process, without TTL
-// and cancel token, on the handle's arena.
+// Whether the lease's calls may go the short way: the calling thread's, of this process, without
+// TTL and cancel token, on the handle's arena.
 static inline bool primitive_is_simple(const uint64_t handle[4], const struct lh_lease *lease)
 {
 	return process_thread_is(atomic_load_explicit(lease->guard, memory_order_relaxed)) &&
@@ -73,8 +73,8 @@ static inline int primitive_not_held(const struct lh_lease *lease)
 	return lease_is_live(lease) ? -EPERM : -ESTALE;
 }
 
-// On functions with a hot path: it begins a cache line, so that what it costs does not depend on what
-// stands before it.
+// On functions with a hot path: it begins a cache line, so that what it costs does not depend on
+// what stands before it.
 #define hot_path __attribute__((aligned(64)))
 
 // Between two looks of a spinning loop.
@@ -87,8 +87,8 @@ static inline void primitive_pause(void)
 #endif
 }
 
-// For the options of a primitive of this kind: -EINVAL if `reserved` is not 0, or `flags` has others
-// than `known`.
+// For the options of a primitive of this kind: -EINVAL if `reserved` is not 0, or `flags` has
+// others than `known`.
 int primitive_check_options(uint32_t kind, const uint64_t reserved[4], unsigned flags,
 			    unsigned known);
 
@@ -109,16 +109,17 @@ void primitive_handle(const struct lh_arena *arena, uint32_t kind, uint32_t gran
 void primitive_look(const struct lh_arena *arena, uint32_t granule, uint64_t header_size,
 		    struct lh_object_info *info);
 
-// Whether a call with this handle and lease may go on: 0; -EINVAL (all-zero, no lease, another arena's
-// lease); lease_check_caller's -EPERM and -ESTALE; -EBADMSG if the header is not of this kind.
+// Whether a call with this handle and lease may go on: 0; -EINVAL (all-zero, no lease, another
+// arena's lease); lease_check_caller's -EPERM and -ESTALE; -EBADMSG if the header is not of this
+// kind.
 int primitive_check_call(const uint64_t handle[4], uint32_t kind, const struct lh_lease *lease);
 // The same for calls that need no lease.
 int primitive_check_handle(const uint64_t handle[4], uint32_t kind);
 
-// Judges the lease in `slot`, which `word` of an object names. 0: it has what the word says; wait, but
-// not beyond *until, which is lowered if nothing wakes when that ends. PRIMITIVE_LOST: *ret_lost is to
-// be cleared up behind. -EAGAIN: look at the word again. -EBADMSG: the word names nobody.
-// `stuck` is zero before the call's first look.
+// Judges the lease in `slot`, which `word` of an object names. 0: it has what the word says; wait,
+// but not beyond *until, which is lowered if nothing wakes when that ends. PRIMITIVE_LOST:
+// *ret_lost is to be cleared up behind. -EAGAIN: look at the word again. -EBADMSG: the word names
+// nobody. `stuck` is zero before the call's first look.
 struct primitive_stuck {
 	uint64_t word;
 	int rounds;
@@ -127,9 +128,9 @@ enum { PRIMITIVE_LOST = 1 };
 int primitive_judge(struct lh_arena *arena, uint32_t slot, uint64_t word,
 		    struct primitive_stuck *stuck, struct lost_lease *ret_lost, uint64_t *until);
 
-// The same for the owner that an object_header's word names; who is lost is cleared up behind: -EAGAIN.
-// `record` is what the lost one's table must have of the object. `told`: the caller slept on its life,
-// so who else sleeps on it has been woken.
+// The same for the owner that an object_header's word names; who is lost is cleared up behind:
+// -EAGAIN. `record` is what the lost one's table must have of the object. `told`: the caller slept
+// on its life, so who else sleeps on it has been woken.
 int primitive_judge_owner(struct lh_arena *arena, const struct object_header *header, uint64_t word,
 			  uint64_t record, bool told, struct primitive_stuck *stuck,
 			  uint64_t *until);

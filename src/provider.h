@@ -29,8 +29,8 @@ struct provider_key {
 			   // than the options say
 };
 
-// A key of a set that acquires wait for without a thread of their own (src/pending.c), the oldest first.
-// Used by the set's helper thread alone.
+// A key of a set that acquires wait for without a thread of their own (src/pending.c), the oldest
+// first. Used by the set's helper thread alone.
 struct provider_queue {
 	struct provider_key key;
 	const struct lh_acquire_options *options; // of the first
@@ -69,7 +69,8 @@ struct provider {
 	uint64_t (*token)(const struct lh_handle *handle);
 	unsigned (*flags)(const struct lh_handle *handle);
 	int (*consistent)(struct lh_handle *handle);
-	// The 0-based permit, of several keys the last's; -ENOTSUP without max_holders. NULL: never.
+	// The 0-based permit, of several keys the last's; -ENOTSUP without max_holders. NULL:
+	// never.
 	int (*slot)(const struct lh_handle *handle);
 	int (*loss_fd)(struct lh_handle *handle);
 	// -EDEADLK, in its own on_loss callback: it is not freed. Else it is, whatever the result.
@@ -79,18 +80,18 @@ struct provider {
 		       uint64_t *ret_version);
 	// An acquire with LH_NOW waits for no other machine: lh_acquire_start may do one itself.
 	bool is_local;
-	// How pending acquires are told that a try is worth while. All NULL: they are tried at intervals. The
-	// helper thread calls listen when it begins to look; then is_free for each queue: if not, what
-	// may change that wakes the wait; and leave when nobody waits in a queue any more. listen: 0, or
-	// an error: at intervals for now, without is_free. *ret_news: of which places there are news since
-	// the last time, as bits: if nothing else has ended the wait, the others need no look. It adds as many
-	// words to the wait each time.
+	// How pending acquires are told that a try is worth while. All NULL: they are tried at
+	// intervals. The helper thread calls listen when it begins to look; then is_free for each
+	// queue: if not, what may change that wakes the wait; and leave when nobody waits in a
+	// queue any more. listen: 0, or an error: at intervals for now, without is_free. *ret_news:
+	// of which places there are news since the last time, as bits: if nothing else has ended
+	// the wait, the others need no look. It adds as many words to the wait each time.
 	int (*listen)(struct lh_locks *locks, struct wait *wait, uint64_t *ret_news);
 	bool (*is_free)(struct lh_locks *locks, struct provider_queue *queue, struct wait *wait);
 	void (*leave)(struct lh_locks *locks, struct provider_queue *queue);
 	// For a provider whose news come by descriptors: sleeps until there are any, one of at most
-	// PROVIDER_OTHERS other descriptors is readable, or until_ns has come. 1: something happened.
-	// NULL: the wait sleeps, on what was added to it.
+	// PROVIDER_OTHERS other descriptors is readable, or until_ns has come. 1: something
+	// happened. NULL: the wait sleeps, on what was added to it.
 	int (*sleep)(struct lh_locks *locks, const int *others, size_t count, uint64_t until_ns);
 };
 

@@ -187,13 +187,14 @@ void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *ob
 	    ++looks % LOOKS_BEFORE_CLOCK ||
 	    clock_now() < atomic_load_explicit(&object->bias_off_until, memory_order_relaxed))
 		return;
-	// {none, FENCED} → {none, biased}: the next writer revokes it. Before or after a crash: either.
+	// {none, FENCED} → {none, biased}: the next writer revokes it. Before or after a crash:
+	// either.
 	if (atomic_compare_exchange_strong(&object->header.word, &word, word & ~RWLOCK_FENCED))
 		atomic_store_explicit(&object->bias_since, clock_now(), memory_order_relaxed);
 }
 
-// What a revocation costs, the writer pays and everybody whom it interrupts. A bias that did not even
-// last for as long as it had been off was not worth it: then it stays off for twice as long.
+// What a revocation costs, the writer pays and everybody whom it interrupts. A bias that did not
+// even last for as long as it had been off was not worth it: then it stays off for twice as long.
 void rwlock_bias_off(struct rwlock_object *object, uint64_t revoked_from, uint64_t revoked_at)
 {
 	const uint64_t since = atomic_load_explicit(&object->bias_since, memory_order_relaxed);
@@ -398,7 +399,8 @@ hot_path int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_d
 		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
 		return write_slow(rwlock, lease, deadline, ret_grant);
 	hold_write(record, record_of(rwlock, LH_HOLD_INTENT));
-	// free → ours, token + 1. A crash before: our record is an intent; after: a writer that waited.
+	// free → ours, token + 1. A crash before: our record is an intent; after: a writer that
+	// waited.
 	if (!likely(atomic_compare_exchange_strong(&object->header.word, &word, taken)))
 		return write_anew(rwlock, lease, deadline, ret_grant, record);
 	if (!likely(!atomic_load(rwlock_reader_words(object))))
@@ -431,8 +433,8 @@ int lh_rwlock_upgrade(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline dead
 // ---------------------------------------------------------------------------------------------
 // Letting go
 
-// Whether the lock is to be left to its heir: who has waited for a millisecond, but one such in each
-// millisecond, or all locking would go at the pace of sleepers.
+// Whether the lock is to be left to its heir: who has waited for a millisecond, but one such in
+// each millisecond, or all locking would go at the pace of sleepers.
 static bool is_heir_passed_over(const struct lh_arena *arena, struct rwlock_object *object)
 {
 	struct object_header *header = &object->header;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// rwlock.h: the words of a reader-writer lock, and what rwlock.c (the handle, the fast paths, letting
-// go and reaping) and rwlock_wait.c (how its lock calls wait) know of each other.
+// rwlock.h: the words of a reader-writer lock, and what rwlock.c (the handle, the fast paths,
+// letting go and reaping) and rwlock_wait.c (how its lock calls wait) know of each other.
 //
 // Who reads is said by the hold records of the leases alone: a record SHARED of a lease that is not
-// lost. A reader stores it and then looks at the word; a writer puts its name into the word and then
-// looks at the records. Between the two steps of each there has to be a full fence. Biased, the
-// writer has it executed by all (membarrier) and readers have none; fenced, each has its own.
+// lost. A reader stores it and then looks at the word; a writer puts its name into the word and
+// then looks at the records. Between the two steps of each there has to be a full fence. Biased,
+// the writer has it executed by all (membarrier) and readers have none; fenced, each has its own.
 //
 // word, 64 bits, of which the low half is the futex that those sleep on who wait for a writer:
 //
@@ -25,20 +25,21 @@
 //	13..0   owner   lease slot + 1 of the writer, 0: none. It may still be waiting for readers: it
 //	                writes once its own record says EXCLUSIVE.
 //
-// heir, 32 bits: who is let in before others once it has waited for a millisecond: lease slot + 1, and
-// HEIR_READS if it is a reader (who had waited for as long when it named itself) and not a writer (the
-// first to wait). A hint: checked against what that lease waits for. reserved_ns: when a free lock was
-// last left to an heir. Both wrong in any way: harmless. HEIR_PENDING: the lease is that of a helper
-// thread, on behalf of an acquire that waits without a thread (rwlock_pending.c).
+// heir, 32 bits: who is let in before others once it has waited for a millisecond: lease slot + 1,
+// and HEIR_READS if it is a reader (who had waited for as long when it named itself) and not a
+// writer (the first to wait). A hint: checked against what that lease waits for. reserved_ns: when
+// a free lock was last left to an heir. Both wrong in any way: harmless. HEIR_PENDING: the lease is
+// that of a helper thread, on behalf of an acquire that waits without a thread (rwlock_pending.c).
 //
-// pending, 64 bits: whom to poke, beside waking who sleeps on the word, when a MARKed one is let go, or
-// somebody departs from it:
+// pending, 64 bits: whom to poke, beside waking who sleeps on the word, when a MARKed one is let
+// go, or somebody departs from it:
 //
 //	56      MANY    more than have room: every lease is poked
 //	55..0   four names, each a lease slot + 1; 0: none
 //
-// A record's mode: INTENT: wants to read or to write. SHARED: reads, `count` times; or has it published
-// and is about to look at the word. EXCLUSIVE: writes. An upgrading lease owns the word and reads.
+// A record's mode: INTENT: wants to read or to write. SHARED: reads, `count` times; or has it
+// published and is about to look at the word. EXCLUSIVE: writes. An upgrading lease owns the word
+// and reads.
 #ifndef SRC_RWLOCK_H
 #define SRC_RWLOCK_H
 
@@ -58,8 +59,8 @@
 
 #define RWLOCK_HANDLE_LINE_SHIFT 32 // in a handle's last word
 
-// The bias stays off for so many times what its last revocation took (Dice and Kogan, "BRAVO", 2019),
-// and longer where it does not last: rwlock_bias_off.
+// The bias stays off for so many times what its last revocation took (Dice and Kogan, "BRAVO",
+// 2019), and longer where it does not last: rwlock_bias_off.
 #define RWLOCK_BIAS_OFF 9
 #define RWLOCK_BIAS_OFF_MAX_NS UINT64_C(10000000)
 
@@ -70,8 +71,8 @@ struct rwlock_attempt {
 	uint32_t granule;
 	bool no_repair;
 	bool upgrade; // the record says SHARED, and says so again if the call fails
-	// Of an entry of named locks: the modes, as bits 1 << LH_HOLD_…, that are waited for by the owner
-	// of the word. 0: a lock of its own, whose writers wait for readers.
+	// Of an entry of named locks: the modes, as bits 1 << LH_HOLD_…, that are waited for by the
+	// owner of the word. 0: a lock of its own, whose writers wait for readers.
 	uint32_t awaited;
 	struct lh_lease *lease;
 	struct hold_record *record;
@@ -116,8 +117,8 @@ static inline shared_u32 *rwlock_reader_words(struct rwlock_object *object)
 void rwlock_enter_map(struct rwlock_object *object, uint32_t slot);
 
 // The lock calls whose record is written: they wait as the deadline allows. 0: granted; else the
-// record is as it was before the call. Reading: the record says INTENT. Writing: INTENT, or SHARED to
-// upgrade.
+// record is as it was before the call. Reading: the record says INTENT. Writing: INTENT, or SHARED
+// to upgrade.
 int rwlock_acquire_read(const struct rwlock_attempt *attempt);
 int rwlock_acquire_write(const struct rwlock_attempt *attempt);
 // Whether the heir lives and waits for this lock.
@@ -131,11 +132,12 @@ bool rwlock_is_read(const struct lh_arena *arena, struct rwlock_object *object, 
 // The rest of it for who owns the word already.
 int rwlock_complete_write(const struct rwlock_attempt *attempt, uint64_t word);
 
-// How lh_rwlock_read_lock goes on, for a lease on the short way whose record, the first in its line, says
-// SHARED, when the word says more than "biased, nobody writes".
+// How lh_rwlock_read_lock goes on, for a lease on the short way whose record, the first in its
+// line, says SHARED, when the word says more than "biased, nobody writes".
 int rwlock_read_fenced(const lh_rwlock *rwlock, lh_lease *lease, lh_deadline deadline,
 		       lh_grant *grant);
-// How lh_rwlock_unlock goes on for such a one, whose record is cleared, when the word names a writer. 0.
+// How lh_rwlock_unlock goes on for such a one, whose record is cleared, when the word names a
+// writer. 0.
 int rwlock_tell_writer(const lh_lease *lease);
 
 // The lease's record does not say SHARED any more: tells a writer that waits for it.
@@ -151,8 +153,8 @@ void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *ob
 // After a revocation: says until when the bias stays off.
 void rwlock_bias_off(struct rwlock_object *object, uint64_t revoked_from, uint64_t revoked_at);
 
-// Frees the word from the lease that owns it, changing also the bits `off` and then `on`, and wakes who
-// sleeps on it. 0; -ESTALE: it does not.
+// Frees the word from the lease that owns it, changing also the bits `off` and then `on`, and wakes
+// who sleeps on it. 0; -ESTALE: it does not.
 int rwlock_free_with(struct rwlock_object *object, const struct lh_lease *lease, uint64_t off,
 		     uint64_t on);
 
@@ -176,7 +178,8 @@ struct rwlock_pending {
 	bool passes;    // an intention to read: only owners of the word who want it all exclude it
 	uint32_t modes; // of others' records, as bits 1 << LH_HOLD_…, that exclude it
 	uint64_t since_ns; // of the wait
-	// What was in its way when rwlock_pend looked, and nothing was done by anybody about it since:
+	// What was in its way when rwlock_pend looked, and nothing was done by anybody about it
+	// since:
 	uint64_t word;
 	uint32_t blocker; // lease slot + 1; 0: unknown, look again at `until_ns`
 	enum { BLOCKED_BY_WRITER, BLOCKED_BY_READER, BLOCKED_BY_HEIR } by;
@@ -186,10 +189,10 @@ struct rwlock_pending {
 
 // How `heir` names a pending acquire of a helper thread.
 uint32_t rwlock_pending_heir(const struct lh_lease *lease, bool reads);
-// 0: somebody has the lock or comes before us, as *pending says now, and if that ends, or the lock is
-// given to another key, the departures of the helper's lease are counted up; but the end of the
-// blocker's owner and until_ns are for the caller to wait for. -EAGAIN: nobody, as far as can be seen:
-// try. `refused`: that was tried, and busy.
+// 0: somebody has the lock or comes before us, as *pending says now, and if that ends, or the lock
+// is given to another key, the departures of the helper's lease are counted up; but the end of the
+// blocker's owner and until_ns are for the caller to wait for. -EAGAIN: nobody, as far as can be
+// seen: try. `refused`: that was tried, and busy.
 int rwlock_pend(struct rwlock_pending *pending, bool refused);
 // Whether what it found is still so.
 bool rwlock_pend_stands(const struct rwlock_pending *pending);

@@ -95,8 +95,8 @@ static bool waits_here(const struct lh_arena *arena, uint32_t slot, uint32_t gra
 	return atomic_load(&arena->leases[slot].edge) >> EDGE_WANTED_SHIFT == granule;
 }
 
-// The modes that the owner of the word, whose record this is, waits for. Of permits it waits for any: nobody
-// in particular, unless there is only one.
+// The modes that the owner of the word, whose record this is, waits for. Of permits it waits for
+// any: nobody in particular, unless there is only one.
 static uint32_t modes_awaited(const struct rwlock_object *object, uint64_t record)
 {
 	if (hold_word_mode(record) != LH_HOLD_INTENT)

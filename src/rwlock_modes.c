@@ -35,9 +35,9 @@ static uint32_t purpose_of(const struct rwlock_attempt *attempt, uint32_t owner)
 	return rwlock_purpose(word);
 }
 
-// Whether the owner of the word lets this mode pass. An intention to read conflicts with writing alone. Who
-// owns the word now and wants to write later says so in its record first, claims, and then looks at
-// records: at the caller's, which is there by then.
+// Whether the owner of the word lets this mode pass. An intention to read conflicts with writing
+// alone. Who owns the word now and wants to write later says so in its record first, claims, and
+// then looks at records: at the caller's, which is there by then.
 static bool lets_pass(const struct rwlock_attempt *attempt, uint64_t word, uint32_t mode)
 {
 	return mode == LH_HOLD_INTENT_SHARED && word_owner(word) &&
@@ -121,8 +121,8 @@ static int change_group(struct rwlock_waiter *waiter, uint32_t mode)
 	}
 	write_record(attempt, mode, 1);
 	atomic_thread_fence(memory_order_seq_cst);
-	// ours → none, and the group is ours: or we were lost, and others may have entered. A crash before:
-	// an owner that only waited; after: a lost one of a group, who is no damage.
+	// ours → none, and the group is ours: or we were lost, and others may have entered. A crash
+	// before: an owner that only waited; after: a lost one of a group, who is no damage.
 	error = rwlock_free_with(attempt->object, attempt->lease, RWLOCK_INTENTS, group_of(mode));
 	if (!error)
 		error = check_lease(waiter);

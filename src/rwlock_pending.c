@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Acquires of named locks that wait without a thread: the helper thread of their process has one lease,
-// and sleeps on the departures of that lease alone, whatever it waits for. Here it makes sure that
-// whoever lets go of a lock counts them up. docs/protocol/pending.md has the table of steps with the
-// outcome of a crash at each.
+// Acquires of named locks that wait without a thread: the helper thread of their process has one
+// lease, and sleeps on the departures of that lease alone, whatever it waits for. Here it makes
+// sure that whoever lets go of a lock counts them up. docs/protocol/pending.md has the table of
+// steps with the outcome of a crash at each.
 //
-// Who is named in `pending` is poked by whoever lets go of a MARKed word, and by whoever departs from
-// one. So the helper puts its name there, then marks the word: who lets go by a CAS of the marked word
-// sees the name. A reader that departs has no CAS of the word; there the helper pays for the fence
-// between MARK and its look at the reader's record.
+// Who is named in `pending` is poked by whoever lets go of a MARKed word, and by whoever departs
+// from one. So the helper puts its name there, then marks the word: who lets go by a CAS of the
+// marked word sees the name. A reader that departs has no CAS of the word; there the helper pays
+// for the fence between MARK and its look at the reader's record.
 #include "src/rwlock_modes.h"
 
 #include "arena/sys/fence.h"
@@ -139,7 +139,8 @@ bool rwlock_is_pending_heir(const struct lh_arena *arena, const struct rwlock_ob
 	const uint32_t slot = (heir & (uint32_t)WORD_OWNER_MASK) - 1;
 	const uint64_t id = atomic_load(&object->pending_heir);
 
-	// Its lease names no object that it waits for; but a later tenant of its slot has another id.
+	// Its lease names no object that it waits for; but a later tenant of its slot has another
+	// id.
 	return (heir & HEIR_PENDING) && id == atomic_load(&arena->leases[slot].id) &&
 	       (id & ((UINT64_C(1) << LEASE_SLOT_BITS) - 1)) == slot;
 }
@@ -243,8 +244,8 @@ static bool find_reader(struct rwlock_pending *pending)
 	return false;
 }
 
-// Whether somebody is in the way, as far as the word and what is read after it tell. An owner that is
-// lost is not: a try judges it.
+// Whether somebody is in the way, as far as the word and what is read after it tell. An owner that
+// is lost is not: a try judges it.
 static bool find_blocker(struct rwlock_pending *pending, uint64_t word)
 {
 	const uint32_t owner = word_owner(word);

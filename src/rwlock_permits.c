@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Permits of named locks. Who wants one owns the word first, so those who want one queue for it as
-// for the lock. Its owner counts the permits from the records of living leases, and takes the lowest that
-// is free by a record of its own; or sleeps, still owning the word, on {departures of the entry, the life
-// of each lease that has one}. So none is lost with whoever had it, and nobody counts up or down.
+// for the lock. Its owner counts the permits from the records of living leases, and takes the
+// lowest that is free by a record of its own; or sleeps, still owning the word, on {departures of
+// the entry, the life of each lease that has one}. So none is lost with whoever had it, and nobody
+// counts up or down.
 #include "src/rwlock_modes.h"
 
 #include "arena/owner.h"
@@ -14,8 +15,8 @@
 #define BITS 64u
 #define MAX_HOLDERS (1u << LEASE_SLOT_BITS) // no arena has more leases
 
-// Whether what the lease in a slot holds is its own: it is not lost, or agreed to be killed and seen dead
-// before anybody else is granted it.
+// Whether what the lease in a slot holds is its own: it is not lost, or agreed to be killed and
+// seen dead before anybody else is granted it.
 static bool keeps_holds(const struct lease_slot *lease)
 {
 	const enum lease_state state = lease_word_state(atomic_load(&lease->state));
@@ -95,8 +96,8 @@ static int clear_up(const struct rwlock_attempt *attempt, const struct lost_leas
 	return -EAGAIN;
 }
 
-// Judges a lease that has a permit. 0: it has, and `wait` (may be NULL) is armed on its end; -EAGAIN: it
-// was lost, or has changed.
+// Judges a lease that has a permit. 0: it has, and `wait` (may be NULL) is armed on its end;
+// -EAGAIN: it was lost, or has changed.
 static int judge(const struct rwlock_attempt *attempt, uint32_t slot, struct wait *wait)
 {
 	const struct lease_slot *lease = &attempt->arena->leases[slot];
@@ -135,7 +136,8 @@ static int judge_all(const struct rwlock_attempt *attempt, struct wait *wait)
 	return result;
 }
 
-// All are taken. -EAGAIN: look again; else the call's error. `departures` as it was before the look.
+// All are taken. -EAGAIN: look again; else the call's error. `departures` as it was before the
+// look.
 static int wait_for_permit(struct rwlock_waiter *waiter, uint32_t departures)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
@@ -191,8 +193,8 @@ static int acquire(struct rwlock_waiter *waiter, uint32_t *ret_permit)
 	do {
 		error = take(waiter, &permit);
 	} while (error == -EAGAIN);
-	// ours → none: or we were lost, and the permit may be another's. A crash before: a permit of the
-	// dead, which counts for nothing; after: the same.
+	// ours → none: or we were lost, and the permit may be another's. A crash before: a permit
+	// of the dead, which counts for nothing; after: the same.
 	if (error)
 		rwlock_free(attempt->object, attempt->lease);
 	else

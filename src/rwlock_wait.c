@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a lock call of a reader-writer lock waits. docs/protocol/rwlock.md has the table of steps with
-// the outcome of a crash at each; tests/model/rwlock.pml is the model.
+// How a lock call of a reader-writer lock waits. docs/protocol/rwlock.md has the table of steps
+// with the outcome of a crash at each; tests/model/rwlock.pml is the model.
 //
 // Whoever is kept out by a writer, reader or not, sleeps on {the word, that writer's life}, after
 // marking the word; a writer that lets go wakes all of them. A writer that owns the word waits for
@@ -15,9 +15,9 @@
 #include "arena/sys/futex.h"
 #include "src/deadlock.h"
 
-// Who looks all the time takes the word's cache line away from who has the lock, and if it succeeds, the
-// two go on at the pace at which the line travels. So a waiter pauses between looks, for twice as long
-// each time, and then sleeps.
+// Who looks all the time takes the word's cache line away from who has the lock, and if it
+// succeeds, the two go on at the pace at which the line travels. So a waiter pauses between looks,
+// for twice as long each time, and then sleeps.
 #define LOOKS 2
 #define PAUSES_BEFORE_LOOK 64
 
@@ -83,8 +83,8 @@ void rwlock_resign(const struct rwlock_waiter *waiter, bool wake)
 	rwlock_drop_heir(waiter->attempt->arena, waiter->attempt->object, own_heir(waiter), wake);
 }
 
-// Until when a free lock is left to the heir: 4 ms from the release on, or for as long as a pending one
-// said when it found readers there; 0: not at all.
+// Until when a free lock is left to the heir: 4 ms from the release on, or for as long as a pending
+// one said when it found readers there; 0: not at all.
 static uint64_t reservation(const struct rwlock_object *object, uint32_t heir)
 {
 	const uint64_t now = clock_now();
@@ -399,8 +399,8 @@ static void revoke_bias(const struct rwlock_attempt *attempt, uint64_t word)
 		;
 }
 
-// Whether the record in a slot is in the caller's way: of a lock of its own that says that it reads, of an
-// entry of named locks that says one of the modes.
+// Whether the record in a slot is in the caller's way: of a lock of its own that says that it
+// reads, of an entry of named locks that says one of the modes.
 static inline bool is_in_way(const struct lh_arena *arena, uint32_t slot, uint32_t granule,
 			     uint32_t modes)
 {
@@ -413,8 +413,8 @@ static bool is_reading(const struct rwlock_attempt *attempt, uint32_t slot)
 	return is_in_way(attempt->arena, slot, attempt->granule, attempt->awaited);
 }
 
-// Judges a lease whose record says that it reads. 0: it does, wait; -EAGAIN: look again; -ENOENT: it
-// is lost, or there is none, and its record counts for nothing.
+// Judges a lease whose record says that it reads. 0: it does, wait; -EAGAIN: look again; -ENOENT:
+// it is lost, or there is none, and its record counts for nothing.
 static int judge_reader(const struct rwlock_waiter *waiter, uint32_t slot, uint64_t *ret_until)
 {
 	struct lh_arena *arena = waiter->attempt->arena;
@@ -423,7 +423,8 @@ static int judge_reader(const struct rwlock_waiter *waiter, uint32_t slot, uint6
 
 	switch (lease_judge(arena, slot, &lost)) {
 	case VERDICT_LOST:
-		// Once for each loss: an expired lease keeps its records for as long as its owner likes.
+		// Once for each loss: an expired lease keeps its records for as long as its owner
+		// likes.
 		if (lease_word_state(lost.state) == LEASE_DEAD ||
 		    lease_word_state(before) == LEASE_LIVE) {
 			owner_wake_if_ended(arena, lost.owner);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// rwlock_wait.h: what the calls that wait for a reader-writer lock have in common: how to pass its word
-// or to own it, how to wait for others' records while owning it, and how to sleep. rwlock_wait.c has
-// them, and the lock's own two calls; rwlock_modes.c and rwlock_permits.c those of named locks.
+// rwlock_wait.h: what the calls that wait for a reader-writer lock have in common: how to pass its
+// word or to own it, how to wait for others' records while owning it, and how to sleep.
+// rwlock_wait.c has them, and the lock's own two calls; rwlock_modes.c and rwlock_permits.c those
+// of named locks.
 #ifndef SRC_RWLOCK_WAIT_H
 #define SRC_RWLOCK_WAIT_H
 
@@ -32,7 +33,8 @@ int rwlock_waiter_end(const struct rwlock_waiter *waiter, int result);
 int rwlock_pass_word(struct rwlock_waiter *waiter, uint64_t word);
 // 0: the word is the caller's, as *ret_word; -EAGAIN: look again; else the call's error.
 int rwlock_claim(struct rwlock_waiter *waiter, uint64_t *ret_word);
-// For who owns the word: until nobody's record is in its way (attempt->awaited). 0, or the call's error.
+// For who owns the word: until nobody's record is in its way (attempt->awaited). 0, or the call's
+// error.
 int rwlock_await(struct rwlock_waiter *waiter);
 // It has the word, or leaves: it is not the heir any more.
 void rwlock_resign(const struct rwlock_waiter *waiter, bool wake);

@@ -154,8 +154,8 @@ static __attribute__((noinline)) int acquire_slow(const lh_semaphore *semaphore,
 	return acquire_recorded(semaphore, lease, permits, deadline, record, held);
 }
 
-// The slow parts have the parameters of the call itself where those are, so that the short way needs
-// no stack.
+// The slow parts have the parameters of the call itself where those are, so that the short way
+// needs no stack.
 
 __attribute__((noinline)) int semaphore_acquire_again(const lh_semaphore *semaphore,
 						      lh_lease *lease, uint32_t permits,
@@ -250,8 +250,8 @@ int semaphore_give_back_some(struct semaphore *semaphore, uint32_t permits,
 	return count ? -ESTALE : 0; // it had them: others have freed them since
 }
 
-// Of the first one found, and of a second: the short way to acquire looks at the record's first place alone,
-// which was another object's when the first was written.
+// Of the first one found, and of a second: the short way to acquire looks at the record's first
+// place alone, which was another object's when the first was written.
 static void clear_records(const lh_semaphore *semaphore, lh_lease *lease,
 			  struct hold_record *record)
 {

@@ -3,11 +3,11 @@
 // semaphore.h: what semaphore.c (the handle, the fast paths, release and reaping) and
 // semaphore_wait.c (how an acquire waits) know of each other.
 //
-// Each permit is a word with its holder's name. Whoever finds a free one takes it by one CAS. Whoever
-// wants several, or finds none, takes the *baton* first: the header's word, owned, waited for and
-// reaped as a mutex is (src/mutex.h). Its holder alone collects permits bit by bit, so no two
-// collectors can wait for what the other has; and it alone sleeps for permits, so whoever gives one
-// back looks whether somebody has the baton, and wakes one.
+// Each permit is a word with its holder's name. Whoever finds a free one takes it by one CAS.
+// Whoever wants several, or finds none, takes the *baton* first: the header's word, owned, waited
+// for and reaped as a mutex is (src/mutex.h). Its holder alone collects permits bit by bit, so no
+// two collectors can wait for what the other has; and it alone sleeps for permits, so whoever gives
+// one back looks whether somebody has the baton, and wakes one.
 #ifndef SRC_SEMAPHORE_H
 #define SRC_SEMAPHORE_H
 
@@ -33,33 +33,34 @@ struct semaphore_attempt {
 // -ESTALE the lease holds what it held before; the record is the caller's.
 int semaphore_acquire(const struct semaphore_attempt *attempt);
 
-// Wakes the baton's holder, after permits were given back. They were so by a read-modify-write, or else
-// fence_light stands between.
+// Wakes the baton's holder, after permits were given back. They were so by a read-modify-write, or
+// else fence_light stands between.
 void semaphore_wake(struct semaphore *semaphore);
 
 // The same after the lease has given permits back; it passes the baton on, if it has kept that.
 void semaphore_tell(struct semaphore *semaphore, struct lh_lease *lease);
 
-// Whether the semaphore may hold so much as it does: `limit` is still the limit and no more words are
-// owned. Who has taken words and then hears yes was granted them at this moment.
+// Whether the semaphore may hold so much as it does: `limit` is still the limit and no more words
+// are owned. Who has taken words and then hears yes was granted them at this moment.
 bool semaphore_within(const struct semaphore *semaphore, uint32_t permits, uint32_t limit);
 
-// How an acquire of one permit goes on whose record is written, but whose place another lease has: it takes
-// the first free word after it, or goes the long way; and one that took it below a limit that has moved
-// since. Any result of lh_semaphore_acquire.
+// How an acquire of one permit goes on whose record is written, but whose place another lease has:
+// it takes the first free word after it, or goes the long way; and one that took it below a limit
+// that has moved since. Any result of lh_semaphore_acquire.
 int semaphore_acquire_elsewhere(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits,
 				lh_deadline deadline, struct hold_record *record);
 int semaphore_acquire_again(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits,
 			    lh_deadline deadline, struct hold_record *record);
-// The rest of a plain release that somebody may wait for: the record goes only when it has been woken. 0.
+// The rest of a plain release that somebody may wait for: the record goes only when it has been
+// woken. 0.
 int semaphore_finish_plain(struct semaphore *semaphore, struct lh_lease *lease,
 			   struct hold_record *record);
 
 // kind.h says what it does.
 bool semaphore_reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t record);
 
-// Where searches begin among so many words: at those that this mask leaves, the first half of them at
-// least. A mask, as the place is on the way to the lock's one read-modify-write.
+// Where searches begin among so many words: at those that this mask leaves, the first half of them
+// at least. A mask, as the place is on the way to the lock's one read-modify-write.
 static inline uint32_t semaphore_mask(uint32_t permits)
 {
 	return permits ? UINT32_MAX >> 1 >> __builtin_clz(permits) : 0;
@@ -76,8 +77,8 @@ static inline uint32_t semaphore_slot_of(uint64_t owner)
 	return (uint32_t)(owner & ((1u << LEASE_SLOT_BITS) - 1));
 }
 
-// free → ours. A crash before: our record is an intent; after: the permit names us. Acquire pairs with
-// the release of whoever freed it; sc with the load of the limit that follows.
+// free → ours. A crash before: our record is an intent; after: the permit names us. Acquire pairs
+// with the release of whoever freed it; sc with the load of the limit that follows.
 static inline bool semaphore_take(struct semaphore *semaphore, uint32_t index, uint64_t id)
 {
 	uint64_t none = 0;

@@ -11,8 +11,8 @@
 #include <sched.h>
 #include <stdio.h>
 
-// The semaphore that a record names, if it is one and lies in the user's space with all its words, of which
-// it says how many there are.
+// The semaphore that a record names, if it is one and lies in the user's space with all its words,
+// of which it says how many there are.
 static struct semaphore *semaphore_at(const struct lh_arena *arena, uint32_t granule,
 				      uint32_t *ret_permits)
 {
@@ -129,8 +129,8 @@ static bool is_recorded(const struct lh_arena *arena, uint32_t slot, uint32_t gr
 	return false;
 }
 
-// Not recorded, however often one looks. The record is there whenever the word says so; but a lease may
-// give back and take again between two looks at the word, and nothing in it tells.
+// Not recorded, however often one looks. The record is there whenever the word says so; but a lease
+// may give back and take again between two looks at the word, and nothing in it tells.
 static bool is_unrecorded(const struct lh_arena *arena, const struct semaphore *semaphore,
 			  uint32_t index, uint64_t owner, uint32_t granule)
 {

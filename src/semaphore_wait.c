@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How an acquire goes when it is not just one free permit. docs/protocol/semaphore.md has the table of
-// steps with the outcome of a crash at each; tests/model/semaphore.pml is the model.
+// How an acquire goes when it is not just one free permit. docs/protocol/semaphore.md has the table
+// of steps with the outcome of a crash at each; tests/model/semaphore.pml is the model.
 //
-// One permit is tried for at once. Whoever fails, or wants several, queues for the baton as for a mutex
-// (src/mutex_wait.c has the queue, and who is armed on whose life in it). The baton's holder takes what
-// is free, bit by bit, keeps it, and sleeps on {signal, limit, the life of each holder of a permit}. So
-// a permit that comes back, by release, death or expiry, finds exactly one to tell, and somebody behind
-// is armed on that one's life. Others may take single permits past it for a millisecond; then it closes
-// the gate, and all queue.
+// One permit is tried for at once. Whoever fails, or wants several, queues for the baton as for a
+// mutex (src/mutex_wait.c has the queue, and who is armed on whose life in it). The baton's holder
+// takes what is free, bit by bit, keeps it, and sleeps on {signal, limit, the life of each holder
+// of a permit}. So a permit that comes back, by release, death or expiry, finds exactly one to
+// tell, and somebody behind is armed on that one's life. Others may take single permits past it for
+// a millisecond; then it closes the gate, and all queue.
 //
 // Who wants more than the present limit waits aside, without the baton, for a resize.
 #include "src/semaphore.h"
@@ -106,8 +106,8 @@ static bool are_free(const struct semaphore_attempt *attempt, uint32_t limit)
 	return count == attempt->wanted;
 }
 
-// All that is wanted has been taken. 0: granted; -EAGAIN: the limit has moved, look again; -EBUSY: others
-// hold permits beyond it, wait for them.
+// All that is wanted has been taken. 0: granted; -EAGAIN: the limit has moved, look again; -EBUSY:
+// others hold permits beyond it, wait for them.
 static int confirm(struct collector *collector, uint32_t limit)
 {
 	const struct semaphore_attempt *attempt = collector->attempt;
@@ -124,7 +124,8 @@ static int confirm(struct collector *collector, uint32_t limit)
 // ---------------------------------------------------------------------------------------------
 // Who holds the others
 
-// A word names a lease that is no more, or none: nobody will ever give that permit back. It is damage.
+// A word names a lease that is no more, or none: nobody will ever give that permit back. It is
+// damage.
 static int heal(const struct semaphore_attempt *attempt, uint32_t index, uint64_t owner)
 {
 	if (semaphore_slot_of(owner) >= attempt->arena->lease_count)
@@ -144,8 +145,8 @@ static int clear_up(const struct semaphore_attempt *attempt, const struct lost_l
 	return -EAGAIN;
 }
 
-// Judges the owner of a word. 0: held, and the wait is armed on it; -EAGAIN: it was lost, and what it
-// held is free, or it has changed; -EBADMSG.
+// Judges the owner of a word. 0: held, and the wait is armed on it; -EAGAIN: it was lost, and what
+// it held is free, or it has changed; -EBADMSG.
 static int judge(struct collector *collector, uint32_t index, uint64_t owner)
 {
 	const struct semaphore_attempt *attempt = collector->attempt;
@@ -179,10 +180,11 @@ static int judge(struct collector *collector, uint32_t index, uint64_t owner)
 		       : -EAGAIN;
 }
 
-// All holders but oneself. 0: every one is alive, and the wait armed; -EAGAIN: look again; -EBADMSG.
+// All holders but oneself. 0: every one is alive, and the wait armed; -EAGAIN: look again;
+// -EBADMSG.
 //
-// A word that is free by now is a reason to look again, in this same walk: its last holder may have died
-// before it told, and nobody is armed on the life of one whose name is not there.
+// A word that is free by now is a reason to look again, in this same walk: its last holder may have
+// died before it told, and nobody is armed on the life of one whose name is not there.
 static int judge_all(struct collector *collector, uint32_t limit)
 {
 	const struct semaphore_attempt *attempt = collector->attempt;
@@ -224,8 +226,8 @@ static void begin_wait(struct collector *collector)
 		fence_heavy(); // pairs with fence_light in lh_semaphore_release
 }
 
-// One who has waited for long enough is passed by nobody any more. Only the baton's holder writes its own
-// id: a stalled one that has lost the baton finds the word changed.
+// One who has waited for long enough is passed by nobody any more. Only the baton's holder writes
+// its own id: a stalled one that has lost the baton finds the word changed.
 static void close_gate(struct collector *collector)
 {
 	const struct semaphore_attempt *attempt = collector->attempt;
@@ -379,7 +381,8 @@ static int acquire_in_turn(const struct semaphore_attempt *attempt)
 		if (error)
 			return error;
 		error = collect(attempt);
-		// Of one permit in all, who has it is the one to wait for: those behind stay asleep.
+		// Of one permit in all, who has it is the one to wait for: those behind stay
+		// asleep.
 		if (error || attempt->permits > 1)
 			mutex_free(attempt->arena, baton.header, attempt->lease);
 	} while (error == -ERANGE);

@@ -143,8 +143,8 @@ int slots_tag(const struct slots *slots, const struct lh_lease *lease, uint64_t 
 		// writer takes it from the dead.
 		if (!atomic_compare_exchange_strong(sequence, &before, tag))
 			continue;
-		// Only now is it sure that nobody publishes this slot: if the word is still ours, no
-		// other can have begun before we tagged.
+		// Only now is it sure that nobody publishes this slot: if the word is still ours,
+		// no other can have begun before we tagged.
 		if (is_same_but_mark(atomic_load(&slots->header->word), word)) {
 			*ret_slot = index;
 			return 0;

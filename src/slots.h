@@ -2,9 +2,9 @@
 //
 // slots.h: values that many read while one replaces them: what a watch and a cell have in common.
 //
-// An object has a word and several slots (layout.h). The word names the lease that may publish and the
-// slot that has the newest value. A new value is written into another slot, which the writer has
-// tagged with its lease's id before, and published by one CAS of the word. So
+// An object has a word and several slots (layout.h). The word names the lease that may publish and
+// the slot that has the newest value. A new value is written into another slot, which the writer
+// has tagged with its lease's id before, and published by one CAS of the word. So
 //
 //  - a value that the word names is never written to: who reads and finds the same word afterwards
 //    has read it whole;
@@ -126,8 +126,8 @@ struct slots_options {
 
 // The bytes it takes; 0: the options are invalid, which is noted for lh_error_detail.
 uint64_t slots_footprint(const struct slots_options *options);
-// Creates or attaches, as primitive_at, and writes the whole handle. NULL for `arena` or `ret_handle`
-// and invalid options are -EINVAL.
+// Creates or attaches, as primitive_at, and writes the whole handle. NULL for `arena` or
+// `ret_handle` and invalid options are -EINVAL.
 int slots_at(struct lh_arena *arena, uint64_t offset, const struct slots_options *options,
 	     uint64_t ret_handle[4]);
 
@@ -170,8 +170,8 @@ static inline int slots_look(const struct slots *slots, struct slots_look *look)
 // Whether the slot has not been written to since the look. What was copied before is then whole.
 static inline bool slots_is_unchanged(const struct slots *slots, const struct slots_look *look)
 {
-	// Pairs with the release fence in slots_write: who has read a byte of a later value sees the
-	// odd sequence, and the word that let it be written.
+	// Pairs with the release fence in slots_write: who has read a byte of a later value sees
+	// the odd sequence, and the word that let it be written.
 	atomic_thread_fence(memory_order_acquire);
 	if (!(look->sequence & 1) &&
 	    atomic_load_explicit(&look->slot->sequence, memory_order_relaxed) == look->sequence)
@@ -225,8 +225,8 @@ int slots_version(const struct slots *slots, uint64_t *ret_version);
 
 // ---- who may publish
 
-// The word is nobody's: makes it the lease's, with the next token, and writes the record. 0; -EAGAIN:
-// the word has changed; -ENOLCK; -EOVERFLOW; -ESTALE: the lease was lost meanwhile.
+// The word is nobody's: makes it the lease's, with the next token, and writes the record. 0;
+// -EAGAIN: the word has changed; -ENOLCK; -EOVERFLOW; -ESTALE: the lease was lost meanwhile.
 int slots_take(const struct slots *slots, struct lh_lease *lease, uint64_t word,
 	       uint64_t *ret_word);
 // Judges who `word` names: primitive_judge_owner.
@@ -241,8 +241,8 @@ int slots_let_go(const struct slots *slots, struct lh_lease *lease, struct hold_
 
 // ---- writing, by who owns `word`
 
-// 0: the slot may be written to; -EBUSY: no slot is free of lost writers that live; -EAGAIN: the word
-// is not the lease's any more.
+// 0: the slot may be written to; -EBUSY: no slot is free of lost writers that live; -EAGAIN: the
+// word is not the lease's any more.
 int slots_tag(const struct slots *slots, const struct lh_lease *lease, uint64_t word,
 	      uint32_t *ret_slot);
 // Whether slots_tag would find one.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The watch: one sends, any number of receivers see the newest value and sleep until it changes. The
-// words and the slots are in slots.h.
+// The watch: one sends, any number of receivers see the newest value and sleep until it changes.
+// The words and the slots are in slots.h.
 #include "arena/cancel.h"
 #include "arena/owner.h"
 #include "arena/sys/futex.h"

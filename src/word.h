@@ -18,11 +18,10 @@
 //	                  needless system call. Wrongly clear: fatal like QUEUED.
 //	13..0   owner     lease slot + 1, 0: free
 //
-// waiters, 64 bits: one more than the highest token of an owner that somebody may sleep on though it
-// is PLAIN, with all bits below the token set, so that it compares with whole words. Raised by who is
-// about to sleep; never lowered: clearing it strands sleepers, whoever does it and whenever
-// (tests/model/mutex.pml).
-// Wrongly high: needless system calls. Wrongly low: fatal.
+// waiters, 64 bits: one more than the highest token of an owner that somebody may sleep on though
+// it is PLAIN, with all bits below the token set, so that it compares with whole words. Raised by
+// who is about to sleep; never lowered: clearing it strands sleepers, whoever does it and whenever
+// (tests/model/mutex.pml). Wrongly high: needless system calls. Wrongly low: fatal.
 //
 // heir, 32 bits: lease slot + 1 of a waiter that was passed over for too long: others leave a free
 // lock to it for WORD_RESERVATION_NS. A hint: checked against what that lease waits for.
@@ -68,7 +67,8 @@ static inline uint64_t word_freed(uint64_t word)
 	return word & ~(WORD_OWNER_MASK | WORD_MARK | WORD_PLAIN | WORD_QUEUED);
 }
 
-// What `waiters` is raised to by who sleeps on an owned word: below whatever follows the next grant.
+// What `waiters` is raised to by who sleeps on an owned word: below whatever follows the next
+// grant.
 static inline uint64_t waiters_for(uint64_t word)
 {
 	return (word | WORD_BELOW_TOKEN) + WORD_TOKEN_ONE;
@@ -80,9 +80,9 @@ static inline bool word_has_sleepers(uint64_t freed, uint64_t waiters)
 	return freed + WORD_TOKEN_ONE <= waiters;
 }
 
-// Whether a word may be taken PLAIN, as this: nobody slept on the last owner (whom another PLAIN one
-// would make pay for a membarrier again), and the token is far from its end. The comparison is signed:
-// words whose token has the top bit are below any `waiters`, which never has it.
+// Whether a word may be taken PLAIN, as this: nobody slept on the last owner (whom another PLAIN
+// one would make pay for a membarrier again), and the token is far from its end. The comparison is
+// signed: words whose token has the top bit are below any `waiters`, which never has it.
 static inline bool word_may_be_plain(uint64_t taken, uint64_t waiters)
 {
 	return (int64_t)taken > (int64_t)waiters;

@@ -26,7 +26,8 @@ void identity_process_command(char command[16]);
 // Whether the kernel knows a robust list of the calling thread. True where it cannot be asked.
 bool identity_has_robust_list(void);
 
-// How many threads the calling process has, those included that are about to end; 0: /proc does not tell.
+// How many threads the calling process has, those included that are about to end; 0: /proc does not
+// tell.
 uint32_t identity_thread_count(void);
 
 // 64 random bits; where the kernel has none to give, bits of the calling thread and this moment.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Named locks in an event loop of epoll(7): three jobs want the same lock, which somebody else has at
-// first; the loop never waits in a lock call.
+// Named locks in an event loop of epoll(7): three jobs want the same lock, which somebody else has
+// at first; the loop never waits in a lock call.
 //
 //	cc -o pending-epoll pending-epoll.c -lleasehold
 //	./pending-epoll shm://example

@@ -3,10 +3,10 @@
 #define LEASEHOLD_ANNOTATE_H
 
 /*
- * So that race detectors understand the locks. ThreadSanitizer, Helgrind and DRD take plain data under a
- * lock for racing unless they know that whoever is granted it comes after whoever let it go; the library
- * is not compiled for any of them, so it cannot tell them. This header has the program itself tell, in the
- * calls that it makes:
+ * So that race detectors understand the locks. ThreadSanitizer, Helgrind and DRD take plain data
+ * under a lock for racing unless they know that whoever is granted it comes after whoever let it
+ * go; the library is not compiled for any of them, so it cannot tell them. This header has the
+ * program itself tell, in the calls that it makes:
  *
  *	cc -fsanitize=thread …                  nothing else to do: the headers see it
  *	cc -DLH_ANNOTATE_VALGRIND …             for valgrind --tool=helgrind or drd; wants valgrind's headers,
@@ -14,19 +14,22 @@
  *	cc -DLH_NO_ANNOTATIONS …                not even with -fsanitize=thread
  *
  * The headers of the primitives include it. Otherwise it declares nothing. Where it is at work,
- * lh_mutex_lock and the others below are macros, too, with the same contract; the address of such a function,
- * and what a file compiled otherwise calls, is without annotation. leasehold/inline.h then calls, and inlines
- * nothing. It is the threads of one process that are told of each other, as these tools see one alone.
+ * lh_mutex_lock and the others below are macros, too, with the same contract; the address of such a
+ * function, and what a file compiled otherwise calls, is without annotation. leasehold/inline.h
+ * then calls, and inlines nothing. It is the threads of one process that are told of each other, as
+ * these tools see one alone.
  *
- * What is told is the order (a release happens before the grants that follow), not who holds what: a lock
- * can be lost with its owner, or passed on by a lease of a process, which tools would report as misuse. So
- * they find races, but no inversions of the order of locks; lease-inspector finds cycles of waiting.
- * Readers of a rwlock are ordered after writers, and writers after both, but no reader after another.
+ * What is told is the order (a release happens before the grants that follow), not who holds what:
+ * a lock can be lost with its owner, or passed on by a lease of a process, which tools would report
+ * as misuse. So they find races, but no inversions of the order of locks; lease-inspector finds
+ * cycles of waiting. Readers of a rwlock are ordered after writers, and writers after both, but no
+ * reader after another.
  *
- * libleasehold itself, not compiled for ThreadSanitizer, calls memcpy and the like, which that sees: run
- * with TSAN_OPTIONS=suppressions=…/share/leasehold/tsan.supp.
+ * libleasehold itself, not compiled for ThreadSanitizer, calls memcpy and the like, which that
+ * sees: run with TSAN_OPTIONS=suppressions=…/share/leasehold/tsan.supp.
  *
- * Example: two threads add; with -fsanitize=thread nothing is reported, and a race is without the lock.
+ * Example: two threads add; with -fsanitize=thread nothing is reported, and a race is without the
+ * lock.
  *
  *	int add(const lh_mutex *mutex, lh_lease *lease, long *total)
  *	{
@@ -108,9 +111,9 @@ LH_ANNOTATE void lh_annotate_after(uint64_t point)
 }
 
 /*
- * Private: the points of an object are its own two first words (readers have let go: the second), and the
- * arena's private memory for what goes with a lease when that is released. A handle's first two words
- * say where these are (src/inline.c compares them), as the second of a lease does.
+ * Private: the points of an object are its own two first words (readers have let go: the second),
+ * and the arena's private memory for what goes with a lease when that is released. A handle's first
+ * two words say where these are (src/inline.c compares them), as the second of a lease does.
  */
 #define LH_ANNOTATE_OBJECT(handle) ((handle) ? (handle)->private_[1] : 0)
 #define LH_ANNOTATE_READERS(handle)                                                                \
@@ -140,8 +143,8 @@ LH_END_DECLS
 #endif /* LEASEHOLD_ANNOTATE_H */
 
 /*
- * Included at the end of each of the headers below, this adds what belongs to that one: those headers include
- * each other.
+ * Included at the end of each of the headers below, this adds what belongs to that one: those
+ * headers include each other.
  */
 #if LH_ANNOTATES
 LH_BEGIN_DECLS
@@ -297,9 +300,9 @@ LH_NODISCARD LH_ANNOTATE int lh_annotated_barrier_wait(const lh_barrier *barrier
 #define LH_ANNOTATES_ONCE
 
 /*
- * Private: the library copies what an initialiser has made, after that has run, by a memcpy that the
- * detectors see. Valgrind's are told to overlook the bytes, ThreadSanitizer looks away between these
- * two. (The beginning of a try, and that it failed: nothing is taken.)
+ * Private: the library copies what an initialiser has made, after that has run, by a memcpy that
+ * the detectors see. Valgrind's are told to overlook the bytes, ThreadSanitizer looks away between
+ * these two. (The beginning of a try, and that it failed: nothing is taken.)
  */
 LH_ANNOTATE void lh_annotate_pause(uint64_t point)
 {

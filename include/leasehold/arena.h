@@ -132,11 +132,9 @@ LH_API int lh_arena_close(lh_arena *arena);
  * Takes the arena's name away; the memory goes when the last process has closed it. Those who have
  * it open go on using and releasing what they have, but get no new lease on it (-ESTALE), so that
  * they cannot meet those who create a new arena of that name: none from the return of this call on,
- * or, if the caller may not write to the arena, it lies on hugetlbfs, or the name goes by another way
- * (unlink(2), rm(1)), a millisecond later.
- * Errors: -ENOENT; -EACCES; -EINVAL: as in lh_arena_open.
- * Crash: unlinked or not.
- * Signal: unsafe.
+ * or, if the caller may not write to the arena, it lies on hugetlbfs, or the name goes by another
+ * way (unlink(2), rm(1)), a millisecond later. Errors: -ENOENT; -EACCES; -EINVAL: as in
+ * lh_arena_open. Crash: unlinked or not. Signal: unsafe.
  */
 LH_API int lh_arena_unlink(const char *name);
 
@@ -190,9 +188,8 @@ LH_API int lh_find(const lh_arena *arena, const char *name, uint64_t *ret_offset
  * Removes the placement that begins at offset, a region or a primitive; its space may be placed
  * anew. Handles and pointers to it must not be used any more, in this process either.
  * Errors: -ENOENT: none begins there; -EBUSY: another process, or this one read-only, has the arena
- * open or is opening it, or somebody holds it or waits for it (leased memory counts as held); -EROFS; -EBADMSG; -EINVAL.
- * Crash: removed or not.
- * Signal: unsafe.
+ * open or is opening it, or somebody holds it or waits for it (leased memory counts as held);
+ * -EROFS; -EBADMSG; -EINVAL. Crash: removed or not. Signal: unsafe.
  */
 LH_API int lh_remove(lh_arena *arena, uint64_t offset);
 

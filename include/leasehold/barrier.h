@@ -6,9 +6,9 @@
  * Barriers: so many parties wait until all of them have come.
  *
  * A barrier has a fixed number of places. A lease joins one, and is then a party until it leaves,
- * is released or lost. Phases are counted from 1: a phase is complete when every place is joined and
- * its party has arrived, that is, waits. A place that was left is waited for, until somebody joins it
- * again.
+ * is released or lost. Phases are counted from 1: a phase is complete when every place is joined
+ * and its party has arrived, that is, waits. A place that was left is waited for, until somebody
+ * joins it again.
  *
  * When a party is lost, by its death or its expiry, before the phase is complete, whether it had
  * arrived or not, all who wait are woken and
@@ -86,18 +86,16 @@ LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_barrier_options) == 48,
 		 "lh_barrier_options is part of the ABI");
 
 /*
- * The bytes that such a placement takes, a multiple of 64: a header and 8 bytes for each party. 0 if
- * the options are invalid; there is no default, so NULL is.
- * Signal: safe.
+ * The bytes that such a placement takes, a multiple of 64: a header and 8 bytes for each party. 0
+ * if the options are invalid; there is no default, so NULL is. Signal: safe.
  */
 LH_API size_t lh_barrier_footprint(const struct lh_barrier_options *options);
 
 /*
- * Creates the barrier at offset (or LH_ANYWHERE), with no party and no phase complete, or attaches to
- * the equal one there: same name, parties and on_death. In a read-only arena it only attaches.
+ * Creates the barrier at offset (or LH_ANYWHERE), with no party and no phase complete, or attaches
+ * to the equal one there: same name, parties and on_death. In a read-only arena it only attaches.
  * Errors: as lh_mutex_at; -EINVAL also: options is NULL, parties 0 or more than 8192, an unknown
- * on_death.
- * Order, crash, signal: as lh_mutex_at.
+ * on_death. Order, crash, signal: as lh_mutex_at.
  */
 LH_API int lh_barrier_at(lh_arena *arena, uint64_t offset, const struct lh_barrier_options *options,
 			 lh_barrier *ret_barrier);
@@ -106,9 +104,9 @@ LH_API int lh_barrier_at(lh_arena *arena, uint64_t offset, const struct lh_barri
 LH_API uint64_t lh_barrier_offset(const lh_barrier *barrier);
 
 /*
- * Makes the lease a party; 0 at once if it is one. A place that nobody has joined yet or that was left
- * comes before one whose party was dropped; from then on phases wait for it.
- * Errors; except after -ESTALE, the lease holds just what it held before:
+ * Makes the lease a party; 0 at once if it is one. A place that nobody has joined yet or that was
+ * left comes before one whose party was dropped; from then on phases wait for it. Errors; except
+ * after -ESTALE, the lease holds just what it held before:
  *   -EUSERS     all parties have joined
  *   -EOWNERDEAD the barrier is broken, and all places that are left are those of lost parties
  *   -ESTALE     the lease is lost
@@ -123,11 +121,11 @@ LH_API LH_NODISCARD int lh_barrier_join(const lh_barrier *barrier, lh_lease *lea
 /*
  * Arrives, and waits until all parties have: 0 means that the phase is complete. Joins first, if
  * the lease is no party yet (and leaves again if it then fails). ret_grant (may be NULL) tells the
- * phase as its token, and LH_GRANT_LEADER to one party of each phase, or to none, if that one is lost
- * before it returns. A wait whose phase was completed returns 0, even if its deadline has passed or
- * the barrier has broken since; only the loss of the caller's own lease goes before that.
- * Errors; except after -ESTALE, the lease holds just what it held before, its arrival is taken back,
- * and the phase waits for it still:
+ * phase as its token, and LH_GRANT_LEADER to one party of each phase, or to none, if that one is
+ * lost before it returns. A wait whose phase was completed returns 0, even if its deadline has
+ * passed or the barrier has broken since; only the loss of the caller's own lease goes before that.
+ * Errors; except after -ESTALE, the lease holds just what it held before, its arrival is taken
+ * back, and the phase waits for it still:
  *   -EBUSY      deadline is LH_NOW, and others have not arrived
  *   -ETIMEDOUT  the deadline passed
  *   -ECANCELED  the lease's cancel token was fired, before this call or during it
@@ -140,27 +138,26 @@ LH_API LH_NODISCARD int lh_barrier_join(const lh_barrier *barrier, lh_lease *lea
  *   -EINVAL     an all-zero handle, or a lease of another arena
  *   -EBADMSG    the barrier or the arena's tables are damaged
  * Order: acquire and release: what each party wrote before its wait is visible to all after it.
- * Crash: a lost party, see above. Signal: safe with LH_NOW for a lease that is a party, else unsafe.
+ * Crash: a lost party, see above. Signal: safe with LH_NOW for a lease that is a party, else
+ * unsafe.
  */
 LH_API LH_NODISCARD int lh_barrier_wait(const lh_barrier *barrier, lh_lease *lease,
 					lh_deadline deadline, lh_grant *ret_grant);
 
 /*
- * Gives the place up; others can join it. Releasing the lease does the same. Phases are not complete
- * until somebody has.
- * Errors: -EPERM: the lease is no party, or another thread's; -ESTALE; -EINVAL, -EBADMSG: as
- * lh_barrier_join.
- * Order: none. Crash: a lost party, or none. Signal: safe.
+ * Gives the place up; others can join it. Releasing the lease does the same. Phases are not
+ * complete until somebody has. Errors: -EPERM: the lease is no party, or another thread's; -ESTALE;
+ * -EINVAL, -EBADMSG: as lh_barrier_join. Order: none. Crash: a lost party, or none. Signal: safe.
  */
 LH_API int lh_barrier_leave(const lh_barrier *barrier, lh_lease *lease);
 
 /*
  * Mends a broken barrier: lost parties are evicted, and their places can be joined again; parties
- * that live stay, and those that waited when it broke are told -EOWNERDEAD all the same. The phase goes on from where it
- * was, with nobody arrived. Of one that is not broken only lost parties are evicted (with
- * LH_BARRIER_SHRINK: dropped). Any process may call it, with or without being a party.
- * Errors: -EINVAL: an all-zero handle; -EROFS: the arena is read-only; -EBADMSG.
- * Order: none. Crash: broken still, or mended. Signal: unsafe.
+ * that live stay, and those that waited when it broke are told -EOWNERDEAD all the same. The phase
+ * goes on from where it was, with nobody arrived. Of one that is not broken only lost parties are
+ * evicted (with LH_BARRIER_SHRINK: dropped). Any process may call it, with or without being a
+ * party. Errors: -EINVAL: an all-zero handle; -EROFS: the arena is read-only; -EBADMSG. Order:
+ * none. Crash: broken still, or mended. Signal: unsafe.
  */
 LH_API int lh_barrier_reset(const lh_barrier *barrier);
 

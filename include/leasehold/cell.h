@@ -14,9 +14,9 @@
  * the place for data in the arena that a lease with a TTL protects.
  *
  * Reading takes no lease and no lock, writes nothing shared, and works in a read-only arena. It is
- * wait-free in practice: it begins anew only if all other slots were committed while it copied (with
- * the default 4: three commits in the time of one copy). A read that was so overtaken a thousand
- * times in a row gives -EBADMSG.
+ * wait-free in practice: it begins anew only if all other slots were committed while it copied
+ * (with the default 4: three commits in the time of one copy). A read that was so overtaken a
+ * thousand times in a row gives -EBADMSG.
  *
  * A writer that was replaced in the middle of its commit and still runs keeps the one slot that it was
  * writing: when such writers sit on all slots but the value's, lh_cell_begin and lh_cell_commit are
@@ -93,19 +93,17 @@ LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_cell_options) == 56,
 
 /*
  * The bytes that such a placement takes, a multiple of 64: a 64-byte header, and for each slot 64
- * bytes and, if size is above 8, size rounded up. 0 if the options (NULL: all zero) are invalid: size
- * must be said.
- * Signal: safe.
+ * bytes and, if size is above 8, size rounded up. 0 if the options (NULL: all zero) are invalid:
+ * size must be said. Signal: safe.
  */
 LH_API size_t lh_cell_footprint(const struct lh_cell_options *options);
 
 /*
- * Creates the cell at offset (or LH_ANYWHERE), its value zero bytes and its version 0, or attaches to
- * the equal one there: same name, size and slots. In a read-only arena it only attaches.
- * Errors: as lh_mutex_at; -EINVAL also: size is 0, slots is 1 or above 16.
- * Order: the creator's zeroes are visible to all who attach (acquire).
- * Crash: placed or not; a half-made placement is finished or undone by the next call that meets it.
- * Signal: unsafe.
+ * Creates the cell at offset (or LH_ANYWHERE), its value zero bytes and its version 0, or attaches
+ * to the equal one there: same name, size and slots. In a read-only arena it only attaches. Errors:
+ * as lh_mutex_at; -EINVAL also: size is 0, slots is 1 or above 16. Order: the creator's zeroes are
+ * visible to all who attach (acquire). Crash: placed or not; a half-made placement is finished or
+ * undone by the next call that meets it. Signal: unsafe.
  */
 LH_API int lh_cell_at(lh_arena *arena, uint64_t offset, const struct lh_cell_options *options,
 		      lh_cell *ret_cell);
@@ -114,21 +112,20 @@ LH_API int lh_cell_at(lh_arena *arena, uint64_t offset, const struct lh_cell_opt
 LH_API uint64_t lh_cell_offset(const lh_cell *cell);
 
 /*
- * Copies the last committed value, all size bytes, into the buffer. ret_version (may be NULL) counts
- * the commits up to it. On failure the buffer may have been written to.
- * Errors: -EINVAL: NULL, or an all-zero handle; -EBADMSG: the cell is damaged.
- * Order: acquire; what was written before the commit is visible.
- * Signal: safe.
+ * Copies the last committed value, all size bytes, into the buffer. ret_version (may be NULL)
+ * counts the commits up to it. On failure the buffer may have been written to. Errors: -EINVAL:
+ * NULL, or an all-zero handle; -EBADMSG: the cell is damaged. Order: acquire; what was written
+ * before the commit is visible. Signal: safe.
  */
 LH_API int lh_cell_read(const lh_cell *cell, void *buffer, uint64_t *ret_version);
 
 /*
  * Makes the lease the one that drafts, waiting until deadline for another to be done, and gives it
- * a draft: private memory, 64-byte aligned, with a copy of the value; nobody but the holder changes the
- * value until it is committed. It is valid until a commit that succeeds, abort, or the lease's
+ * a draft: private memory, 64-byte aligned, with a copy of the value; nobody but the holder changes
+ * the value until it is committed. It is valid until a commit that succeeds, abort, or the lease's
  * release, also when the lease was lost meanwhile. ret_grant (may be NULL) tells the token, which
- * increases with every begin; never damage.
- * Errors; except after -ESTALE, the lease holds just what it held before:
+ * increases with every begin; never damage. Errors; except after -ESTALE, the lease holds just what
+ * it held before:
  *   -EBUSY      deadline is LH_NOW, and another lease drafts; or lost writers that still run sit on
  *               every spare slot, whatever the deadline
  *   -ETIMEDOUT  the deadline passed
@@ -165,13 +162,10 @@ LH_API LH_NODISCARD int lh_cell_begin(const lh_cell *cell, lh_lease *lease, lh_d
 LH_API LH_NODISCARD int lh_cell_commit(const lh_cell *cell, lh_lease *lease);
 
 /*
- * Gives the draft up: it is freed, the value stays, the next one may begin. lh_lease_release does the
- * same.
- * Errors: -EPERM: the lease has no draft of this cell, or another thread's lease; -ESTALE: the lease
- * is lost, the draft is freed all the same; -EINVAL, -EBADMSG: as lh_cell_begin.
- * Order: release.
- * Crash: as if aborted.
- * Signal: unsafe.
+ * Gives the draft up: it is freed, the value stays, the next one may begin. lh_lease_release does
+ * the same. Errors: -EPERM: the lease has no draft of this cell, or another thread's lease;
+ * -ESTALE: the lease is lost, the draft is freed all the same; -EINVAL, -EBADMSG: as lh_cell_begin.
+ * Order: release. Crash: as if aborted. Signal: unsafe.
  */
 LH_API int lh_cell_abort(const lh_cell *cell, lh_lease *lease);
 

@@ -5,28 +5,28 @@
 /*
  * Condition variables: waiting, with a mutex, until somebody signals.
  *
- * As with pthread_cond_wait(3) the caller holds a mutex, looks at what the mutex protects, and if that
- * is not yet as it wants it, lets the mutex go and sleeps, in one step for all who signal under the
- * mutex. A signal is not stored: without a waiter it does nothing. A wait may return without one, so
- * look again, in a loop.
+ * As with pthread_cond_wait(3) the caller holds a mutex, looks at what the mutex protects, and if
+ * that is not yet as it wants it, lets the mutex go and sleeps, in one step for all who signal
+ * under the mutex. A signal is not stored: without a waiter it does nothing. A wait may return
+ * without one, so look again, in a loop.
  *
  * What is different: whoever dies, as a waiter or as one who signals, neither hangs the others nor
  * takes a signal along. A signal wakes the one who has waited longest and lives; if that one dies
- * before it holds the mutex again, the signal goes to the next, some 0.1 ms later. Signalling takes no
- * lease and no lock: any process that has the arena open for writing may, holding the mutex or not,
- * and in a signal handler too. It takes a time that grows with the number of waiters. Waiters at one
- * time may use different mutexes, each its own; a broadcast is for all of them. Each waiting lease is
- * a waiter of its own, so one process may wait several times.
+ * before it holds the mutex again, the signal goes to the next, some 0.1 ms later. Signalling takes
+ * no lease and no lock: any process that has the arena open for writing may, holding the mutex or
+ * not, and in a signal handler too. It takes a time that grows with the number of waiters. Waiters
+ * at one time may use different mutexes, each its own; a broadcast is for all of them. Each waiting
+ * lease is a waiter of its own, so one process may wait several times.
  *
- * The mutex may have been lost by another holder meanwhile, or its data be damaged since long: the wait
- * returns with the mutex held all the same, and ret_grant tells, as it does of a lock. With NULL
- * nothing is told, and the next lock that asks is.
+ * The mutex may have been lost by another holder meanwhile, or its data be damaged since long: the
+ * wait returns with the mutex held all the same, and ret_grant tells, as it does of a lock. With
+ * NULL nothing is told, and the next lock that asks is.
  *
- * An lh_condvar is a handle like an lh_mutex (mutex.h): 32 bytes, never changed, void once the arena is
- * closed. An all-zero one gives -EINVAL.
+ * An lh_condvar is a handle like an lh_mutex (mutex.h): 32 bytes, never changed, void once the
+ * arena is closed. An all-zero one gives -EINVAL.
  *
- * Sources: Birrell, "An Introduction to Programming with Threads" (1989), for the semantics; nsync for
- * a queue of named waiters instead of a count.
+ * Sources: Birrell, "An Introduction to Programming with Threads" (1989), for the semantics; nsync
+ * for a queue of named waiters instead of a count.
  *
  * Example: take an item from a stock that others fill.
  *
@@ -96,9 +96,8 @@ LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_condvar_options) == 40,
 LH_API size_t lh_condvar_footprint(const struct lh_condvar_options *options);
 
 /*
- * Creates the condition variable at offset (or LH_ANYWHERE), without waiters, or attaches to the one of
- * the same name there. In a read-only arena it only attaches.
- * Errors:
+ * Creates the condition variable at offset (or LH_ANYWHERE), without waiters, or attaches to the
+ * one of the same name there. In a read-only arena it only attaches. Errors:
  *   -EINVAL   offset not a multiple of 64 or outside the user's space; reserved not 0; name empty or
  *             too long
  *   -EEXIST   a different or overlapping placement is there, or the name is taken by another
@@ -120,13 +119,13 @@ LH_API int lh_condvar_at(lh_arena *arena, uint64_t offset, const struct lh_condv
 LH_API uint64_t lh_condvar_offset(const lh_condvar *condvar);
 
 /*
- * Lets the mutex go, which the lease holds, sleeps until a signal, deadline, cancel or interruption,
- * and locks the mutex again. The re-lock ignores deadline, cancel token and signal handlers, and may
- * wait as long as lh_mutex_lock with LH_FOREVER. A signal that came in time is told by 0, even if the
- * deadline passed since. 0 may also come without a signal.
+ * Lets the mutex go, which the lease holds, sleeps until a signal, deadline, cancel or
+ * interruption, and locks the mutex again. The re-lock ignores deadline, cancel token and signal
+ * handlers, and may wait as long as lh_mutex_lock with LH_FOREVER. A signal that came in time is
+ * told by 0, even if the deadline passed since. 0 may also come without a signal.
  *
- * ret_grant (may be NULL) is of the new grant of the mutex: token, damage and, with damage, the lost
- * lease's id. It is filled on -ETIMEDOUT, -ECANCELED and -EINTR too, if the mutex was let go.
+ * ret_grant (may be NULL) is of the new grant of the mutex: token, damage and, with damage, the
+ * lost lease's id. It is filled on -ETIMEDOUT, -ECANCELED and -EINTR too, if the mutex was let go.
  * Errors with the mutex held, as before or again:
  *   -EBUSY      deadline is LH_NOW: the mutex was not let go
  *   -ETIMEDOUT  the deadline passed

@@ -38,9 +38,9 @@ LH_API const char *lh_strerror(int error);
 
 /*
  * What this thread's last failed call was about. Never NULL; "" if nothing failed yet or there was
- * nothing to add. Valid until the thread's next call or its end; a successful call may leave it as it
- * is or clear it, so look only after a failure.
- * Signal: unsafe (a handler may find it half written by the call that it interrupted).
+ * nothing to add. Valid until the thread's next call or its end; a successful call may leave it as
+ * it is or clear it, so look only after a failure. Signal: unsafe (a handler may find it half
+ * written by the call that it interrupted).
  */
 LH_API const char *lh_error_detail(void);
 

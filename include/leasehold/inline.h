@@ -3,20 +3,20 @@
 #define LEASEHOLD_INLINE_H
 
 /*
- * The shortest paths without a call: a free mutex and a free permit, reading under a reader-writer lock,
- * and asking whether a once is done. Each function here does what the one does that has its name
- * without the `inline_` (mutex.h, semaphore.h, rwlock.h, once.h), errors, order, crash and all, and calls
- * that one whenever there is more to do than the usual: others who want the same, a lease with a TTL,
- * a first read. The two forms may be mixed at will.
+ * The shortest paths without a call: a free mutex and a free permit, reading under a reader-writer
+ * lock, and asking whether a once is done. Each function here does what the one does that has its
+ * name without the `inline_` (mutex.h, semaphore.h, rwlock.h, once.h), errors, order, crash and
+ * all, and calls that one whenever there is more to do than the usual: others who want the same, a
+ * lease with a TTL, a first read. The two forms may be mixed at will.
  *
- * leasehold.h does not include this header, for it has a price. What is inlined is compiled into the
- * program: the places of a few fields (below) and the meaning of their bits. They belong to the
- * library's binary interface like the structs of the other headers: they change only with the soname
- * (libleasehold.so.0), so a program runs with any library that the loader gives it. A correction of what
- * is inlined here reaches a program when it is compiled again, though.
+ * leasehold.h does not include this header, for it has a price. What is inlined is compiled into
+ * the program: the places of a few fields (below) and the meaning of their bits. They belong to the
+ * library's binary interface like the structs of the other headers: they change only with the
+ * soname (libleasehold.so.0), so a program runs with any library that the loader gives it. A
+ * correction of what is inlined here reaches a program when it is compiled again, though.
  *
- * Fast on x86-64, compiled by gcc or clang, as C11 or C++. Elsewhere, and where annotate.h is at work,
- * LH_INLINE_FAST is 0, and these names are the others.
+ * Fast on x86-64, compiled by gcc or clang, as C11 or C++. Elsewhere, and where annotate.h is at
+ * work, LH_INLINE_FAST is 0, and these names are the others.
  *
  * Example: a look at a rate, many million times a second.
  *
@@ -53,8 +53,9 @@
 LH_BEGIN_DECLS
 
 /*
- * What a lease begins with: private, for the functions below. `guard` points to a word that names the
- * thread that may take the short ways with this lease, as the thread's control block does at %fs:0.
+ * What a lease begins with: private, for the functions below. `guard` points to a word that names
+ * the thread that may take the short ways with this lease, as the thread's control block does at
+ * %fs:0.
  */
 struct lh_inline_lease {
 	const uint64_t *guard;
@@ -70,8 +71,8 @@ struct lh_inline_lease {
 };
 
 /*
- * How the functions below go on where a call from the start would not do: whoever waits may have slept on
- * what was written, or is to be woken for it. Not to be called by anybody else.
+ * How the functions below go on where a call from the start would not do: whoever waits may have
+ * slept on what was written, or is to be woken for it. Not to be called by anybody else.
  */
 /* The mutex is free, others may sleep on it, and the record is still there. */
 LH_API int lh_inline_mutex_unlock_rest(const lh_mutex *mutex, lh_lease *lease);
@@ -168,8 +169,8 @@ LH_INLINE bool lh_inline_says(const uint64_t *word, uint64_t what)
 }
 
 /*
- * Release: a record is written before the read-modify-write of the object that it is for (which is a
- * release too), and cleared after all that its lease did there.
+ * Release: a record is written before the read-modify-write of the object that it is for (which is
+ * a release too), and cleared after all that its lease did there.
  */
 LH_INLINE void lh_inline_store(uint64_t *word, uint64_t value)
 {
@@ -177,8 +178,9 @@ LH_INLINE void lh_inline_store(uint64_t *word, uint64_t value)
 }
 
 /*
- * Between a store and the look whether somebody is to be told of it: the compiler keeps the order, and
- * whoever is about to sleep has all processors pass a full fence (membarrier(2)) before it looks again.
+ * Between a store and the look whether somebody is to be told of it: the compiler keeps the order,
+ * and whoever is about to sleep has all processors pass a full fence (membarrier(2)) before it
+ * looks again.
  */
 LH_INLINE void lh_inline_fence(void)
 {

@@ -214,9 +214,9 @@ LH_API int lh_next_placement(const lh_arena *arena, uint64_t *cursor,
  * What the object number index of a placement says at this moment, whether or not anybody holds it:
  * placement as lh_next_placement gave it, index 0 for what is no array. Readers are told by
  * lh_next_hold alone. A region says no more than its place.
- * Errors: -ENOENT: the placement is not ready, or has no such element; -EBADMSG: what stands there is
- * not what the placement says, or does not lie in the user's space; -EINVAL: NULL.
- * Order: none; what is read of data found so may be written at the same time. Signal: unsafe.
+ * Errors: -ENOENT: the placement is not ready, or has no such element; -EBADMSG: what stands there
+ * is not what the placement says, or does not lie in the user's space; -EINVAL: NULL. Order: none;
+ * what is read of data found so may be written at the same time. Signal: unsafe.
  */
 LH_API int lh_inspect_object(const lh_arena *arena, const struct lh_placement_info *placement,
 			     uint32_t index, struct lh_object_info *ret_info);

@@ -20,9 +20,9 @@
  *
  * Loss is final. From then on every call with the lease says -ESTALE and changes nothing; what is
  * left to do is lh_lease_release. (A caller that is suspended after the last look that a call takes
- * at its lease, and meanwhile loses it, is still told 0 by that one call; the next says -ESTALE, and
- * a grant's token is lower than its successor's.) Leased memory and the like of a lost owner that still runs are
- * not given to others before that call or its end.
+ * at its lease, and meanwhile loses it, is still told 0 by that one call; the next says -ESTALE,
+ * and a grant's token is lower than its successor's.) Leased memory and the like of a lost owner
+ * that still runs are not given to others before that call or its end.
  *
  * What a TTL cannot do: stop a holder that was merely suspended from writing to plain shared memory
  * when it wakes. Data in the arena wants a lease without TTL, or LH_LEASE_KILL_ON_EXPIRY, by which
@@ -34,12 +34,13 @@
  * lh_lease_id may be called by any thread at any time before the release. After fork the child's
  * copies are lost leases: -ESTALE, and releasing them frees private memory only.
  *
- * Deadlock: of leases that wait for each other in a cycle one is told -EDEADLK. Leases of one thread are as
- * good as those of several: that one waits holds up what another holds only for handles of named locks that
- * say so (locks.h, LH_ACQUIRE_THIS_THREAD).
+ * Deadlock: of leases that wait for each other in a cycle one is told -EDEADLK. Leases of one
+ * thread are as good as those of several: that one waits holds up what another holds only for
+ * handles of named locks that say so (locks.h, LH_ACQUIRE_THIS_THREAD).
  *
- * Signal handlers: what the headers call safe in them is so with a lease that the interrupted code is
- * not using at that moment; so a handler that locks wants a lease of its own, acquired beforehand.
+ * Signal handlers: what the headers call safe in them is so with a lease that the interrupted code
+ * is not using at that moment; so a handler that locks wants a lease of its own, acquired
+ * beforehand.
  *
  * Example: work for as long as the lease is ours.
  *

@@ -5,11 +5,11 @@
 /*
  * Named locks: a lock by key, and by URL where it is kept.
  *
- * Nothing is declared or placed beforehand: a key of any bytes is a lock as soon as somebody acquires
- * it. What was acquired is a handle, good until it is released, lost with its holder's end, or
- * expired; a handle may be used by any thread, by one at a time. The TTL of a handle is renewed by
- * the library's own thread unless the caller sets one; so by default a lock is lost only by the
- * process's end, or if it is stopped for longer than 30 s.
+ * Nothing is declared or placed beforehand: a key of any bytes is a lock as soon as somebody
+ * acquires it. What was acquired is a handle, good until it is released, lost with its holder's
+ * end, or expired; a handle may be used by any thread, by one at a time. The TTL of a handle is
+ * renewed by the library's own thread unless the caller sets one; so by default a lock is lost only
+ * by the process's end, or if it is stopped for longer than 30 s.
  *
  * Loss is told by lh_handle_valid, by a callback and by a descriptor; each handle has a token that
  * is higher than any before it for the same key (grant.h: resources elsewhere want it). After a
@@ -41,18 +41,19 @@
  *	   key's, or damaged; -ENOTSUP: no such locks there, or a key of more than 200 bytes
  *	   and no libcrypto.
  *
- * Deadlock: where the provider has LH_CAP_DEADLOCK, those that wait for each other are told: of each cycle
- * one gets -EDEADLK. A call that waits while it holds other keys (lh_acquire_all with LH_ACQUIRE_IN_ORDER,
- * lh_acquire_path) is in one by itself. A handle that was acquired before counts, across processes, if the thread
- * that acquired it waits, with whatever handle, and no other can release it: because there is no other thread
- * in the process (the one of the library's that renews leases does not matter while nobody has asked for an on_loss
- * callback; the one of lh_acquire_start does), or because LH_ACQUIRE_THIS_THREAD has said so. Else any thread may release it, also while that one waits. A handle with a TTL that
- * nobody renews, or not without end, counts in no case: it ends by itself; nor does one for which
- * lh_acquire_start has waited.
- * (No handle can be released in a signal handler, and in one that interrupts a wait no thread may be started.)
- * A thread that waits for a handle of its own alone is told if it would wait for ever; with a deadline or a
- * cancel token it waits, and the time-out or the cancel is what it gets; with LH_NOW it is -EBUSY. A cycle is
- * found some milliseconds after it has closed.
+ * Deadlock: where the provider has LH_CAP_DEADLOCK, those that wait for each other are told: of
+ * each cycle one gets -EDEADLK. A call that waits while it holds other keys (lh_acquire_all with
+ * LH_ACQUIRE_IN_ORDER, lh_acquire_path) is in one by itself. A handle that was acquired before
+ * counts, across processes, if the thread that acquired it waits, with whatever handle, and no
+ * other can release it: because there is no other thread in the process (the one of the library's
+ * that renews leases does not matter while nobody has asked for an on_loss callback; the one of
+ * lh_acquire_start does), or because LH_ACQUIRE_THIS_THREAD has said so. Else any thread may
+ * release it, also while that one waits. A handle with a TTL that nobody renews, or not without
+ * end, counts in no case: it ends by itself; nor does one for which lh_acquire_start has waited.
+ * (No handle can be released in a signal handler, and in one that interrupts a wait no thread may
+ * be started.) A thread that waits for a handle of its own alone is told if it would wait for ever;
+ * with a deadline or a cancel token it waits, and the time-out or the cancel is what it gets; with
+ * LH_NOW it is -EBUSY. A cycle is found some milliseconds after it has closed.
  *
  * Example: one of many processes does the work.
  *
@@ -100,9 +101,9 @@ typedef struct lh_pending lh_pending;
 
 /*
  * Which of two handles of a key go together: LH_EXCLUSIVE with none; LH_SHARED with LH_SHARED and
- * LH_INTENT_SHARED; LH_INTENT_EXCLUSIVE with both intentions; LH_INTENT_SHARED with all but LH_EXCLUSIVE. The
- * intentions say of a key that what is below it is read or written, under locks of its own
- * (lh_acquire_path). They are for providers with LH_CAP_INTENT.
+ * LH_INTENT_SHARED; LH_INTENT_EXCLUSIVE with both intentions; LH_INTENT_SHARED with all but
+ * LH_EXCLUSIVE. The intentions say of a key that what is below it is read or written, under locks
+ * of its own (lh_acquire_path). They are for providers with LH_CAP_INTENT.
  */
 enum lh_mode { LH_EXCLUSIVE, LH_SHARED, LH_INTENT_SHARED, LH_INTENT_EXCLUSIVE };
 
@@ -172,10 +173,9 @@ LH_API int lh_locks_close(lh_locks *locks);
 LH_API unsigned lh_locks_capabilities(const lh_locks *locks);
 
 /*
- * Acquires the lock of a key: 0 means held. Waits until deadline (time.h), for others of this process
- * as for those of any. The TTL begins with the grant. lh_acquire takes the bytes of a string
- * without its NUL; the empty key is a key.
- * Errors; nothing is held then:
+ * Acquires the lock of a key: 0 means held. Waits until deadline (time.h), for others of this
+ * process as for those of any. The TTL begins with the grant. lh_acquire takes the bytes of a
+ * string without its NUL; the empty key is a key. Errors; nothing is held then:
  *   -EBUSY      deadline is LH_NOW, and some handle is in the way
  *   -ETIMEDOUT  the deadline passed
  *   -ECANCELED  options->cancel was fired, before this call or during it
@@ -192,11 +192,9 @@ LH_API unsigned lh_locks_capabilities(const lh_locks *locks);
  *               explicit TTL with renewal fields but without LH_LEASE_AUTO_RENEW; label too long
  *   -ENOMEM, -EAGAIN   no memory; the library's thread cannot be started
  *   -EBADMSG    what the provider keeps is damaged
- * Order: acquire; it pairs with the release before it, and what a lost holder wrote up to its end is
- * visible as well.
- * Crash: a caller that dies before the grant leaves nothing and strands nobody; after it, it is a
- * lost holder.
- * Signal: unsafe.
+ * Order: acquire; it pairs with the release before it, and what a lost holder wrote up to its end
+ * is visible as well. Crash: a caller that dies before the grant leaves nothing and strands nobody;
+ * after it, it is a lost holder. Signal: unsafe.
  */
 LH_API LH_NODISCARD int lh_acquire(lh_locks *locks, const char *key, lh_deadline deadline,
 				   const struct lh_acquire_options *options,
@@ -223,14 +221,13 @@ LH_API LH_NODISCARD int lh_acquire_all(lh_locks *locks, const char *const keys[]
 /*
  * Acquires a path: "bucket/dir/object" is the keys "bucket", "bucket/dir" and "bucket/dir/object",
  * top down under one handle, all or nothing, by one deadline. The last is taken in options->mode,
- * those above it in an intention mode: LH_INTENT_SHARED if that is LH_SHARED or LH_INTENT_SHARED, else
- * LH_INTENT_EXCLUSIVE. So objects of one bucket are locked side by side, and who locks the bucket
- * itself waits for all who are in it. They are the plain keys of the same bytes. Released in reverse,
- * and lost together; the token is the last one's.
- * Errors, order, crash: as lh_acquire; -EINVAL also: a component is empty, or options->max_holders is
- * set; -EMSGSIZE: the path is longer than LH_KEY_MAX; -ENOTSUP: no LH_CAP_INTENT, and the path has more
- * than one component.
- * Signal: unsafe.
+ * those above it in an intention mode: LH_INTENT_SHARED if that is LH_SHARED or LH_INTENT_SHARED,
+ * else LH_INTENT_EXCLUSIVE. So objects of one bucket are locked side by side, and who locks the
+ * bucket itself waits for all who are in it. They are the plain keys of the same bytes. Released in
+ * reverse, and lost together; the token is the last one's. Errors, order, crash: as lh_acquire;
+ * -EINVAL also: a component is empty, or options->max_holders is set; -EMSGSIZE: the path is longer
+ * than LH_KEY_MAX; -ENOTSUP: no LH_CAP_INTENT, and the path has more than one component. Signal:
+ * unsafe.
  */
 LH_API LH_NODISCARD int lh_acquire_path(lh_locks *locks, const char *path, lh_deadline deadline,
 					const struct lh_acquire_options *options,
@@ -245,26 +242,25 @@ LH_API LH_NODISCARD int lh_acquire_path(lh_locks *locks, const char *path, lh_de
 LH_API int lh_handle_extend(lh_handle *handle, uint64_t ttl_ns);
 
 /*
- * Whether the handle is not lost, and the time that is left of its TTL; false and 0 once it is lost,
- * from the moment of its expiry on, and for NULL. Both may be asked by any thread until the release.
- * Signal: safe.
+ * Whether the handle is not lost, and the time that is left of its TTL; false and 0 once it is
+ * lost, from the moment of its expiry on, and for NULL. Both may be asked by any thread until the
+ * release. Signal: safe.
  */
 LH_API bool lh_handle_valid(const lh_handle *handle);
 LH_API uint64_t lh_handle_remaining(const lh_handle *handle);
 
 /*
- * The fencing token of the grant: of exclusive ones of a key, and of permits, strictly rising, also over
- * crashes; a shared one's is no lower than the last exclusive one's and below the next. Of several keys that of the last in the caller's list. 0
- * without LH_CAP_FENCING, and for NULL.
+ * The fencing token of the grant: of exclusive ones of a key, and of permits, strictly rising, also
+ * over crashes; a shared one's is no lower than the last exclusive one's and below the next. Of
+ * several keys that of the last in the caller's list. 0 without LH_CAP_FENCING, and for NULL.
  * Signal: safe.
  */
 LH_API uint64_t lh_handle_token(const lh_handle *handle);
 
 /*
  * LH_GRANT_OWNER_DIED if, at the grant, a holder of the key (of several: of any) had been lost and
- * nobody had declared it consistent since. A provider that has forgotten which key it was, as it had
- * to make room, says it of others rather than of none. 0 for NULL.
- * Signal: safe.
+ * nobody had declared it consistent since. A provider that has forgotten which key it was, as it
+ * had to make room, says it of others rather than of none. 0 for NULL. Signal: safe.
  */
 LH_API unsigned lh_handle_flags(const lh_handle *handle);
 
@@ -294,9 +290,8 @@ LH_API int lh_handle_slot(const lh_handle *handle);
 LH_API int lh_handle_loss_fd(lh_handle *handle);
 
 /*
- * Releases and frees the handle; NULL does nothing. When it returns, on_loss is not running and never
- * will.
- * Errors:
+ * Releases and frees the handle; NULL does nothing. When it returns, on_loss is not running and
+ * never will. Errors:
  *   -ESTALE   it had been lost; freed all the same, and whoever holds the lock now is left alone
  *   -EDEADLK  called in its own on_loss callback; not freed
  *   -EBADMSG  what the provider keeps is damaged; freed
@@ -309,9 +304,9 @@ LH_API int lh_handle_loss_fd(lh_handle *handle);
 LH_API int lh_handle_release(lh_handle *handle);
 
 /*
- * Acquires, runs body, releases. Returns lh_acquire's error; else -ESTALE if the lock was lost while
- * body ran; else the release's error, if there is one; else body's result. body must not release the handle.
- * Signal: unsafe.
+ * Acquires, runs body, releases. Returns lh_acquire's error; else -ESTALE if the lock was lost
+ * while body ran; else the release's error, if there is one; else body's result. body must not
+ * release the handle. Signal: unsafe.
  */
 LH_API int lh_with(lh_locks *locks, const char *key, lh_deadline deadline,
 		   const struct lh_acquire_options *options,
@@ -340,17 +335,17 @@ LH_API int lh_key_version(lh_locks *locks, const char *key, uint64_t *ret_versio
 LH_API ssize_t lh_key_join(void *buffer, size_t capacity, const char *const parts[], size_t count);
 
 /*
- * Asynchronous acquire, for event loops: begins what lh_acquire does, and does not wait. The result is
- * there when lh_pending_fd becomes readable, and is had by lh_pending_finish, which every pending
- * acquire wants. A key that is free is granted before this returns.
+ * Asynchronous acquire, for event loops: begins what lh_acquire does, and does not wait. The result
+ * is there when lh_pending_fd becomes readable, and is had by lh_pending_finish, which every
+ * pending acquire wants. A key that is free is granted before this returns.
  *
- * The first that has to wait starts a thread of the library's ("lh-pending", all signals blocked), one
- * for all pending acquires of a set. It acquires on their behalf, for each key in the order in which
- * they began: as a handle's, so that a granted one's TTL runs, is renewed, and can be lost before it is
- * finished. Until the grant a pending acquire has no lease; among those who wait, here and in
- * lh_acquire, it counts like any other (file: with an open file for each key that is waited for). The
- * key and the label are copied; options->cancel has to stay until the pending acquire is finished, and
- * on_loss may be called before that.
+ * The first that has to wait starts a thread of the library's ("lh-pending", all signals blocked),
+ * one for all pending acquires of a set. It acquires on their behalf, for each key in the order in
+ * which they began: as a handle's, so that a granted one's TTL runs, is renewed, and can be lost
+ * before it is finished. Until the grant a pending acquire has no lease; among those who wait, here
+ * and in lh_acquire, it counts like any other (file: with an open file for each key that is waited
+ * for). The key and the label are copied; options->cancel has to stay until the pending acquire is
+ * finished, and on_loss may be called before that.
  *
  *	int wait_in_poll(lh_locks *locks, const char *key, lh_handle **ret_handle)
  *	{
@@ -370,25 +365,25 @@ LH_API ssize_t lh_key_join(void *buffer, size_t capacity, const char *const part
  *   -EINVAL, -EMSGSIZE, -ENOTSUP   as lh_acquire says, of what can be told without acquiring
  *   -ENOMEM, -EAGAIN   no memory; the thread cannot be started
  * All else is what lh_pending_finish returns.
- * Crash: what waits is gone without a trace that anybody waits for; what was granted is a lost holder's.
- * Signal: unsafe.
+ * Crash: what waits is gone without a trace that anybody waits for; what was granted is a lost
+ * holder's. Signal: unsafe.
  */
 LH_API LH_NODISCARD int lh_acquire_start(lh_locks *locks, const char *key, lh_deadline deadline,
 					 const struct lh_acquire_options *options,
 					 lh_pending **ret_pending);
 
 /*
- * A descriptor that is readable once the acquire is finished, granted or not; always the same one, and
- * the pending acquire's: lh_pending_finish closes it. It is made when first asked for.
- * Errors: -EINVAL: NULL; -ESTALE: the parent's, in a forked child; those of eventfd(2), as -EMFILE.
- * Signal: unsafe.
+ * A descriptor that is readable once the acquire is finished, granted or not; always the same one,
+ * and the pending acquire's: lh_pending_finish closes it. It is made when first asked for. Errors:
+ * -EINVAL: NULL; -ESTALE: the parent's, in a forked child; those of eventfd(2), as -EMFILE. Signal:
+ * unsafe.
  */
 LH_API int lh_pending_fd(const lh_pending *pending);
 
 /*
- * The result: what lh_acquire would have returned (-EBUSY with LH_NOW, -ETIMEDOUT, -ECANCELED, …), and
- * with 0 the handle. Frees the pending acquire, but for -EINPROGRESS. Never waits.
- * Errors beside those of lh_acquire:
+ * The result: what lh_acquire would have returned (-EBUSY with LH_NOW, -ETIMEDOUT, -ECANCELED, …),
+ * and with 0 the handle. Frees the pending acquire, but for -EINPROGRESS. Never waits. Errors
+ * beside those of lh_acquire:
  *   -EINPROGRESS  it waits still: not freed
  *   -ESTALE       also: the parent's, in a forked child; freed there, and the parent's is left alone
  *   -EINVAL       NULL
@@ -399,13 +394,12 @@ LH_API int lh_pending_fd(const lh_pending *pending);
 LH_API LH_NODISCARD int lh_pending_finish(lh_pending *pending, lh_handle **ret_handle);
 
 /*
- * Ends the wait: when it returns, the acquire is finished, with -ECANCELED, or with what came first, be
- * it the grant, which lh_pending_finish hands over all the same. Waits for no more than the tries that
- * are under way; in an on_loss callback for the one of this acquire alone, so that options->cancel has
- * to stay for a moment longer if the callback destroys it. Of calls on one pending acquire, one at a time may run.
- * Errors: -EINVAL: NULL; -ESTALE: the parent's, in a forked child.
- * Crash: as lh_acquire_start.
- * Signal: unsafe; options->cancel is for handlers.
+ * Ends the wait: when it returns, the acquire is finished, with -ECANCELED, or with what came
+ * first, be it the grant, which lh_pending_finish hands over all the same. Waits for no more than
+ * the tries that are under way; in an on_loss callback for the one of this acquire alone, so that
+ * options->cancel has to stay for a moment longer if the callback destroys it. Of calls on one
+ * pending acquire, one at a time may run. Errors: -EINVAL: NULL; -ESTALE: the parent's, in a forked
+ * child. Crash: as lh_acquire_start. Signal: unsafe; options->cancel is for handlers.
  */
 LH_API int lh_pending_cancel(lh_pending *pending);
 

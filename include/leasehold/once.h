@@ -5,8 +5,8 @@
 /*
  * Once: what is initialised by one process and used by all.
  *
- * The first lh_once_call runs the initialiser, others wait for it; from then on every call returns 0
- * at once. The initialiser fills data_size bytes of its own process's memory, zeroed and 64-byte
+ * The first lh_once_call runs the initialiser, others wait for it; from then on every call returns
+ * 0 at once. The initialiser fills data_size bytes of its own process's memory, zeroed and 64-byte
  * aligned; when it returns 0 they are copied into the arena and never change again: readers take no
  * lock and write nothing. (So pointers into that memory are of no use afterwards.)
  *
@@ -82,17 +82,16 @@ LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_once_options) == 48,
 		 "lh_once_options is part of the ABI");
 
 /*
- * The bytes that such a placement takes, a multiple of 64: a header and four times the data, rounded
- * up. NULL: the default, without data. 0 if the options are invalid or the size does not fit in a
- * size_t.
- * Signal: safe.
+ * The bytes that such a placement takes, a multiple of 64: a header and four times the data,
+ * rounded up. NULL: the default, without data. 0 if the options are invalid or the size does not
+ * fit in a size_t. Signal: safe.
  */
 LH_API size_t lh_once_footprint(const struct lh_once_options *options);
 
 /*
- * Creates it at offset (or LH_ANYWHERE), not done, or attaches to the equal one there: same name and
- * data_size. In a read-only arena it only attaches.
- * Errors, order, crash, signal: as lh_mutex_at.
+ * Creates it at offset (or LH_ANYWHERE), not done, or attaches to the equal one there: same name
+ * and data_size. In a read-only arena it only attaches. Errors, order, crash, signal: as
+ * lh_mutex_at.
  */
 LH_API int lh_once_at(lh_arena *arena, uint64_t offset, const struct lh_once_options *options,
 		      lh_once *ret_once);
@@ -102,10 +101,10 @@ LH_API uint64_t lh_once_offset(const lh_once *once);
 
 /*
  * 0: initialised, by whomever. Runs init(data, context) if nobody has and nobody else is about to;
- * data is NULL without data_size. init returns 0 to commit, or a negative errno, which is this call's
- * result and no other's; a positive number counts as -EINVAL. init must return: the lease runs it
- * until it does, is released or lost. It may use the lease, for other things than this call.
- * Errors; except after -ESTALE, the lease holds just what it held before:
+ * data is NULL without data_size. init returns 0 to commit, or a negative errno, which is this
+ * call's result and no other's; a positive number counts as -EINVAL. init must return: the lease
+ * runs it until it does, is released or lost. It may use the lease, for other things than this
+ * call. Errors; except after -ESTALE, the lease holds just what it held before:
  *   (init's)    init returned this
  *   -EBUSY      deadline is LH_NOW, and another runs the initialiser; or as below
  *   -ETIMEDOUT  the deadline passed while another ran it, or while all four copies of the data were
@@ -139,9 +138,8 @@ LH_API LH_NODISCARD int lh_once_call(const lh_once *once, lh_lease *lease,
 LH_API bool lh_once_done(const lh_once *once);
 
 /*
- * The committed value, to be read only, valid while the arena is open; NULL until it is done, without
- * data_size, or for an all-zero handle.
- * Order: acquire, as lh_once_call. Signal: safe.
+ * The committed value, to be read only, valid while the arena is open; NULL until it is done,
+ * without data_size, or for an all-zero handle. Order: acquire, as lh_once_call. Signal: safe.
  */
 LH_API const void *lh_once_data(const lh_once *once);
 

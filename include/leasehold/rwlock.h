@@ -6,21 +6,21 @@
  * Reader-writer locks: any number of leases read, or one writes.
  *
  * It is for what is read far more often than written. A reader notes in its own lease that it reads
- * and writes nothing that another reader writes, so readers do not slow each other down, however many
- * there are. A writer pays for that: it has a fence executed on all processors (membarrier(2)) before
- * it looks who reads. The lock notices when that costs too much, and has readers pay for the fence
- * for a while (the idea of a bias that is revoked is BRAVO's: Dice and Kogan, USENIX ATC 2019; that
- * readers publish themselves where only writers look is known as big-reader lock).
+ * and writes nothing that another reader writes, so readers do not slow each other down, however
+ * many there are. A writer pays for that: it has a fence executed on all processors (membarrier(2))
+ * before it looks who reads. The lock notices when that costs too much, and has readers pay for the
+ * fence for a while (the idea of a bias that is revoked is BRAVO's: Dice and Kogan, USENIX ATC
+ * 2019; that readers publish themselves where only writers look is known as big-reader lock).
  *
- * A reader that is lost delays nobody and leaves no damage. After a writer that was lost every grant,
- * to read or to write, has LH_GRANT_OWNER_DIED, until a writer calls lh_rwlock_consistent; a writer
- * that was lost while it still waited has changed nothing, and nobody is told.
+ * A reader that is lost delays nobody and leaves no damage. After a writer that was lost every
+ * grant, to read or to write, has LH_GRANT_OWNER_DIED, until a writer calls lh_rwlock_consistent; a
+ * writer that was lost while it still waited has changed nothing, and nobody is told.
  *
  * Who comes first: a writer that waits for readers lets no new ones in. Of those who wait for a
- * writer, the first writer among them is next once it has waited for a millisecond, and a reader once
- * it has; until then who comes and need not wait goes past them (or each hand-over would cost what it
- * takes to wake a process), but never a reader with LH_NOW past a writer. Neither is kept out for
- * ever by the other. Nothing is done about priority inversion.
+ * writer, the first writer among them is next once it has waited for a millisecond, and a reader
+ * once it has; until then who comes and need not wait goes past them (or each hand-over would cost
+ * what it takes to wake a process), but never a reader with LH_NOW past a writer. Neither is kept
+ * out for ever by the other. Nothing is done about priority inversion.
  *
  * Read locks nest: a lease that reads may lock again, past a waiting writer too, and unlocks as
  * often. Writing does not nest, and a lease that reads gets to write by lh_rwlock_upgrade alone.
@@ -104,15 +104,15 @@ LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_rwlock_options) == 56,
 
 /*
  * The bytes that such a placement takes, a multiple of 64: three lines and the data, rounded up.
- * NULL: the default, without data. 0 if the options are invalid or the size does not fit in a size_t.
- * Signal: safe.
+ * NULL: the default, without data. 0 if the options are invalid or the size does not fit in a
+ * size_t. Signal: safe.
  */
 LH_API size_t lh_rwlock_footprint(const struct lh_rwlock_options *options);
 
 /*
- * Creates the lock at offset (or LH_ANYWHERE), with nobody inside, or attaches to the equal one there:
- * same name, data_size and flags. In a read-only arena it only attaches.
- * Errors, order, crash, signal: as lh_mutex_at.
+ * Creates the lock at offset (or LH_ANYWHERE), with nobody inside, or attaches to the equal one
+ * there: same name, data_size and flags. In a read-only arena it only attaches. Errors, order,
+ * crash, signal: as lh_mutex_at.
  */
 LH_API int lh_rwlock_at(lh_arena *arena, uint64_t offset, const struct lh_rwlock_options *options,
 			lh_rwlock *ret_rwlock);
@@ -128,11 +128,11 @@ LH_API uint64_t lh_rwlock_offset(const lh_rwlock *rwlock);
 LH_API void *lh_rwlock_data(const lh_rwlock *rwlock);
 
 /*
- * Locks for reading: 0 means that the lease reads, once more if it did already. Waits until deadline
- * for a writer to be gone. The lease is looked at last, so that one whose TTL ran out in the queue
- * gets -ESTALE, not the lock. ret_grant (may be NULL) tells the newest writer's token, damage and, with
- * damage, the lost lease's id.
- * Errors; except after -ESTALE, the lease holds just what it held before:
+ * Locks for reading: 0 means that the lease reads, once more if it did already. Waits until
+ * deadline for a writer to be gone. The lease is looked at last, so that one whose TTL ran out in
+ * the queue gets -ESTALE, not the lock. ret_grant (may be NULL) tells the newest writer's token,
+ * damage and, with damage, the lost lease's id. Errors; except after -ESTALE, the lease holds just
+ * what it held before:
  *   -EBUSY      deadline is LH_NOW, and another lease writes, or waits to write
  *   -ETIMEDOUT  the deadline passed
  *   -ECANCELED  the lease's cancel token was fired, before this call or during it
@@ -162,9 +162,8 @@ LH_API LH_NODISCARD int lh_rwlock_read_lock(const lh_rwlock *rwlock, lh_lease *l
  *               -EBUSY; or this wait closed a cycle of leases waiting for each other
  *   -EOVERFLOW  the lock's tokens are used up: it can be read still, or removed, not written
  * Order: acquire; what readers read before they unlocked is not overwritten by what follows.
- * Crash: a caller that dies before the grant has changed nothing and strands nobody; after it, it is a
- * lost writer.
- * Signal: safe with LH_NOW, else unsafe.
+ * Crash: a caller that dies before the grant has changed nothing and strands nobody; after it, it
+ * is a lost writer. Signal: safe with LH_NOW, else unsafe.
  */
 LH_API LH_NODISCARD int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease,
 					     lh_deadline deadline, lh_grant *ret_grant);
@@ -195,11 +194,10 @@ LH_API int lh_rwlock_downgrade(const lh_rwlock *rwlock, lh_lease *lease);
 
 /*
  * Ends a write lock, or one of the lease's read locks, and wakes who waits for that.
- * Errors: -ESTALE: the lease is lost, and whoever has the lock now is left alone; -EPERM: it neither
- * reads nor writes here, or another thread's lease; -EINVAL, -EBADMSG: as lh_rwlock_read_lock.
- * Order: release.
- * Crash: held by the dead, or free with the waiters woken by whoever reaps the lease.
- * Signal: safe.
+ * Errors: -ESTALE: the lease is lost, and whoever has the lock now is left alone; -EPERM: it
+ * neither reads nor writes here, or another thread's lease; -EINVAL, -EBADMSG: as
+ * lh_rwlock_read_lock. Order: release. Crash: held by the dead, or free with the waiters woken by
+ * whoever reaps the lease. Signal: safe.
  */
 LH_API int lh_rwlock_unlock(const lh_rwlock *rwlock, lh_lease *lease);
 

@@ -16,19 +16,19 @@
  *
  * Order of grants: one free permit is taken at once, past those who wait, unless one of them has
  * waited for a millisecond. Then all others queue behind that one, whatever it wants: so a request
- * for many is not starved by those for one. Who wants more than the present limit waits for a resize
- * and holds up nobody. Waiting for permits is no edge in the search for deadlocks.
+ * for many is not starved by those for one. Who wants more than the present limit waits for a
+ * resize and holds up nobody. Waiting for permits is no edge in the search for deadlocks.
  *
  * How many may be held can be changed at run time (lh_semaphore_resize), between 0 and the permits
  * it was made with. Lowering it takes nothing from anybody.
  *
- * An lh_semaphore is a handle, as lh_mutex is (mutex.h): a value of 32 bytes, to be copied and shared
- * at will.
+ * An lh_semaphore is a handle, as lh_mutex is (mutex.h): a value of 32 bytes, to be copied and
+ * shared at will.
  *
- * The owned permits are this library's answer to what "robust" cannot mean for a count; queueing for
- * several at once follows the fair semaphores of Tokio. Up to some 120 leases that hold permits are
- * watched by whoever waits: if there are more, the death of one of the others is noticed at the next
- * look, 250 ms later at most.
+ * The owned permits are this library's answer to what "robust" cannot mean for a count; queueing
+ * for several at once follows the fair semaphores of Tokio. Up to some 120 leases that hold permits
+ * are watched by whoever waits: if there are more, the death of one of the others is noticed at the
+ * next look, 250 ms later at most.
  *
  * Example: at most four of all processes convert at the same time, each with a device of its own.
  *
@@ -130,15 +130,11 @@ LH_API LH_NODISCARD int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_l
 					     uint32_t permits, lh_deadline deadline);
 
 /*
- * Releases so many of the lease's permits, which of them is the library's choice, and wakes who waits
- * for them. 0 permits: 0.
- * Errors: -EPERM: the lease holds fewer, and none is released; or another thread's lease; -ESTALE:
- * the lease is lost, and whoever holds its permits now is left alone; -EINVAL, -EBADMSG: as
- * lh_semaphore_acquire.
- * Order: release.
- * Crash: those released are free, the others held by the dead; waiters are woken by whoever reaps
- * the lease.
- * Signal: safe.
+ * Releases so many of the lease's permits, which of them is the library's choice, and wakes who
+ * waits for them. 0 permits: 0. Errors: -EPERM: the lease holds fewer, and none is released; or
+ * another thread's lease; -ESTALE: the lease is lost, and whoever holds its permits now is left
+ * alone; -EINVAL, -EBADMSG: as lh_semaphore_acquire. Order: release. Crash: those released are
+ * free, the others held by the dead; waiters are woken by whoever reaps the lease. Signal: safe.
  */
 LH_API int lh_semaphore_release(const lh_semaphore *semaphore, lh_lease *lease, uint32_t permits);
 

@@ -6,20 +6,20 @@
  * Watches: one sender's newest value, for any number of receivers.
  *
  * A send replaces the value; who is slow sees the newest one and none of those between. Receivers
- * take no lease, write nothing shared, may have the arena open for reading only, and do not slow each
- * other or the sender down. Values are from 0 bytes to max_size; none is ever seen torn or half
- * written, whoever dies where.
+ * take no lease, write nothing shared, may have the arena open for reading only, and do not slow
+ * each other or the sender down. Values are from 0 bytes to max_size; none is ever seen torn or
+ * half written, whoever dies where.
  *
  * At most one lease is the sender. When it is lost, by its death or its expiry, what it sent last
- * stays; receivers are told -EPIPE, once they have seen that; and the next lease that claims or sends
- * is the sender. A sender that was only stopped and goes on after its expiry publishes nothing any
- * more.
+ * stays; receivers are told -EPIPE, once they have seen that; and the next lease that claims or
+ * sends is the sender. A sender that was only stopped and goes on after its expiry publishes
+ * nothing any more.
  *
  * A value is written into one of several slots and published by one compare-and-swap of the word
  * that names both sender and slot. A replaced sender that still runs keeps the one slot that it was
  * writing, if it was: when such senders sit on all slots but the newest value's, a send is -EBUSY
- * until one of them ends or releases its lease. Reading is wait-free in practice: it begins anew only
- * if all other slots were published while it copied (with the default 4: three sends in the
+ * until one of them ends or releases its lease. Reading is wait-free in practice: it begins anew
+ * only if all other slots were published while it copied (with the default 4: three sends in the
  * time of one copy). A read that was so overtaken a thousand times in a row gives -EBADMSG.
  *
  * Versions count the values sent, from 1, and never go back. A receiver sleeps through 2^13
@@ -27,8 +27,8 @@
  * its backstop, after 4 to 250 ms.
  *
  * An lh_watch is a handle as mutex.h describes them: a 32-byte value, immutable, shared at will. An
- * lh_watch_receiver, 64 bytes, remembers what it has seen, so it is used by one thread at a time; it may
- * be copied, and the copy goes on from there. Both are without destructor.
+ * lh_watch_receiver, 64 bytes, remembers what it has seen, so it is used by one thread at a time;
+ * it may be copied, and the copy goes on from there. Both are without destructor.
  *
  * The idea of one newest value with receivers that remember is Tokio's sync::watch; slots with
  * sequence numbers are Lamport's ("Concurrent reading and writing", CACM 1977) and the seqlocks of
@@ -146,9 +146,9 @@ LH_API uint64_t lh_watch_offset(const lh_watch *watch);
 LH_API int lh_watch_claim(const lh_watch *watch, lh_lease *lease);
 
 /*
- * Publishes size bytes as the newest value, and wakes all receivers; claims first if the lease is not
- * the sender yet. The value is stored whether or not anybody receives.
- * Errors; after each of them nothing was published:
+ * Publishes size bytes as the newest value, and wakes all receivers; claims first if the lease is
+ * not the sender yet. The value is stored whether or not anybody receives. Errors; after each of
+ * them nothing was published:
  *   -EMSGSIZE  size is above max_size
  *   -EBUSY     another lease is the sender; or lost senders that still run sit on every spare slot
  *   -EINVAL    value is NULL and size is not 0; or as lh_watch_claim
@@ -201,9 +201,8 @@ LH_API int lh_watch_read(lh_watch_receiver *receiver, void *buffer, size_t capac
 			 size_t *ret_size, uint64_t *ret_version);
 
 /*
- * Waits for a value that this receiver has not seen; it does not mark it. 0: there is one. Without a
- * sender so far it waits for the first.
- * Errors:
+ * Waits for a value that this receiver has not seen; it does not mark it. 0: there is one. Without
+ * a sender so far it waits for the first. Errors:
  *   -EPIPE     no unseen value, and the sender closed, died, or its lease expired. A new sender
  *              reopens: ask again
  *   -EBUSY     deadline is LH_NOW, and there is neither

@@ -137,7 +137,8 @@ static int open_locks(const char *rest, struct lh_locks **ret_locks)
 // ---------------------------------------------------------------------------------------------
 // Exclusive locks: the record
 
-// Written before the grant is returned: who finds HELD and the lock free knows that its holder is lost.
+// Written before the grant is returned: who finds HELD and the lock free knows that its holder is
+// lost.
 static int enter_grant(struct file_hold *hold)
 {
 	struct file_record *record = &hold->record;
@@ -164,8 +165,8 @@ static bool is_inherited(const struct file_handle *handle)
 	return handle->generation != process_generation();
 }
 
-// A handle is lost when the name of one of its files leads elsewhere: the next to acquire the key takes
-// another.
+// A handle is lost when the name of one of its files leads elsewhere: the next to acquire the key
+// takes another.
 static bool is_lost(void *subject)
 {
 	struct file_handle *handle = subject;

@@ -2,11 +2,11 @@
 //
 // file.h: named locks in a directory: one file for each key, which stays.
 //
-// Who holds what is said by locks of open files alone (fcntl(2), F_OFD_SETLK), on bytes far behind the
-// file's end, each handle with open files of its own: the kernel drops them with the descriptor, so
-// with whatever end of the process. The file's content is what outlives holders: the key, the token
-// and whether the last exclusive holder let go. The steps, and what a crash leaves at each:
-// docs/protocol/files.md.
+// Who holds what is said by locks of open files alone (fcntl(2), F_OFD_SETLK), on bytes far behind
+// the file's end, each handle with open files of its own: the kernel drops them with the
+// descriptor, so with whatever end of the process. The file's content is what outlives holders: the
+// key, the token and whether the last exclusive holder let go. The steps, and what a crash leaves
+// at each: docs/protocol/files.md.
 #ifndef SRC_PROVIDER_FILE_H
 #define SRC_PROVIDER_FILE_H
 
@@ -43,8 +43,8 @@ struct lock_file {
 	char *path;
 };
 
-// Opens the key's file, made if there is none, as an open file that nobody else has. 0 or a negative
-// errno; then there is nothing to close.
+// Opens the key's file, made if there is none, as an open file that nobody else has. 0 or a
+// negative errno; then there is nothing to close.
 int lock_file_open(struct lock_file *file, const char *directory, mode_t mode,
 		   const struct provider_key *key);
 // Does nothing if it is not open.
@@ -85,8 +85,8 @@ enum {
 struct file_record {
 	uint64_t serial; // of records
 	uint64_t token;  // of the last exclusive grant
-	// No token above it was granted before it was durable; what a crash of the host takes back, of
-	// this boot, lies below.
+	// No token above it was granted before it was durable; what a crash of the host takes back,
+	// of this boot, lies below.
 	uint64_t ceiling;
 	uint8_t boot_id[16];
 	uint32_t flags;
@@ -105,8 +105,8 @@ int file_prepare(const struct lock_file *file, const struct provider_key *key,
 void file_settle(struct file_record *record);
 // Writes a record in place of the older of the two; its serial is counted up.
 int file_write(const struct lock_file *file, struct file_record *record);
-// The next token, not written yet, of a record that is settled then. By one at a time: who has the key for
-// itself, or ENTRY. 0; -EOVERFLOW; another negative errno.
+// The next token, not written yet, of a record that is settled then. By one at a time: who has the
+// key for itself, or ENTRY. 0; -EOVERFLOW; another negative errno.
 int file_next_token(const struct lock_file *file, struct file_record *record);
 // Makes what was written, and the file's name, durable.
 int file_sync(const struct lock_file *file);
@@ -174,9 +174,9 @@ struct file_queue {
 	uint64_t looked_ns; // when it was looked at
 };
 
-// Takes the key for `claim`, with the record as it was before: the file is open and locked then. 0 or
-// lh_acquire's error, then it is not open. On behalf of a queue: from the place that it has, which it keeps
-// with -EBUSY.
+// Takes the key for `claim`, with the record as it was before: the file is open and locked then. 0
+// or lh_acquire's error, then it is not open. On behalf of a queue: from the place that it has,
+// which it keeps with -EBUSY.
 int file_take(struct file_locks *locks, const struct provider_request *request,
 	      const struct provider_key *key, struct file_claim *claim, struct lock_file *file,
 	      struct file_record *ret_record);

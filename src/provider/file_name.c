@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A key's file name: percent-encoding of all but small letters, digits, '-', '_' and inner dots, so that
-// keys differ as names do on file systems that fold case, strip dots or compose letters, too. What
-// no encoded key looks like, '%' without two digits, marks the two exceptions: the empty key,
+// A key's file name: percent-encoding of all but small letters, digits, '-', '_' and inner dots, so
+// that keys differ as names do on file systems that fold case, strip dots or compose letters, too.
+// What no encoded key looks like, '%' without two digits, marks the two exceptions: the empty key,
 // and the SHA-256 of one that would be too long.
 #include "src/provider/file.h"
 

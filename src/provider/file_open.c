@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Open lock files. A forked child has copies of their descriptors, and each would keep its parent's
-// locks for as long as the child lives. So all are in one list, and the child closes them first: before
-// anything else can run in it that closes or opens descriptors. (Closing gives nothing back, as the open
-// file is the parent's too.) Notifiers are in the list as well: nobody in the child would know whose
-// descriptor has the number of one later.
+// locks for as long as the child lives. So all are in one list, and the child closes them first:
+// before anything else can run in it that closes or opens descriptors. (Closing gives nothing back,
+// as the open file is the parent's too.) Notifiers are in the list as well: nobody in the child
+// would know whose descriptor has the number of one later.
 #include "src/provider/file.h"
 
 #include "arena/error.h"
@@ -26,8 +26,8 @@ static CDS_LIST_HEAD(list);
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int hooks_error;
 
-// The lock is held over an open and its entry into the list, and over leaving it and the close: a fork
-// comes before both or after both.
+// The lock is held over an open and its entry into the list, and over leaving it and the close: a
+// fork comes before both or after both.
 static void before_fork(void)
 {
 	pthread_mutex_lock(&list_lock);
@@ -94,8 +94,8 @@ bool notifier_is_own(const struct notifier *notifier)
 void notifier_close(struct notifier *notifier)
 {
 	if (notifier && notifier->open.fd >= 0) {
-		// A process that was made without fork(3) has run no handlers: what its copy is by now it
-		// cannot know.
+		// A process that was made without fork(3) has run no handlers: what its copy is by
+		// now it cannot know.
 		if (notifier->generation != process_generation())
 			return;
 		close_listed(&notifier->open);
@@ -124,8 +124,8 @@ int lock_file_error(const struct lock_file *file, int number, const char *what)
 	return error_detail(error_of(number), "%.150s: %s: %s", file->path, what, strerror(number));
 }
 
-// Unnamed until its mode is right, where the file system has such files. Else whoever opens it between the
-// two may lack permission.
+// Unnamed until its mode is right, where the file system has such files. Else whoever opens it
+// between the two may lack permission.
 static int make(const struct lock_file *file, mode_t mode)
 {
 	int fd = open(file->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), error = 0;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Acquires of keys in files that wait without a thread. The first of each queue has a place in line as one
-// that waits in a call has: an open file of its own, with WAITING, and TURN when it is its turn. One
-// notifier tells the helper thread of all these files; where it does not, each is looked at now and then.
+// Acquires of keys in files that wait without a thread. The first of each queue has a place in line
+// as one that waits in a call has: an open file of its own, with WAITING, and TURN when it is its
+// turn. One notifier tells the helper thread of all these files; where it does not, each is looked
+// at now and then.
 #include "src/provider/file.h"
 
 #include "arena/process.h"

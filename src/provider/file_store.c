@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a lock file has in it. Numbers are little-endian, as hosts of a network file system may differ.
+// What a lock file has in it. Numbers are little-endian, as hosts of a network file system may
+// differ.
 //
 //	0	head: what kind of file it is, and the key's size
 //	512	records: two, of which the newer one counts; each in a sector of its own, so that
@@ -258,9 +259,9 @@ static bool is_of_this_boot(const struct file_record *record)
 	return memcmp(record->boot_id, process_clock()->boot_id, sizeof(record->boot_id)) == 0;
 }
 
-// A token is granted only below a ceiling that is durable, so that a crash of the host, which may take
-// back what was written since, takes no token back that somebody has seen. Until it is, the record is of
-// no boot: who dies here leaves the next to do it again.
+// A token is granted only below a ceiling that is durable, so that a crash of the host, which may
+// take back what was written since, takes no token back that somebody has seen. Until it is, the
+// record is of no boot: who dies here leaves the next to do it again.
 static int reserve_tokens(const struct lock_file *file, struct file_record *record)
 {
 	int error;

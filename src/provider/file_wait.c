@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a key is taken, and waited for. Who waits sleeps until something happens to the file, and looks
-// at it again now and then, since it is not told of everything: not of what hosts do that share the file
-// system, and of a dying holder just before its locks are dropped.
+// How a key is taken, and waited for. Who waits sleeps until something happens to the file, and
+// looks at it again now and then, since it is not told of everything: not of what hosts do that
+// share the file system, and of a dying holder just before its locks are dropped.
 #include "src/provider/file.h"
 
 #include "arena/cancel.h"
@@ -117,8 +117,8 @@ static int agree(struct wait *wait)
 	return file_write(&wait->place->file, record);
 }
 
-// A permit's token, written while nobody else takes one. Of what an exclusive holder has left it keeps the
-// damage.
+// A permit's token, written while nobody else takes one. Of what an exclusive holder has left it
+// keeps the damage.
 static int enter_permit(struct wait *wait)
 {
 	struct file_record *record = &wait->record;
@@ -151,8 +151,8 @@ static int take(struct wait *wait, bool in_turn)
 	return failure ? failure : error;
 }
 
-// Another is the first in line. If nobody holds the key now, nor did a while ago, it is not running:
-// stopped, perhaps, and nobody is to wait for that.
+// Another is the first in line. If nobody holds the key now, nor did a while ago, it is not
+// running: stopped, perhaps, and nobody is to wait for that.
 static bool may_pass(struct wait *wait)
 {
 	const uint64_t now = clock_now();

@@ -232,8 +232,8 @@ static int write_entry(const struct keys *keys, const struct lh_lease *lease,
 	for (size_t i = 0; i < RWLOCK_MAP_WORDS; i++)
 		atomic_store_explicit(&entry->lock.readers[i], 0, memory_order_relaxed);
 	atomic_store_explicit(rwlock_reader_words(&entry->lock), 0, memory_order_relaxed);
-	// Who still waits for the key that was here looks for it anew: a reader may have let go of it
-	// without being in time for its word.
+	// Who still waits for the key that was here looks for it anew: a reader may have let go of
+	// it without being in time for its word.
 	rwlock_poke(keys->arena, &entry->lock);
 	atomic_store_explicit(&entry->lock.pending, 0, memory_order_relaxed);
 	atomic_store_explicit(&entry->lock.header.heir, 0, memory_order_relaxed);
@@ -381,8 +381,8 @@ int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key,
 // ---------------------------------------------------------------------------------------------
 // Versions
 
-// Twice the token, of which an owner counts up the last: not yet while it does not write, and by one while
-// it does. False: `word` is not the entry's any more. A lost owner is cleared up behind.
+// Twice the token, of which an owner counts up the last: not yet while it does not write, and by
+// one while it does. False: `word` is not the entry's any more. A lost owner is cleared up behind.
 static bool version_of(const struct keys *keys, const struct key_entry *entry, uint64_t word,
 		       uint64_t *ret_version)
 {
@@ -408,7 +408,8 @@ int keys_version(const struct keys *keys, const void *key, size_t size, uint64_t
 	struct key_found found;
 
 	// What was read before is not read later than the version: pairs with the fence in
-	// become_writer, which stands between a record that says EXCLUSIVE and what is written under it.
+	// become_writer, which stands between a record that says EXCLUSIVE and what is written
+	// under it.
 	atomic_thread_fence(memory_order_acquire);
 	for (uint32_t rounds = 0; rounds < ROUNDS_MOST; rounds++) {
 		const int error = keys_walk(keys, wanted.hash, &wanted, &found);
@@ -418,7 +419,8 @@ int keys_version(const struct keys *keys, const void *key, size_t size, uint64_t
 		if (error)
 			return error;
 		if (!found.entry) {
-			// After the walk: an entry that was taken out of the bucket raised this before.
+			// After the walk: an entry that was taken out of the bucket raised this
+			// before.
 			*ret_version = 2 * word_token(atomic_load(
 						   &keys_bucket(keys, wanted.hash)->floor));
 			return 0;

@@ -58,11 +58,11 @@ struct keys {
 int keys_open(struct lh_arena *arena, struct keys *ret_keys);
 
 // Makes the lease refer to the key's entry, which is found or made: *ret_record says INTENT, and
-// until it is cleared the entry stays the key's. It has so many permits; 0: it is a lock. 0; -ENOLCK: the
-// lease has max_holds; -ENOSPC: each entry (or, for a long key, each block) is referred to; -EINVAL:
-// somebody refers to it as to one with other permits; -EBADMSG. Who is overtaken by others' changes
-// goes round until the deadline (-ETIMEDOUT; LH_NOW: -EBUSY, after so many rounds as no living others
-// make one go) or the lease's cancel token (-ECANCELED) ends it.
+// until it is cleared the entry stays the key's. It has so many permits; 0: it is a lock. 0;
+// -ENOLCK: the lease has max_holds; -ENOSPC: each entry (or, for a long key, each block) is
+// referred to; -EINVAL: somebody refers to it as to one with other permits; -EBADMSG. Who is
+// overtaken by others' changes goes round until the deadline (-ETIMEDOUT; LH_NOW: -EBUSY, after so
+// many rounds as no living others make one go) or the lease's cancel token (-ECANCELED) ends it.
 int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key, size_t size,
 	       uint32_t permits, lh_deadline deadline, struct hold_record **ret_record);
 

@@ -249,8 +249,8 @@ static uint64_t ttl_of(const struct lh_acquire_options *options)
 	return options->ttl_ns ? options->ttl_ns : DEFAULT_TTL_NS;
 }
 
-// The TTL that was asked for is the grant's, and may be brief (settle): while the call waits its lease has no
-// less than the default, and is renewed.
+// The TTL that was asked for is the grant's, and may be brief (settle): while the call waits its
+// lease has no less than the default, and is renewed.
 static int make_lease(struct shm_locks *shm, const struct lh_acquire_options *options,
 		      struct lh_lease **ret_lease)
 {
@@ -270,8 +270,8 @@ static int get_lease(struct shm_locks *shm, const struct lh_acquire_options *opt
 {
 	const bool plain = is_plain(options);
 	const uint64_t now = clock_now();
-	// A second arena of that name must not be another place for the same keys: as new leases, kept
-	// ones are refused.
+	// A second arena of that name must not be another place for the same keys: as new leases,
+	// kept ones are refused.
 	int error = arena_check_name(shm->arena);
 
 	if (error)

@@ -20,7 +20,8 @@ struct shm_queue {
 
 static int get_lease(struct shm_pending *pending, struct lh_arena *arena)
 {
-	// Without a TTL: it holds nothing, and who pokes it while its process is stopped does no harm.
+	// Without a TTL: it holds nothing, and who pokes it while its process is stopped does no
+	// harm.
 	static const struct lh_lease_options options = { .flags = LH_LEASE_PROCESS,
 							 .label = LABEL };
 
@@ -45,13 +46,14 @@ int shm_pending_listen(struct shm_pending *pending, struct lh_arena *arena, stru
 
 	if (error)
 		return error;
-	// Who pokes changes it. Said before the first look at a lock: who lets go of it after that look
-	// finds it said.
+	// Who pokes changes it. Said before the first look at a lock: who lets go of it after that
+	// look finds it said.
 	departures = &pending->lease->slot->departures;
 	wait->arena = arena;
 	wait_on(wait, departures,
 		atomic_fetch_or(departures, DEPARTURES_AWAITED) | DEPARTURES_AWAITED);
-	// After that: who sets a bit later changes departures later. A crash: nobody waits for them.
+	// After that: who sets a bit later changes departures later. A crash: nobody waits for
+	// them.
 	*ret_news = atomic_exchange(&pending->lease->slot->poked, 0);
 	return 0;
 }
@@ -64,8 +66,8 @@ static uint64_t tenancy_of(const struct key_entry *entry)
 	return atomic_load(&entry->state) & KEY_TENANCY_MASK;
 }
 
-// Nothing is left of it in the entry, if that is still the key's. Nobody but the helper thread enters
-// the name; so if the entry becomes another key's meanwhile, the name is not there.
+// Nothing is left of it in the entry, if that is still the key's. Nobody but the helper thread
+// enters the name; so if the entry becomes another key's meanwhile, the name is not there.
 static void forget(struct shm_pending *pending, struct shm_queue *own)
 {
 	const uint64_t edge = atomic_load_explicit(&pending->lease->slot->edge,

@@ -16,7 +16,8 @@
 
 #define SHM "/dev/shm/"
 
-// Each with what stands behind the arena's name. Those that change an arena only say what they would do.
+// Each with what stands behind the arena's name. Those that change an arena only say what they
+// would do.
 static const struct {
 	const char *verb, *rest;
 } verbs[] = {

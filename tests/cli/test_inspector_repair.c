@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// lease-inspector's break, gc and rm: they refuse living owners, say what they would do without doing it,
-// end what they are told to end, and leave an event.
+// lease-inspector's break, gc and rm: they refuse living owners, say what they would do without
+// doing it, end what they are told to end, and leave an event.
 // ctest: TIMEOUT 120
 
 #include <inttypes.h>

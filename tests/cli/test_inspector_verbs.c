@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// lease-inspector's show, list, procs, dot, metrics and arenas say what there is, with a process that was
-// killed, one that is stopped and one that waits in sight.
+// lease-inspector's show, list, procs, dot, metrics and arenas say what there is, with a process
+// that was killed, one that is stopped and one that waits in sight.
 // ctest: TIMEOUT 120
 
 #include <inttypes.h>
@@ -31,8 +31,8 @@ static int end_arena(void **state)
 	return 0;
 }
 
-// Looks are repeated until that many wait for the object; the test's time limit bounds that. Their ids
-// are in the order of the document.
+// Looks are repeated until that many wait for the object; the test's time limit bounds that. Their
+// ids are in the order of the document.
 static json_t *show_with_waiters(const char *object, size_t waiters)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
@@ -104,7 +104,8 @@ static void show_tells_holder_waiters_in_order_and_token(void **state)
 	json_decref(document);
 }
 
-// G12, as a reader sees it: what the dead left is damaged, whoever held it, until it is declared good.
+// G12, as a reader sees it: what the dead left is damaged, whoever held it, until it is declared
+// good.
 static void show_tells_damage_and_what_was_recovered(void **state)
 {
 	struct actor *holder = actor_start(arena, NULL);

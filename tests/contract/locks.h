@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // locks.h: what the contract of named locks is tested on. The suite takes its URL from the
-// environment, LEASEHOLD_LOCKS_URL. Where that is a scheme alone ("shm://", which is the default, or
-// "file://"), each test has an arena or a directory of its own.
+// environment, LEASEHOLD_LOCKS_URL. Where that is a scheme alone ("shm://", which is the default,
+// or "file://"), each test has an arena or a directory of its own.
 #ifndef TESTS_CONTRACT_LOCKS_H
 #define TESTS_CONTRACT_LOCKS_H
 

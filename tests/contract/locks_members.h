@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// locks_members.h: threads and processes that acquire named locks as they are told, for tests of who waits for
-// whom; and cycles of them.
+// locks_members.h: threads and processes that acquire named locks as they are told, for tests of
+// who waits for whom; and cycles of them.
 #ifndef TESTS_CONTRACT_LOCKS_MEMBERS_H
 #define TESTS_CONTRACT_LOCKS_MEMBERS_H
 
@@ -163,8 +163,9 @@ static inline void start(struct member *member, bool is_thread)
 	member->line = (struct line){ .out = there[1], .in = back[0] };
 	member->theirs = (struct line){ .out = back[1], .in = there[0] };
 	need_equal(pthread_create(&member->thread, NULL, be_thread, member), 0);
-	// Until it stands still. The next member may be a fork, and what a thread has locked meanwhile
-	// of what only a sanitizer's run time has, as while it starts, nobody unlocks in the child.
+	// Until it stands still. The next member may be a fork, and what a thread has locked
+	// meanwhile of what only a sanitizer's run time has, as while it starts, nobody unlocks in
+	// the child.
 	need_equal(line_hear(&member->line), 0);
 }
 
@@ -242,8 +243,9 @@ static inline bool is_refused(void)
 
 // ---- cycles --------------------------------------------------------------------------------------
 
-// Member i has key i and asks for the next one's. One is told, gives way, and all others are granted
-// theirs one after the other. How many were told. The first `unsaid` do not say who will release what they hold.
+// Member i has key i and asks for the next one's. One is told, gives way, and all others are
+// granted theirs one after the other. How many were told. The first `unsaid` do not say who will
+// release what they hold.
 static inline int close_cycle(struct member members[], int count, int first, int unsaid)
 {
 	int victims = 0;

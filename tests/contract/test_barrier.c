@@ -110,7 +110,8 @@ static void each_phase_has_one_number_and_one_leader(void **state)
 	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
 }
 
-// A completion makes no system call unless somebody has said that it sleeps: who is seen to wait has.
+// A completion makes no system call unless somebody has said that it sleeps: who is seen to wait
+// has.
 static void who_sleeps_has_said_so_before(void **state)
 {
 	const struct scene *scene = *state;
@@ -192,7 +193,8 @@ static void a_place_that_was_left_is_waited_for_and_can_be_joined_again(void **s
 	}
 }
 
-// Who joins while others sleep is watched by them from then on (G2): nothing but its death wakes them.
+// Who joins while others sleep is watched by them from then on (G2): nothing but its death wakes
+// them.
 static void a_party_that_joined_while_others_slept_is_watched(void **state)
 {
 	const struct scene *scene = *state;
@@ -209,7 +211,8 @@ static void a_party_that_joined_while_others_slept_is_watched(void **state)
 
 // ---- withdrawing ---------------------------------------------------------------------------------
 
-// "a time-out or a cancel withdraws the arrival"; G10: who joined by waiting is no party afterwards.
+// "a time-out or a cancel withdraws the arrival"; G10: who joined by waiting is no party
+// afterwards.
 static void a_wait_that_ends_early_is_withdrawn_and_the_party_still_needed(void **state)
 {
 	const struct scene *scene = *state;

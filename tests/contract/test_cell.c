@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Cells: what cell.h promises of values, drafts and those who wait to draft; its errors are shown in
-// test_cell_errors.c, save
+// Cells: what cell.h promises of values, drafts and those who wait to draft; its errors are shown
+// in test_cell_errors.c, save
 //
 //	lh_cell_begin   -EDEADLK           a_cycle_through_a_cell_…
 //	                -ESTALE            a_commit_after_loss_changes_nothing, a_lease_that_expires_in_the_queue_…

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Waiting and signalling: whom a signal wakes, and placing. Waits that end without a signal, and what
-// may go wrong: test_condvar_errors.c.
+// Waiting and signalling: whom a signal wakes, and placing. Waits that end without a signal, and
+// what may go wrong: test_condvar_errors.c.
 //
 //	signal, broadcast -EROFS             a_read_only_arena_…
 //	                  -EINVAL, -EBADMSG  test_condvar_errors.c
@@ -132,7 +132,8 @@ static void of_two_signalled_the_first_dies_and_a_third_gets_its_signal(void **s
 	}
 }
 
-// "Who waits is whoever let its mutex go": a stopped one has its signal; the next signal is another's.
+// "Who waits is whoever let its mutex go": a stopped one has its signal; the next signal is
+// another's.
 static void a_stopped_waiter_holds_up_only_its_own_signal(void **state)
 {
 	const struct scene *scene = *state;
@@ -154,7 +155,8 @@ static void a_stopped_waiter_holds_up_only_its_own_signal(void **state)
 // G8: all that live.
 static void a_broadcast_wakes_all_that_live_of_many_of_whom_half_are_killed(void **state)
 {
-	// Where a wait is a poll, as under valgrind, a hundred take minutes to get the mutex in turn.
+	// Where a wait is a poll, as under valgrind, a hundred take minutes to get the mutex in
+	// turn.
 	const int count = (int)tier_pick(24, 100, 100);
 	const struct scene *scene = *state;
 	struct worker *workers[100];

@@ -439,8 +439,8 @@ static int step_hold_second_and_wait(struct worker_stage *stage, uint64_t unused
 	return error;
 }
 
-// "-EDEADLK: locking the mutex again closed a cycle …; of each cycle exactly one is told"; waiting for a
-// signal alone is no edge of it.
+// "-EDEADLK: locking the mutex again closed a cycle …; of each cycle exactly one is told"; waiting
+// for a signal alone is no edge of it.
 static void a_re_lock_that_closes_a_cycle_is_a_deadlock(void **state)
 {
 	const struct scene *scene = *state;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// leasehold.hpp: the standard's guards work, exceptions say what they should, and what C++ adds (drafts
-// that roll back when something throws, results as bool) does what it says.
+// leasehold.hpp: the standard's guards work, exceptions say what they should, and what C++ adds
+// (drafts that roll back when something throws, results as bool) does what it says.
 // ctest: TIMEOUT 120
 // ctest: NOT_UNDER valgrind it lacks futex_waitv, and killed children report what they held
 #include <leasehold/leasehold.hpp>

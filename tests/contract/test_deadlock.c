@@ -80,8 +80,8 @@ static int await_answer(struct worker *const workers[], const bool waits[], int 
 	abort(); // unreached, which analysers do not know
 }
 
-// Worker i holds mutex i and asks for the next; whoever is told gives way, and all others are granted
-// theirs one after the other.
+// Worker i holds mutex i and asks for the next; whoever is told gives way, and all others are
+// granted theirs one after the other.
 static int close_cycle(struct worker *const workers[], int count, int first)
 {
 	bool waits[MOST];

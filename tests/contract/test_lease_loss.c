@@ -337,7 +337,8 @@ static void auto_renew_does_not_revive(void **state)
 
 // ---- kill on expiry ------------------------------------------------------------------------------
 
-// A worker that holds the mutex under a lease that will expire. On a busy machine it may expire before.
+// A worker that holds the mutex under a lease that will expire. On a busy machine it may expire
+// before.
 static struct worker *start_locking(const struct scene *scene, const lh_mutex *mutex,
 				    const struct lh_lease_options *options)
 {

@@ -13,8 +13,8 @@ static const struct lh_acquire_options shared = { .mode = LH_SHARED };
 // ---- exclusion -----------------------------------------------------------------------------------
 
 enum { CONTENDERS = 100, ROUNDS = 10 };
-// Quick: valgrind's tier, where a hundred that wake every 2 ms (it has no futex_waitv) leave the one inside
-// no time to leave.
+// Quick: valgrind's tier, where a hundred that wake every 2 ms (it has no futex_waitv) leave the
+// one inside no time to leave.
 #define QUICK_CONTENDERS 25
 
 struct counters {
@@ -170,8 +170,8 @@ static void *wait_in_vain(void *context)
 	return NULL;
 }
 
-// "no call of the library is a cancellation point" (docs/architecture.md): else what is locked meanwhile
-// would stay so up to the process's end.
+// "no call of the library is a cancellation point" (docs/architecture.md): else what is locked
+// meanwhile would stay so up to the process's end.
 static void a_cancelled_thread_ends_after_its_wait_and_leaves_nothing(void **state)
 {
 	struct waiter waiter = { .result = 1 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Named locks of a provider with LH_CAP_DEADLOCK: who does not say who will release a handle is told of a cycle
-// all the same if its process has nobody else to do it. Runs on any provider (tests/contract/locks.h).
+// Named locks of a provider with LH_CAP_DEADLOCK: who does not say who will release a handle is
+// told of a cycle all the same if its process has nobody else to do it. Runs on any provider
+// (tests/contract/locks.h).
 #include "tests/contract/locks_members.h"
 
 // "because there is no other thread in the process"
@@ -17,7 +18,8 @@ static void of_some_that_said_and_some_that_did_not_one_is_told(void **state)
 	each_cycle_has_one_victim(4, 0, 2);
 }
 
-// Two processes, each with one key and in want of the other's; the first of them has another thread.
+// Two processes, each with one key and in want of the other's; the first of them has another
+// thread.
 static void start_crossed(struct member members[2], enum order of_thread)
 {
 	later = locks_share(sizeof(*later));

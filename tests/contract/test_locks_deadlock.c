@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Named locks of a provider with LH_CAP_DEADLOCK: "of each cycle one gets -EDEADLK", and nobody without
-// a cycle. Runs on any provider (tests/contract/locks.h).
+// Named locks of a provider with LH_CAP_DEADLOCK: "of each cycle one gets -EDEADLK", and nobody
+// without a cycle. Runs on any provider (tests/contract/locks.h).
 #include "tests/contract/locks_members.h"
 
 // ---- cycles -----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Named locks in files, waited for without a thread: the place in line, and the descriptors that it has.
+// Named locks in files, waited for without a thread: the place in line, and the descriptors that it
+// has.
 #include "tests/contract/locks_file.h"
 
 #include <fcntl.h>
@@ -61,8 +62,8 @@ static void wait_in_line(const struct line *line, void *context)
 	line_say(line, 1);
 }
 
-// "it counts like any other": first in line it is before those who do not wait; and if it is stopped
-// there, it keeps nobody out for ever.
+// "it counts like any other": first in line it is before those who do not wait; and if it is
+// stopped there, it keeps nobody out for ever.
 static void what_is_first_in_line_is_before_newcomers(void **state)
 {
 	lh_handle *handle = hold("key", NULL);
@@ -127,8 +128,8 @@ static void what_waits_goes_over_to_a_new_file(void **state)
 
 enum { MOST_DESCRIPTORS = 64 };
 
-// As a daemon does it: closes all that it has from its parent, and opens its own. Then it ends with the
-// locks, of which it has copies. How many of its own are not what they were.
+// As a daemon does it: closes all that it has from its parent, and opens its own. Then it ends with
+// the locks, of which it has copies. How many of its own are not what they were.
 static int become_daemon(lh_handle *handle, lh_pending *pending)
 {
 	struct stat before[MOST_DESCRIPTORS], now;
@@ -166,8 +167,8 @@ static void fork_a_daemon(lh_handle *handle, lh_pending *pending)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-// The child has copies of the notifiers that its parent keeps: it ends with them at the fork, not later, when
-// their numbers may be others'.
+// The child has copies of the notifiers that its parent keeps: it ends with them at the fork, not
+// later, when their numbers may be others'.
 static void a_forked_daemon_closes_nothing_of_its_own(void **state)
 {
 	lh_handle *handle = hold("key", NULL), *other;
@@ -214,7 +215,8 @@ static void count_and_wait(const struct line *line, void *context)
 	line_say(line, 1);
 }
 
-// A forked child keeps no notifier of its parent's, whose events nobody would read; and waits by its own.
+// A forked child keeps no notifier of its parent's, whose events nobody would read; and waits by
+// its own.
 static void a_forked_child_has_no_notifier_of_its_parents(void **state)
 {
 	unsigned before = notifiers();

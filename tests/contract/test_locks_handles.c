@@ -93,8 +93,8 @@ static void renewal_keeps_a_handle_for_longer_than_its_ttl(void **state)
 	close_all();
 }
 
-// A release ends the renewals, though the lease may be kept for others: the next handle is lost at its
-// own TTL.
+// A release ends the renewals, though the lease may be kept for others: the next handle is lost at
+// its own TTL.
 static void what_was_released_is_renewed_no_more(void **state)
 {
 	const struct lh_acquire_options renewed = { .ttl_ns = LH_MS(60),
@@ -449,8 +449,8 @@ static void hold_and_look(const struct line *line, void *context)
 	close_all();
 }
 
-// G3, G4: its own thread renews nothing while it is stopped, and revives nothing afterwards: "a slow
-// renewal is fenced at the TTL".
+// G3, G4: its own thread renews nothing while it is stopped, and revives nothing afterwards: "a
+// slow renewal is fenced at the TTL".
 static void a_holder_stopped_past_its_ttl_has_lost_the_key(void **state)
 {
 	struct lh_acquire_options options = { .ttl_ns = LH_MS(50), .flags = LH_LEASE_AUTO_RENEW };

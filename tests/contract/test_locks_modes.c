@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: ALSO url file
 //
-// Named locks: the modes beside each other, and paths. Runs on any provider (tests/contract/locks.h);
-// what one cannot do is skipped.
+// Named locks: the modes beside each other, and paths. Runs on any provider
+// (tests/contract/locks.h); what one cannot do is skipped.
 #include "tests/contract/locks.h"
 
 #include <pthread.h>

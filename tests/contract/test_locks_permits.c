@@ -233,7 +233,8 @@ static void hold_beyond_its_time(const struct line *line, void *context)
 	line_hear(line);
 }
 
-// "consents to be SIGKILLed and seen dead before anyone is granted what it held": whoever latched the loss.
+// "consents to be SIGKILLed and seen dead before anyone is granted what it held": whoever latched
+// the loss.
 static void a_holder_that_consented_is_dead_before_the_next_has_its_permit(void **state)
 {
 	struct peer peer;

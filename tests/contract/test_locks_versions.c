@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: ALSO url file
 //
-// Named locks: versions for optimistic readers. Runs on any provider (tests/contract/locks.h); what one
-// cannot do is skipped.
+// Named locks: versions for optimistic readers. Runs on any provider (tests/contract/locks.h); what
+// one cannot do is skipped.
 #include "tests/contract/locks.h"
 
 enum { MODES = 4 };

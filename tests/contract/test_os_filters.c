@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: NOT_UNDER valgrind it answers futex_waitv itself, before any filter
 //
-// System calls refused by a seccomp filter, as a container's or an old kernel's would be: futex_waitv
-// and membarrier, with ENOSYS and with EPERM, from the start or from some moment on.
+// System calls refused by a seccomp filter, as a container's or an old kernel's would be:
+// futex_waitv and membarrier, with ENOSYS and with EPERM, from the start or from some moment on.
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>

@@ -89,7 +89,8 @@ static void end_storm(pid_t child)
 		need_equal(errno, EINTR);
 }
 
-// G10: signals, restarting or not, end no wait of an ordinary lease, move no deadline, lose no wake.
+// G10: signals, restarting or not, end no wait of an ordinary lease, move no deadline, lose no
+// wake.
 static void a_storm_of_signals_changes_no_wait(void **state)
 {
 	static const int flags[] = { 0, SA_RESTART };
@@ -172,8 +173,8 @@ static void spin(uint64_t ns)
 		sched_yield();
 }
 
-// G2: a process whose threads hold and wait for each other's locks is killed at a random moment; two
-// such processes at a time. Whatever the kernel's wakes fell on, the survivor gets every lock.
+// G2: a process whose threads hold and wait for each other's locks is killed at a random moment;
+// two such processes at a time. Whatever the kernel's wakes fell on, the survivor gets every lock.
 static void a_killed_process_with_holders_and_waiters_strands_nobody(void **state)
 {
 	unsigned seed = (unsigned)lh_now();

@@ -135,8 +135,8 @@ static void a_fired_token_ends_all_that_wait_by_it(void **state)
 	close_all();
 }
 
-// "has to stay until the pending acquire is finished": no longer, though another goes on waiting. Under
-// valgrind, which has no futex_waitv, a look at a token that is gone is an error.
+// "has to stay until the pending acquire is finished": no longer, though another goes on waiting.
+// Under valgrind, which has no futex_waitv, a look at a token that is gone is an error.
 static void a_token_may_be_destroyed_once_its_acquire_is_finished(void **state)
 {
 	lh_handle *stays, *handle, *other;

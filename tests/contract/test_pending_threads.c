@@ -48,8 +48,8 @@ static void *come_and_go(void *context)
 	return NULL;
 }
 
-// G1, G6: what was granted is finished with it, or is not granted: the other one's next lock call would
-// wait for ever for a grant that leaked.
+// G1, G6: what was granted is finished with it, or is not granted: the other one's next lock call
+// would wait for ever for a grant that leaked.
 static void a_cancel_that_races_the_grant_loses_nothing(void **state)
 {
 	const uint64_t until = lh_now() + LH_SEC(2);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: ALSO inline
 //
-// Reading, writing, upgrading, downgrading: who gets in, and who comes first. Errors: test_rwlock_errors.c;
-// what is lost: test_rwlock_loss.c.
+// Reading, writing, upgrading, downgrading: who gets in, and who comes first. Errors:
+// test_rwlock_errors.c; what is lost: test_rwlock_loss.c.
 #include "tests/support/scene.h"
 #include "tests/support/worker.h"
 
@@ -341,8 +341,8 @@ static void a_writer_that_waits_for_a_writer_comes_before_new_readers(void **sta
 	worker_tell(second, write_lock, offset);
 	scene_await_wait(scene->arena, worker_lease(second), true);
 	assert_int_equal(kill(worker_pid(second), SIGSTOP), 0); // as if it were slow
-	// As if another had been let in first less than a millisecond ago: the lock is not kept for it,
-	// but who would not wait for it either does not pass it.
+	// As if another had been let in first less than a millisecond ago: the lock is not kept for
+	// it, but who would not wait for it either does not pass it.
 	atomic_store(&object->header.reserved_ns, lh_now());
 	assert_int_equal(lh_rwlock_unlock(&rwlock, first), 0);
 	for (int i = 0; i < 2; i++) {

@@ -284,7 +284,8 @@ static void what_an_expired_lease_held_is_taken_and_its_late_calls_are_stale(voi
 	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
 }
 
-// "A lease that expires while it queues gets -ESTALE and not the lock": behind a writer, behind readers.
+// "A lease that expires while it queues gets -ESTALE and not the lock": behind a writer, behind
+// readers.
 static void a_lease_that_expires_while_it_queues_is_stale(void **state)
 {
 	const struct lh_lease_options brief = { .ttl_ns = LH_MS(30) };
@@ -336,8 +337,8 @@ static void a_reader_that_consented_is_killed_before_the_writer_is_granted(void 
 
 // ---- cycles --------------------------------------------------------------------------------------
 
-// A writer waits for a reader, which waits for a mutex that the writer holds: one of the two is told,
-// and the other goes on. Both orders of going to sleep; and with an upgrade.
+// A writer waits for a reader, which waits for a mutex that the writer holds: one of the two is
+// told, and the other goes on. Both orders of going to sleep; and with an upgrade.
 static void a_cycle_through_a_read_hold_is_broken(void **state)
 {
 	const struct scene *scene = *state;
@@ -412,8 +413,9 @@ static void with_plain_fences_the_lock_is_never_biased(void **state)
 
 // ---- the bias ------------------------------------------------------------------------------------
 
-// A bias that a writer takes away again and again is not worth its membarriers: it stays away for longer
-// each time. How long the bias lasted is not in this test's hands, so it goes on until it has seen that.
+// A bias that a writer takes away again and again is not worth its membarriers: it stays away for
+// longer each time. How long the bias lasted is not in this test's hands, so it goes on until it
+// has seen that.
 static void a_bias_that_does_not_last_stays_off_for_longer_each_time(void **state)
 {
 	const struct scene *scene = *state;

@@ -315,7 +315,8 @@ static void a_semaphore_is_one_hold_however_many_permits(void **state)
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 
-// G6. A hold that is not of the semaphore stood where its record would be: the next permit has one there.
+// G6. A hold that is not of the semaphore stood where its record would be: the next permit has one
+// there.
 static void all_records_of_a_semaphore_end_with_its_permits(void **state)
 {
 	struct scene *scene = *state;

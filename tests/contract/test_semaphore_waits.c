@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: ALSO inline
 //
-// Semaphores: who waits, who is next, what a wait that ends leaves, and resizes. The errors of semaphore.h
-// that test_semaphore.c does not provoke: -ECANCELED, -EINTR, -ESTALE.
+// Semaphores: who waits, who is next, what a wait that ends leaves, and resizes. The errors of
+// semaphore.h that test_semaphore.c does not provoke: -ECANCELED, -EINTR, -ESTALE.
 #include "tests/contract/semaphore.h"
 
 #include <pthread.h>
@@ -268,9 +268,10 @@ static struct worker *next_answer(struct worker *workers[], int *count)
 	}
 }
 
-// Of one permit in all who waited for it keeps the baton: a second request of its own waits like anybody's
-// (G10), and whoever queued behind gets the permit when it is released (G8), or its lease is, or it dies (G2).
-// In which order is nobody's promise: a follower that sees the lock move past the one before it looks for itself.
+// Of one permit in all who waited for it keeps the baton: a second request of its own waits like
+// anybody's (G10), and whoever queued behind gets the permit when it is released (G8), or its lease
+// is, or it dies (G2). In which order is nobody's promise: a follower that sees the lock move past
+// the one before it looks for itself.
 static void who_waited_for_the_only_permit_passes_it_on(void **state)
 {
 	const struct scene *scene = *state;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Watches: one lease at a time is the sender, and a lost one is succeeded. What is told of wrong use,
-// damage and values that are too large is in test_watch.c.
+// Watches: one lease at a time is the sender, and a lost one is succeeded. What is told of wrong
+// use, damage and values that are too large is in test_watch.c.
 //
 //	lh_watch_claim      -EBUSY             a_second_sender_is_busy_…
 //	                    -ESTALE            a_lost_sender_is_told_…
@@ -191,8 +191,8 @@ static void a_dead_senders_half_written_slot_is_never_seen(void **state)
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 
-// "When such senders sit on all slots but the newest value's, a send is -EBUSY until one of them ends
-// or releases its lease."
+// "When such senders sit on all slots but the newest value's, a send is -EBUSY until one of them
+// ends or releases its lease."
 static void living_lost_senders_on_every_spare_slot_make_a_send_busy(void **state)
 {
 	const struct scene *scene = *state;

@@ -410,7 +410,8 @@ struct tally {
 	uint32_t tried, failed, missed, recorded;
 };
 
-// Whether a point is among those that this tier tries: all that are turning, and one of each `step`.
+// Whether a point is among those that this tier tries: all that are turning, and one of each
+// `step`.
 static bool is_chosen(const struct crash_operation *operation, size_t point, uint32_t step,
 		      size_t *chosen, unsigned *seed)
 {
@@ -457,9 +458,9 @@ static bool try_points(const struct crash_operation *operation, uint32_t step, u
 	return true;
 }
 
-// Of how many points one is tried, beside those that are tried always: as the operation says, or fewer
-// if they would take longer than the tier has. Going to a point takes half of what recording all took, on
-// average.
+// Of how many points one is tried, beside those that are tried always: as the operation says, or
+// fewer if they would take longer than the tier has. Going to a point takes half of what recording
+// all took, on average.
 static uint32_t step_for(const struct crash_operation *operation, uint64_t recording_ns)
 {
 	const uint64_t budget_ns = tier_pick(LH_MS(250), LH_MS(1500), LH_SEC(3));

@@ -3,8 +3,9 @@
 // crash.h: one operation, tried with a crash after each of its instructions.
 //
 // For each point a *director* process is forked from the same pristine parent. It makes an arena of
-// its own, sets the stage, forks the *victim*, steps it to the point, kills it there, and then is the
-// next user: it checks what it is granted and what is left. A first director only records the points.
+// its own, sets the stage, forks the *victim*, steps it to the point, kills it there, and then is
+// the next user: it checks what it is granted and what is left. A first director only records the
+// points.
 //
 // A victim that does not come by the recorded point is tried again, and if that helps nothing the
 // operation is recorded anew; a point that stays out of reach is a failure.
@@ -19,8 +20,9 @@
 
 enum { CRASH_LEASES = 6, CRASH_HOLDS = 8, CRASH_WAITERS = 3, CRASH_DATA = 64 };
 
-// What comes after the crash: the next user wants the lost one's slot first, or what it held; it first
-// does not listen to news of damage; it leaves free what it took, before the stopped one goes on.
+// What comes after the crash: the next user wants the lost one's slot first, or what it held; it
+// first does not listen to news of damage; it leaves free what it took, before the stopped one goes
+// on.
 enum {
 	CRASH_SLOTS_FIRST = 1,
 	CRASH_DEAF_FIRST = 2,
@@ -90,9 +92,10 @@ struct crash_operation {
 	const char *name;
 	const char *shows; /* guarantees */
 	bool every;        /* after each instruction, not only where the state changes */
-	// How many of the points are tried: one in n, chosen by chance, in the tiers quick, full and
-	// ci; 0: all; fewer where that would take longer than the tier has (crash.c:step_for). With `every`, those where the state changes are tried always, and in each
-	// variant of what comes after the crash.
+	// How many of the points are tried: one in n, chosen by chance, in the tiers quick, full
+	// and ci; 0: all; fewer where that would take longer than the tier has (crash.c:step_for).
+	// With `every`, those where the state changes are tried always, and in each variant of what
+	// comes after the crash.
 	uint32_t thin[3];
 	// In the director, before there is a victim. NULL: crash_stage.
 	void (*stage)(struct crash_scene *scene);
@@ -108,19 +111,21 @@ struct crash_operation {
 	void (*strike)(struct crash_scene *scene);
 	// In the director, afterwards.
 	void (*verify)(struct crash_scene *scene);
-	// How many instructions it can take if it goes the short way, which is what is to be tried. 0: any
+	// How many instructions it can take if it goes the short way, which is what is to be tried.
+	// 0: any
 	uint32_t at_most;
 	bool not_quick; /* left out in the tier quick */
 	bool no_arena;  /* the victim is to create it: nothing is opened before */
 	bool thread;    /* the victim is a thread, which ends after its mark */
 	size_t space;   /* bytes of the user's in the arena; 0: 4096 */
-	// The backstop works as in life: for waiters behind a stopped one. They run beside the victim, so
-	// a point is where it is after so many instructions, whichever way it went.
+	// The backstop works as in life: for waiters behind a stopped one. They run beside the
+	// victim, so a point is where it is after so many instructions, whichever way it went.
 	bool impatient;
 	bool sleeps; /* stepping ends before the victim's first sleep */
 	// No stepping: the victim is struck where `begin` left it, so many times. 0: stepping.
 	uint32_t repeat[3];
-	// In the director, once the victim has been started: until this returns it is not waited for.
+	// In the director, once the victim has been started: until this returns it is not waited
+	// for.
 	void (*meet)(struct crash_scene *scene);
 };
 
@@ -141,13 +146,14 @@ void crash_stage_two(struct crash_scene *scene); /* with another mutex */
 void crash_stage_holder(struct crash_scene *scene);
 void crash_stage_used(struct crash_scene *scene);
 void crash_open(struct crash_scene *scene);
-// A process that locks the mutex, and perhaps more (`prepare`, its lease as scene->mine); its death.
+// A process that locks the mutex, and perhaps more (`prepare`, its lease as scene->mine); its
+// death.
 void crash_start_holder(struct crash_scene *scene, void (*prepare)(struct crash_scene *scene));
 void crash_kill_holder(struct crash_scene *scene);
 // Both, and the holder is gone.
 void crash_dead_holder(struct crash_scene *scene, void (*prepare)(struct crash_scene *scene));
-// Waits for the end of one that has died with a lease. Whoever acquires a lease next takes another owner
-// entry: taking the dead one's would clear up behind it.
+// Waits for the end of one that has died with a lease. Whoever acquires a lease next takes another
+// owner entry: taking the dead one's would clear up behind it.
 void crash_bury(struct crash_scene *scene, pid_t pid);
 // A process that only has a lease, and dies.
 void crash_dead_idler(struct crash_scene *scene);
@@ -205,7 +211,8 @@ struct lease_slot *crash_slot(const struct crash_scene *scene); /* the victim's 
 // SIGSTOP; what it had reached is observed. SIGCONT, and its end.
 void crash_stop(struct crash_scene *scene);
 void crash_resume(struct crash_scene *scene);
-// As the library's own thread may at any moment, it renews the victim's lease: to end very soon. When.
+// As the library's own thread may at any moment, it renews the victim's lease: to end very soon.
+// When.
 uint64_t crash_shorten(struct crash_scene *scene);
 // Until the lease is lost and known to be, if nobody wanted what it held.
 void crash_await_loss(struct crash_scene *scene);
@@ -235,10 +242,11 @@ void crash_kill(struct crash_scene *scene);
 void crash_collect_waiters(struct crash_scene *scene);
 // The mutex is to be had at once, with damage told exactly if the victim held it, and higher token.
 void crash_check_mutex(struct crash_scene *scene);
-// A user who needs every slot there is, and one who needs the space: they clear what is left. `mine`
-// leases the director has already.
+// A user who needs every slot there is, and one who needs the space: they clear what is left.
+// `mine` leases the director has already.
 void crash_use_all_slots(struct crash_scene *scene, size_t mine);
-// No slot of the watch or cell with this handle is kept for a writer that has ended. Each has come round.
+// No slot of the watch or cell with this handle is kept for a writer that has ended. Each has come
+// round.
 void crash_check_values(struct crash_scene *scene, const uint64_t *handle);
 // Nobody and nothing is left: every slot is to be had, the audit is clean, no lease, hold, leased
 // region or waiter remains. Ends the director's own lease.

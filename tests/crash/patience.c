@@ -46,8 +46,8 @@ static bool has_run_out(void)
 int __real_futex_wait_many(const struct futex_word *words, size_t count, uint64_t until_ns);
 int __wrap_futex_wait_many(const struct futex_word *words, size_t count, uint64_t until_ns);
 
-// As the words are by now: the kernel would not sleep on what has changed, and whoever changed it may
-// not have woken us yet, or ever. A wake asks for no value.
+// As the words are by now: the kernel would not sleep on what has changed, and whoever changed it
+// may not have woken us yet, or ever. A wake asks for no value.
 static int sleep_on_present(const struct futex_word *words, size_t count)
 {
 	struct futex_word present[FUTEX_WORDS];

@@ -2,11 +2,11 @@
 //
 // patience.h: waits without the backstop, so that a wake that got lost is seen for certain.
 //
-// A sleeper looks again by itself after a few milliseconds, which would hide that nobody woke it: on
-// a busy machine no stopwatch tells the two apart. The linker puts patience in place of the library's
-// futex_wait_many (--wrap): in a process that says so, a sleep lasts until a wake or until
-// PATIENCE_NS after all wakes were due, and each time that it comes to the latter is counted: also if
-// what it sleeps on has changed meanwhile. Not for waits with a deadline or a TTL.
+// A sleeper looks again by itself after a few milliseconds, which would hide that nobody woke it:
+// on a busy machine no stopwatch tells the two apart. The linker puts patience in place of the
+// library's futex_wait_many (--wrap): in a process that says so, a sleep lasts until a wake or
+// until PATIENCE_NS after all wakes were due, and each time that it comes to the latter is counted:
+// also if what it sleeps on has changed meanwhile. Not for waits with a deadline or a TTL.
 #ifndef TESTS_CRASH_PATIENCE_H
 #define TESTS_CRASH_PATIENCE_H
 
@@ -27,8 +27,8 @@ void patience_begin(struct patience *patience);
 // Whoever sleeps now should have been woken. The first call counts.
 void patience_due(struct patience *patience);
 
-// Has the library's clock stand still in this process, or go on: single steps take so long that on a busy
-// machine a time limit of the library's is met at one time and missed at another.
+// Has the library's clock stand still in this process, or go on: single steps take so long that on
+// a busy machine a time limit of the library's is met at one time and missed at another.
 void patience_stop_clock(bool stop);
 
 #endif

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// rwlock_scene.h: what the crash tests of the reader-writer lock share: stages, those who wait, and the
-// oracle.
+// rwlock_scene.h: what the crash tests of the reader-writer lock share: stages, those who wait, and
+// the oracle.
 //
-// The oracle: damage is told exactly if the lock's word named a lease whose own record said EXCLUSIVE,
-// or said DIED already. Those who wait sleep without a backstop (patience.h).
+// The oracle: damage is told exactly if the lock's word named a lease whose own record said
+// EXCLUSIVE, or said DIED already. Those who wait sleep without a backstop (patience.h).
 #ifndef TESTS_CRASH_RWLOCK_SCENE_H
 #define TESTS_CRASH_RWLOCK_SCENE_H
 

@@ -2,12 +2,13 @@
 //
 // stepper.h: runs another thread one instruction at a time (ptrace(2), x86-64).
 //
-// The traced one calls stepper_trace_me, then stepper_mark just before and just after the operation.
-// Its parent, of whom it is a fork, is the tracer. A place in the operation is named by {system calls made since the first
-// mark, instructions since the last of them}: so a fresh process, forked from the same parent, gets
-// there mostly at full speed, and where it arrived is confirmed by the instruction pointer. What runs
-// in the vdso (clock_gettime) counts as part of the instruction that called it: it reads a sequence
-// counter of the kernel's and may have to repeat itself.
+// The traced one calls stepper_trace_me, then stepper_mark just before and just after the
+// operation. Its parent, of whom it is a fork, is the tracer. A place in the operation is named by
+// {system calls made since the first mark, instructions since the last of them}: so a fresh
+// process, forked from the same parent, gets there mostly at full speed, and where it arrived is
+// confirmed by the instruction pointer. What runs in the vdso (clock_gettime) counts as part of the
+// instruction that called it: it reads a sequence counter of the kernel's and may have to repeat
+// itself.
 #ifndef TESTS_CRASH_STEPPER_H
 #define TESTS_CRASH_STEPPER_H
 
@@ -48,8 +49,8 @@ static inline void stepper_mark(void)
 	__asm__ volatile("int3" ::: "memory");
 }
 
-// Waits until the thread is at its first mark. Whether it got there. Stepping will end before the system
-// call `last` (-1: none).
+// Waits until the thread is at its first mark. Whether it got there. Stepping will end before the
+// system call `last` (-1: none).
 bool stepper_begin(struct stepper *stepper, pid_t thread, long last);
 
 // One instruction; a system call is one.
@@ -71,15 +72,16 @@ struct stepper_watch {
 	size_t size;
 };
 
-// Steps to the second mark, the last call or the end and lists the points: the mark itself, and after
-// every instruction or, if not `every`, after each that changed {watched bytes, robust list, system call
-// made or about to be made}. Returns how many points (at most `capacity`; more are an error: 0).
+// Steps to the second mark, the last call or the end and lists the points: the mark itself, and
+// after every instruction or, if not `every`, after each that changed {watched bytes, robust list,
+// system call made or about to be made}. Returns how many points (at most `capacity`; more are an
+// error: 0).
 size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every,
 		      struct stepper_point *points, size_t capacity, uint64_t *ret_instructions);
 
-// Runs to a point that was recorded with the same watch. `by_changes`: where the state has changed as
-// often, however many instructions that takes (reading /proc takes more or less, by what it says).
-// False: it did not come by there; it may have ended.
+// Runs to a point that was recorded with the same watch. `by_changes`: where the state has changed
+// as often, however many instructions that takes (reading /proc takes more or less, by what it
+// says). False: it did not come by there; it may have ended.
 bool stepper_go(struct stepper *stepper, const struct stepper_point *point,
 		struct stepper_watch watch, bool by_changes);
 

@@ -5,12 +5,13 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// A party dies, or is stopped until its lease has expired, after each instruction of join, wait, leave
-// and reset, while another sleeps at the barrier.
+// A party dies, or is stopped until its lease has expired, after each instruction of join, wait,
+// leave and reset, while another sleeps at the barrier.
 //
 // What must come of it follows from the words as the victim left them: the phase was complete, or
-// the barrier breaks or shrinks, or somebody is missing, whom the director then is. The sleeper must be
-// woken in each case (no backstop), and afterwards the barrier must work for as many as it was made for.
+// the barrier breaks or shrinks, or somebody is missing, whom the director then is. The sleeper
+// must be woken in each case (no backstop), and afterwards the barrier must work for as many as it
+// was made for.
 #include "tests/crash/crash.h"
 
 #include "arena/lease.h"
@@ -450,8 +451,8 @@ static void verify_alone(struct crash_scene *scene)
 	crash_check_empty(scene);
 }
 
-// Whatever became of the one that met it: the dead party is told of, or done without, while the place
-// that was not joined yet is waited for.
+// Whatever became of the one that met it: the dead party is told of, or done without, while the
+// place that was not joined yet is waited for.
 static void verify_death(struct crash_scene *scene)
 {
 	int expected = shrinks ? 0 : -EOWNERDEAD, result;
@@ -471,8 +472,8 @@ static void verify_death(struct crash_scene *scene)
 	verify_alone(scene);
 }
 
-// Nobody waits at the barrier and finds the lost one there: who gets its lease slot must not have its
-// place as well.
+// Nobody waits at the barrier and finds the lost one there: who gets its lease slot must not have
+// its place as well.
 static void verify_slots_first(struct crash_scene *scene)
 {
 	crash_reap_children(scene);

@@ -5,10 +5,10 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// A drafter dies, or is stopped, succeeded and continued, after each instruction of begin, commit, abort
-// and lease release; so does who succeeds a dead one, or waits. What is read is whole and the last
-// committed value, versions count commits, tokens rise, a commit after loss changes nothing, and who
-// waits gets in without a backstop.
+// A drafter dies, or is stopped, succeeded and continued, after each instruction of begin, commit,
+// abort and lease release; so does who succeeds a dead one, or waits. What is read is whole and the
+// last committed value, versions count commits, tokens rise, a commit after loss changes nothing,
+// and who waits gets in without a backstop.
 #include "tests/crash/crash.h"
 #include "tests/crash/values.h"
 

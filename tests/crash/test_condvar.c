@@ -5,10 +5,11 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// A process dies after each instruction of a wait, a signal, a broadcast or the clearing up behind another
-// that had died with a signal, or is stopped there and loses its lease, while others wait (G8). The oracle, outside of the arena: as many signals as there are
-// waiters left, less the one that the victim may have taken along alive, get all of them through, and
-// they sleep without the backstop, so a wake that nobody gave fails the test.
+// A process dies after each instruction of a wait, a signal, a broadcast or the clearing up behind
+// another that had died with a signal, or is stopped there and loses its lease, while others wait
+// (G8). The oracle, outside of the arena: as many signals as there are waiters left, less the one
+// that the victim may have taken along alive, get all of them through, and they sleep without the
+// backstop, so a wake that nobody gave fails the test.
 #include "arena/lease.h"
 #include "arena/reap.h"
 #include "tests/crash/crash.h"
@@ -151,8 +152,8 @@ static void signal_and_collect(struct crash_scene *scene)
 	check_the_rest(scene);
 }
 
-// The victim waits first, then two others; it is signalled and steps on from there. With its death the
-// signal is another's: one more gets both through.
+// The victim waits first, then two others; it is signalled and steps on from there. With its death
+// the signal is another's: one more gets both through.
 static bool signalled_before_two(struct crash_scene *scene)
 {
 	if (!crash_victim_asleep(scene))
@@ -235,7 +236,8 @@ static bool woken_by_its_death(struct crash_scene *scene)
 	return the_signalled_one_dies(scene) && stepper_leave_call(&scene->stepper);
 }
 
-// The victim reaps it as one who wants its slot would. The waiter that watches it stands still so long.
+// The victim reaps it as one who wants its slot would. The waiter that watches it stands still so
+// long.
 static bool dies_unseen(struct crash_scene *scene)
 {
 	add_waiter(scene);

@@ -5,8 +5,8 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// A process dies in each state of acquiring, renewing and releasing a lease, acquiring and releasing
-// leased memory, and in a thread's end.
+// A process dies in each state of acquiring, renewing and releasing a lease, acquiring and
+// releasing leased memory, and in a thread's end.
 #include "tests/crash/crash.h"
 
 #include "arena/lease.h"

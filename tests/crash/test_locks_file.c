@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Named locks in files: a process is killed just before and just after each system call of acquire and
-// release, since nothing but system calls changes what others see. What it leaves is what the tables
-// of docs/protocol/files.md say.
+// Named locks in files: a process is killed just before and just after each system call of acquire
+// and release, since nothing but system calls changes what others see. What it leaves is what the
+// tables of docs/protocol/files.md say.
 #include "tests/contract/locks.h"
 
 #include <signal.h>

@@ -5,9 +5,10 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// Who takes or lets go of a key in one of its modes, or of a permit, dies after each instruction, alone,
-// with others asleep, and woken as the owner of the word; or is stopped past its expiry while others
-// take what excludes it, and goes on. Those who wait sleep without a backstop (patience.h).
+// Who takes or lets go of a key in one of its modes, or of a permit, dies after each instruction,
+// alone, with others asleep, and woken as the owner of the word; or is stopped past its expiry
+// while others take what excludes it, and goes on. Those who wait sleep without a backstop
+// (patience.h).
 #include "tests/crash/crash.h"
 
 #include "src/provider/keys.h"
@@ -325,7 +326,8 @@ static bool has_published(const struct crash_scene *scene)
 	return false;
 }
 
-// It was lost while it stood there, and another has what excludes it. It goes on and changes nothing.
+// It was lost while it stood there, and another has what excludes it. It goes on and changes
+// nothing.
 static void expire_and_go_on(struct crash_scene *scene)
 {
 	struct hold_record *record, *other;

@@ -5,8 +5,8 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// A process dies after each instruction of lock, unlock and consistent, with nobody else about; the inlined
-// unlock, which goes on in the library then, with one asleep too.
+// A process dies after each instruction of lock, unlock and consistent, with nobody else about; the
+// inlined unlock, which goes on in the library then, with one asleep too.
 #include "tests/crash/crash.h"
 
 #include <leasehold/inline.h>

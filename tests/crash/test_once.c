@@ -5,9 +5,9 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// An initialiser dies, or is stopped until its lease has expired, after each instruction of its call;
-// so does one who waits for it, and one who clears up behind it. Exactly one value is committed, whole
-// and for ever, and nobody who waits is left asleep.
+// An initialiser dies, or is stopped until its lease has expired, after each instruction of its
+// call; so does one who waits for it, and one who clears up behind it. Exactly one value is
+// committed, whole and for ever, and nobody who waits is left asleep.
 #include "tests/crash/crash.h"
 
 #include "arena/lease.h"

@@ -5,9 +5,10 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// A helper thread that waits for a key on behalf of others dies, or is stopped, after each instruction of
-// its look at the lock, its falling asleep and its grant; and so does whoever lets go of a key that a
-// helper waits for. The helper is that of src/pending.c without its queues: one thread, one lease.
+// A helper thread that waits for a key on behalf of others dies, or is stopped, after each
+// instruction of its look at the lock, its falling asleep and its grant; and so does whoever lets
+// go of a key that a helper waits for. The helper is that of src/pending.c without its queues: one
+// thread, one lease.
 #include "tests/crash/crash.h"
 
 #include "src/provider/shm_pending.h"

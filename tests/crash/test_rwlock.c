@@ -6,7 +6,8 @@
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
 // A process dies, or is stopped past its expiry, after each instruction of what one can do with a
-// reader-writer lock; alone, with others asleep, while it waits, and while it clears up behind the dead.
+// reader-writer lock; alone, with others asleep, while it waits, and while it clears up behind the
+// dead.
 #include "tests/crash/rwlock_scene.h"
 
 #include "arena/hold.h"
@@ -96,9 +97,9 @@ static int act_consistent(struct crash_scene *scene)
 
 // ---- others --------------------------------------------------------------------------------------
 
-// Two writers are woken too, but go on only once the victim has been killed: whoever comes first gets the
-// lock, and the victim's way is to be the same each time. So the heir has been passed over, and it is
-// the first writer, not a reader who waited for long.
+// Two writers are woken too, but go on only once the victim has been killed: whoever comes first
+// gets the lock, and the victim's way is to be the same each time. So the heir has been passed
+// over, and it is the first writer, not a reader who waited for long.
 static bool begin_woken(struct crash_scene *scene)
 {
 	uint64_t asleep_ns;
@@ -183,8 +184,8 @@ static void try_everything(struct crash_scene *scene)
 	lh_lease_release(scene->mine);
 }
 
-// Whether what the victim was called for had not yet happened when it was stopped: then it cannot happen
-// any more, and has to be refused.
+// Whether what the victim was called for had not yet happened when it was stopped: then it cannot
+// happen any more, and has to be refused.
 static bool has_yet_to_act(const struct crash_scene *scene, bool blocks)
 {
 	int (*const act)(struct crash_scene * scene) = scene->operation->act;

@@ -6,8 +6,8 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// What a reader of a reader-writer lock does that has another form in leasehold/inline.h: it dies after
-// each instruction, and those who wait for it are told of its leaving.
+// What a reader of a reader-writer lock does that has another form in leasehold/inline.h: it dies
+// after each instruction, and those who wait for it are told of its leaving.
 #include "tests/crash/rwlock_scene.h"
 
 static void has_read(struct crash_scene *scene)

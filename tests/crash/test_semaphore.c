@@ -5,9 +5,9 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// A process dies, or is stopped and loses its lease, after each instruction of acquire and release: as
-// holder, collector, waiter and reaper. Whatever it had collected or held comes back at once, all of it
-// and once only; whoever waits is told (G1, G2, G3, G4, G6, G8).
+// A process dies, or is stopped and loses its lease, after each instruction of acquire and release:
+// as holder, collector, waiter and reaper. Whatever it had collected or held comes back at once,
+// all of it and once only; whoever waits is told (G1, G2, G3, G4, G6, G8).
 #include "tests/crash/crash.h"
 
 #include "arena/lease.h"
@@ -200,7 +200,8 @@ static struct semaphore *words_of(void)
 	return (struct semaphore *)(uintptr_t)semaphore.private_[1];
 }
 
-// The gate is closed, as by one that was lost: in turn, so that the baton stays with the only permit.
+// The gate is closed, as by one that was lost: in turn, so that the baton stays with the only
+// permit.
 static void hold_in_turn(struct crash_scene *scene)
 {
 	atomic_store(&words_of()->gate, scene->mine->id - 1);
@@ -312,8 +313,8 @@ static void take_all_and_release(struct crash_scene *scene)
 	patience_begin(NULL);
 }
 
-// The director gives back only when the waiters cannot go on otherwise: those who wait for less than all
-// need nothing of it.
+// The director gives back only when the waiters cannot go on otherwise: those who wait for less
+// than all need nothing of it.
 static int held_by_victim(const struct crash_scene *scene)
 {
 	int count = 0;
@@ -323,7 +324,8 @@ static int held_by_victim(const struct crash_scene *scene)
 	return count;
 }
 
-// Nobody waits, who would find the lost one at the semaphore: it has no permit when its slot is another's.
+// Nobody waits, who would find the lost one at the semaphore: it has no permit when its slot is
+// another's.
 static void use_its_slot(struct crash_scene *scene)
 {
 	crash_reap_children(scene);
@@ -373,8 +375,8 @@ static void verify_resize(struct crash_scene *scene)
 
 // ---- nobody dies ---------------------------------------------------------------------------------
 
-// The limit is lowered so that there is no room for the victim beside the director. Who takes a permit after
-// that has to see it.
+// The limit is lowered so that there is no room for the victim beside the director. Who takes a
+// permit after that has to see it.
 static void lower_and_let_go_on(struct crash_scene *scene)
 {
 	const int wanted = scene->operation->act == try_for_two ? 2 : 1;
@@ -404,8 +406,8 @@ static void try_everything(struct crash_scene *scene)
 	shared->results[3] = lh_lease_release(scene->mine);
 }
 
-// It is stopped, its lease runs out, the director takes all there is, perhaps gives it back, and it goes
-// on: told by each call, and changing nothing. `had`: permits when it was stopped.
+// It is stopped, its lease runs out, the director takes all there is, perhaps gives it back, and it
+// goes on: told by each call, and changing nothing. `had`: permits when it was stopped.
 static bool may_succeed(const struct crash_scene *scene, int had)
 {
 	if (scene->operation->act == release_one || scene->operation->act == release_two)

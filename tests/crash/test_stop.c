@@ -153,8 +153,8 @@ static void check_answers(struct crash_scene *scene, enum answer expected)
 		crash_count(scene, "answers older than the loss");
 }
 
-// Those who wait behind the stopped one, or come now: nobody stands still for it. Whether one of them
-// has taken the mutex from it. (Others may have had it before.)
+// Those who wait behind the stopped one, or come now: nobody stands still for it. Whether one of
+// them has taken the mutex from it. (Others may have had it before.)
 static bool let_others_through(struct crash_scene *scene, uint64_t expiry)
 {
 	const uint64_t token = word_token(scene->word);

@@ -5,9 +5,9 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// A process dies after each instruction of a lock or unlock while others wait for the same mutex, or
-// after it was woken in its own wait. Living waiters must get through at once (G2, G8): they sleep
-// without the backstop, so a wake that nobody gave fails the test.
+// A process dies after each instruction of a lock or unlock while others wait for the same mutex,
+// or after it was woken in its own wait. Living waiters must get through at once (G2, G8): they
+// sleep without the backstop, so a wake that nobody gave fails the test.
 #include "arena/lease.h"
 #include "tests/crash/crash.h"
 
@@ -82,8 +82,8 @@ static void new_tenant_then_verify(struct crash_scene *scene)
 	crash_verify(scene);
 }
 
-// It holds the mutex, as a handle does that its thread alone will release, and waits for it with another
-// lease: a cycle of its thread alone, told at once.
+// It holds the mutex, as a handle does that its thread alone will release, and waits for it with
+// another lease: a cycle of its thread alone, told at once.
 static lh_lease *second;
 
 static void holding_with_another_lease(struct crash_scene *scene)

@@ -5,13 +5,14 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// A sender dies, or is stopped, succeeded and continued, after each instruction of send, claim, close
-// and release; so does who succeeds a dead one. What is read meanwhile and afterwards is whole and
-// the newest that was published, versions count on, a stopped one that goes on changes nothing, and
-// receivers that sleep are told without a backstop.
+// A sender dies, or is stopped, succeeded and continued, after each instruction of send, claim,
+// close and release; so does who succeeds a dead one. What is read meanwhile and afterwards is
+// whole and the newest that was published, versions count on, a stopped one that goes on changes
+// nothing, and receivers that sleep are told without a backstop.
 //
 // A receiver that sleeps before the first sender's claim is armed on nobody's life: should that one
-// die between its claim and its wake, the receiver looks at its backstop. So none sleeps there here.
+// die between its claim and its wake, the receiver looks at its backstop. So none sleeps there
+// here.
 #include "tests/crash/crash.h"
 #include "tests/crash/values.h"
 
@@ -380,8 +381,8 @@ static bool is_writing(const struct crash_scene *scene)
 	return false;
 }
 
-// Nobody wants what it has, so nobody has latched its loss when it goes on. Only one who was stopped
-// after its last look at the clock, its value written, publishes still.
+// Nobody wants what it has, so nobody has latched its loss when it goes on. Only one who was
+// stopped after its last look at the clock, its value written, publishes still.
 static void stop_and_let_expire(struct crash_scene *scene)
 {
 	bool published, writing;

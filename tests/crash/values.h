@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// values.h: values of a watch or cell whose every byte depends on their number, so that a torn one is
-// known. Their size is no multiple of anything: each way of copying has its part in it.
+// values.h: values of a watch or cell whose every byte depends on their number, so that a torn one
+// is known. Their size is no multiple of anything: each way of copying has its part in it.
 #ifndef TESTS_CRASH_VALUES_H
 #define TESTS_CRASH_VALUES_H
 

@@ -4,8 +4,8 @@
 // which the fuzz tests do so.
 //
 // G9: "Any bytes may be opened, attached and inspected: no crash, hang or access outside the
-// mapping, -EBADMSG." Excepted are the robust-list links of live liveness words, which libc follows,
-// and the length of the object.
+// mapping, -EBADMSG." Excepted are the robust-list links of live liveness words, which libc
+// follows, and the length of the object.
 #ifndef TESTS_FUZZ_EXERCISE_H
 #define TESTS_FUZZ_EXERCISE_H
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: TIMEOUT 900
 //
-// G9 on arenas that are in use: processes hold, wait, have died or expired; then bits flip, words are
-// swapped or set, anywhere but in the mutexes that tell who lives. LEASEHOLD_SEED repeats a run.
+// G9 on arenas that are in use: processes hold, wait, have died or expired; then bits flip, words
+// are swapped or set, anywhere but in the mutexes that tell who lives. LEASEHOLD_SEED repeats a
+// run.
 #include "tests/fuzz/exercise.h"
 #include "tests/support/tier.h"
 #include "tests/support/worker.h"

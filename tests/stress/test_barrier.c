@@ -2,9 +2,9 @@
 // ctest: TIMEOUT 900
 //
 // Parties that wait, give up, leave and join at random while others of them are killed, stopped and
-// started anew. A ledger outside of the arena says which parties have been told of a phase and do not
-// wait for the next yet: nobody may be told of that before they do, unless they died. And it counts
-// the leaders of each phase. Nobody is stranded.
+// started anew. A ledger outside of the arena says which parties have been told of a phase and do
+// not wait for the next yet: nobody may be told of that before they do, unless they died. And it
+// counts the leaders of each phase. Nobody is stranded.
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -29,7 +29,8 @@ enum { WORKERS = 5, PHASES = 1 << 22 };
 static struct ledger {
 	_Atomic uint32_t leaders[PHASES];
 	_Atomic uint64_t phases, broken, given_up;
-	// Of each worker: who it is, and the phase that it was told of, while it does not wait; else 0.
+	// Of each worker: who it is, and the phase that it was told of, while it does not wait;
+	// else 0.
 	struct {
 		_Atomic pid_t pid;
 		_Atomic uint64_t rests_after;

@@ -88,8 +88,8 @@ static void work_inside(struct stage *stage, struct tally *tally, int index, con
 {
 	int error;
 
-	// G5 and G1: a newer grant was seen, so this lease is lost. What a stopped holder does later
-	// is fenced off by that: resources go by the token.
+	// G5 and G1: a newer grant was seen, so this lease is lost. What a stopped holder does
+	// later is fenced off by that: resources go by the token.
 	if (lh_fence_check(&tally->highest[index], grant->token) != 0) {
 		need(!lh_lease_valid(stage->lease));
 		is_lost_for_good(stage, tally, index);

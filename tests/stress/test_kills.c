@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: TIMEOUT 900
 //
-// Processes that lock and unlock at random while others of them are killed, stopped and started anew.
+// Processes that lock and unlock at random while others of them are killed, stopped and started
+// anew.
 //
 // Each mutex's data are two counters without atomics, raised one after the other under the lock: a
 // holder that was killed between them leaves them unequal, which the next grant must have told.
-// Another word says who is inside, so that OWNER_DIED is told exactly when a holder was killed there.
+// Another word says who is inside, so that OWNER_DIED is told exactly when a holder was killed
+// there.
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -49,8 +51,9 @@ static void work_inside(struct stage *stage, struct tally *tally, int index, con
 
 	need(grant->token > data->token); // G5
 	data->token = grant->token;
-	// G12: whoever was inside and is not any more has died there; and only then was there damage,
-	// save of one who died between the lock and its first mark, or its last and the unlock.
+	// G12: whoever was inside and is not any more has died there; and only then was there
+	// damage, save of one who died between the lock and its first mark, or its last and the
+	// unlock.
 	if (grant->flags & LH_GRANT_OWNER_DIED) {
 		need(grant->previous != 0);
 		tally->deaths++;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: TIMEOUT 900
 //
-// Named locks taken in any order, by threads whose handles' leases go from one to another, while their
-// processes are killed and stopped: whoever closes a cycle is told and gives way, all others go on; and
-// those who take their keys in one order, in the same arena and by the same leases, are never told.
+// Named locks taken in any order, by threads whose handles' leases go from one to another, while
+// their processes are killed and stopped: whoever closes a cycle is told and gives way, all others
+// go on; and those who take their keys in one order, in the same arena and by the same leases, are
+// never told.
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: TIMEOUT 900
 //
-// Named locks in files while the processes that use them are killed and stopped: nobody shares what is
-// another's, tokens rise, who died holding is told, and no permit is lost.
+// Named locks in files while the processes that use them are killed and stopped: nobody shares what
+// is another's, tokens rise, who died holding is told, and no permit is lost.
 #include "tests/contract/locks.h"
 
 #include "tests/support/storm.h"

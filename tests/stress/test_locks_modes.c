@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: TIMEOUT 900
 //
-// Keys in all modes, paths and permits, while those who have them are killed and stopped. What each holds
-// stands in memory outside of the arena from just after the grant to just before the release: who
-// is granted finds nothing there that excludes it, but what the dead left.
+// Keys in all modes, paths and permits, while those who have them are killed and stopped. What each
+// holds stands in memory outside of the arena from just after the grant to just before the release:
+// who is granted finds nothing there that excludes it, but what the dead left.
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>

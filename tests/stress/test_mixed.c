@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: TIMEOUT 900
 //
-// Every primitive at once, used at random by processes that are killed, and stopped for longer than their
-// leases last. What each did and when is logged outside of the arena (history.h), and after each round
-// looked through: no two in a lock, no permit too many, no version torn, lost or older than one already
-// seen (so the histories are linearizable), no phase of a barrier early, one value of a once.
+// Every primitive at once, used at random by processes that are killed, and stopped for longer than
+// their leases last. What each did and when is logged outside of the arena (history.h), and after
+// each round looked through: no two in a lock, no permit too many, no version torn, lost or older
+// than one already seen (so the histories are linearizable), no phase of a barrier early, one value
+// of a once.
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -133,7 +134,8 @@ static struct history_entry *begin_hold(struct worker *worker, enum object objec
 							 .writes = writes });
 }
 
-// Whose lease cannot expire can vouch for each moment; others only for the whole, once they have let go.
+// Whose lease cannot expire can vouch for each moment; others only for the whole, once they have
+// let go.
 static void stay_inside(struct worker *worker, struct history_entry *hold)
 {
 	for (uint32_t i = storm_random(&worker->seed, 30); i > 0; i--) {

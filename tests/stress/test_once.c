@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: TIMEOUT 900
 //
-// Processes that initialise one object after the other, fail at random, and are killed, stopped until
-// their leases have expired, and started anew. A ledger outside of the arena keeps the first value that
-// anybody saw of each: everybody sees that one, whole, for ever.
+// Processes that initialise one object after the other, fail at random, and are killed, stopped
+// until their leases have expired, and started anew. A ledger outside of the arena keeps the first
+// value that anybody saw of each: everybody sees that one, whole, for ever.
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>

@@ -2,8 +2,9 @@
 // ctest: TIMEOUT 900
 //
 // Acquires without a thread begin, are cancelled, time out and are granted at random, among such as
-// wait in their call, in processes that are killed and stopped: nobody shares what is another's, tokens
-// rise, each that is left alone is granted, and when all is over no lease and no key is held.
+// wait in their call, in processes that are killed and stopped: nobody shares what is another's,
+// tokens rise, each that is left alone is granted, and when all is over no lease and no key is
+// held.
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>

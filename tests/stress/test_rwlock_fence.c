@@ -7,8 +7,9 @@
 // ctest: NOT_UNDER thread the window is too small for instrumented code
 //
 // The fence that a biased reader does not have. A reader and a writer try with LH_NOW from a common
-// start, the lock biased anew each time: they are never both granted (G1). With the writer's membarrier
-// taken out they soon are, which shows that the test can see it: else it says that it cannot.
+// start, the lock biased anew each time: they are never both granted (G1). With the writer's
+// membarrier taken out they soon are, which shows that the test can see it: else it says that it
+// cannot.
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -41,8 +42,8 @@ struct pair {
 	_Alignas(64) _Atomic uint64_t reader_done;
 	_Atomic bool reads;
 	_Atomic bool stop;
-	// Written by both: the reader's stores to them miss, and its record waits behind them in its
-	// store buffer.
+	// Written by both: the reader's stores to them miss, and its record waits behind them in
+	// its store buffer.
 	struct {
 		_Alignas(64) volatile uint64_t word;
 	} dirty[DIRTY_LINES];

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: TIMEOUT 900
 //
-// Processes that read, write, upgrade and downgrade at random while others of them are killed, stopped
-// past their expiry and started anew.
+// Processes that read, write, upgrade and downgrade at random while others of them are killed,
+// stopped past their expiry and started anew.
 //
 // The data are two counters without atomics, raised one after the other by writers, and compared by
-// readers. Beside the lock each process says in memory of its own, not under a lease, who is inside:
-// a reader or writer that finds a writer there who has not been lost has met it (G1). Processes whose
-// leases have a TTL are stopped for longer than it, and so lose what they hold in the middle of it;
-// they say so by not writing plain memory: only those without a TTL write.
+// readers. Beside the lock each process says in memory of its own, not under a lease, who is
+// inside: a reader or writer that finds a writer there who has not been lost has met it (G1).
+// Processes whose leases have a TTL are stopped for longer than it, and so lose what they hold in
+// the middle of it; they say so by not writing plain memory: only those without a TTL write.
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -69,8 +69,8 @@ static void write_inside(const struct stage *stage, struct tally *tally, int ind
 
 	need(grant->token > data->token); // G5
 	data->token = grant->token;
-	// G12: whoever was inside and is not any more has died there; only then was there damage, save
-	// of one who died between its grant and its first mark, or its last and the unlock.
+	// G12: whoever was inside and is not any more has died there; only then was there damage,
+	// save of one who died between its grant and its first mark, or its last and the unlock.
 	if (grant->flags & LH_GRANT_OWNER_DIED) {
 		need(grant->previous != 0);
 		tally->deaths++;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: TIMEOUT 900
 //
-// Processes that acquire and release one or several permits at random, with deadlines and without, with
-// leases that expire and ones that don't, while others of them are killed, stopped and started anew and
-// the limit is changed.
+// Processes that acquire and release one or several permits at random, with deadlines and without,
+// with leases that expire and ones that don't, while others of them are killed, stopped and started
+// anew and the limit is changed.
 //
-// The oracle is a word for each permit, outside of what the library writes: whoever was granted a permit,
-// which lh_semaphore_slots names, writes its lease's id there by exchange, and finds there none, or that
-// of a lease which is lost. (G1, G2, G3, G6, G8)
+// The oracle is a word for each permit, outside of what the library writes: whoever was granted a
+// permit, which lh_semaphore_slots names, writes its lease's id there by exchange, and finds there
+// none, or that of a lease which is lost. (G1, G2, G3, G6, G8)
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>

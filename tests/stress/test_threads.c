@@ -218,8 +218,8 @@ static void *keep_lose_and_fire(void *cancel)
 	return atomic_flag_test_and_set(&taken) ? keep_and_lose(cancel) : fire_half_way(cancel);
 }
 
-// G4, G10: renewal, loss callbacks and descriptors, process leases, cancel tokens, opening and closing,
-// all at once.
+// G4, G10: renewal, loss callbacks and descriptors, process leases, cancel tokens, opening and
+// closing, all at once.
 static void the_keeper_serves_all_threads(void **state)
 {
 	lh_cancel *cancel;

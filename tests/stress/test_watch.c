@@ -6,8 +6,8 @@
 //
 // Every value is made of its version: who sends or drafts reads the version before, and while it is
 // the one that may publish nobody else's comes between. So a value that is torn, that was lost or
-// overwritten, or that one who was replaced has published, does not fit its version. Beside the arena,
-// in memory of the test's own, stands how far each object is known to have come.
+// overwritten, or that one who was replaced has published, does not fit its version. Beside the
+// arena, in memory of the test's own, stands how far each object is known to have come.
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// history.h: what processes did to shared objects and when, kept outside of the arena, and whether that
-// can have happened.
+// history.h: what processes did to shared objects and when, kept outside of the arena, and whether
+// that can have happened.
 //
 // Each worker logs its own operations, one entry each, in memory that all processes share; an
-// entry is begun before what it tells of and ended after, so whoever is killed in between leaves one
-// whose end is only the last moment that it vouched for. Times are CLOCK_MONOTONIC, ns.
+// entry is begun before what it tells of and ended after, so whoever is killed in between leaves
+// one whose end is only the last moment that it vouched for. Times are CLOCK_MONOTONIC, ns.
 //
 //	holds      an entry's time is one at which its author surely held `amount` units: granted before,
 //	           not yet let go after. At no moment may more than the object's units be held. One
@@ -57,9 +57,9 @@ void history_destroy(struct history *history);
 // For another round.
 void history_clear(struct history *history);
 
-// A worker's next entry, a copy of `entry`; NULL: its log is full. What is known when it is added is to be
-// in it: its author may be killed right after. An end of 0, of a hold that lasts, is its beginning until
-// the author writes a later one.
+// A worker's next entry, a copy of `entry`; NULL: its log is full. What is known when it is added
+// is to be in it: its author may be killed right after. An end of 0, of a hold that lasts, is its
+// beginning until the author writes a later one.
 struct history_entry *history_add(struct history *history, int worker, struct history_entry entry);
 
 // Whether all of it can have happened; what cannot is printed (a few of it). The number of entries

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// inline.h: for tests that are compiled a second time ("ctest: ALSO inline"), before all else: what they
-// call is the form of it that is inlined.
+// inline.h: for tests that are compiled a second time ("ctest: ALSO inline"), before all else: what
+// they call is the form of it that is inlined.
 #ifndef TESTS_SUPPORT_INLINE_H
 #define TESTS_SUPPORT_INLINE_H
 

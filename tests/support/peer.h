@@ -3,8 +3,8 @@
 // peer.h: a child process that runs a function of the test and talks with it.
 //
 // Two processes do one thing after the other by telling: line_say and line_hear pass a number over
-// a pipe, in both directions. So nothing is ordered by sleeping, and whoever listens to one that has
-// ended learns it instead of waiting.
+// a pipe, in both directions. So nothing is ordered by sleeping, and whoever listens to one that
+// has ended learns it instead of waiting.
 //
 // need() is for code that may run in a peer, where cmocka's asserts are of no use: there it prints
 // and ends the peer with PEER_FAILED, in the test itself it is cmocka's fail.

@@ -43,17 +43,19 @@ lh_arena *scene_open(struct scene *opened, const struct lh_arena_options *option
 #define SCENE_TEST_CLOSED(function)                                                                \
 	cmocka_unit_test_setup_teardown(function, scene_begin_closed, scene_end)
 
-// Runs body in a child process and returns its wait status; it ends with body's result as exit code.
+// Runs body in a child process and returns its wait status; it ends with body's result as exit
+// code.
 int scene_child(int (*body)(void *context), void *context);
 
-// Skips the test where an owner that consented cannot be killed: valgrind knows no pidfd_send_signal(2).
+// Skips the test where an owner that consented cannot be killed: valgrind knows no
+// pidfd_send_signal(2).
 void scene_wants_kill_on_expiry(void);
 
 // Runs body in another thread of this process: its result.
 int scene_thread(int (*body)(void *context), void *context);
 
-// In a child or a thread, where cmocka's assertions cannot be used: says what is not so and ends the
-// process with exit code 99.
+// In a child or a thread, where cmocka's assertions cannot be used: says what is not so and ends
+// the process with exit code 99.
 #define need(condition) ((condition) ? (void)0 : scene_need_failed(#condition, __FILE__, __LINE__))
 __attribute__((noreturn)) void scene_need_failed(const char *condition, const char *file, int line);
 

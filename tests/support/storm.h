@@ -43,8 +43,8 @@ struct storm_deeds {
 // Keeps `workers` processes running until `end`, then kills those that are left.
 struct storm_deeds storm_run(const struct storm *storm, unsigned *seed, uint64_t end);
 
-// For `duration` ns, and again until *wanted is not 0: what a storm is to show may need a kill at the
-// right moment. The test's watchdog bounds it.
+// For `duration` ns, and again until *wanted is not 0: what a storm is to show may need a kill at
+// the right moment. The test's watchdog bounds it.
 struct storm_deeds storm_run_until(const struct storm *storm, unsigned *seed, uint64_t duration,
 				   const _Atomic uint64_t *wanted);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// lease-bench is fair (docs/benchmarks.md): what an empty loop took is subtracted from every peer's figures
-// alike, from nothing else, and never leaves less than nothing. Figures are given here, not measured.
+// lease-bench is fair (docs/benchmarks.md): what an empty loop took is subtracted from every peer's
+// figures alike, from nothing else, and never leaves less than nothing. Figures are given here, not
+// measured.
 #include "bench/measure.h"
 
 #include <math.h>
@@ -36,9 +37,7 @@ void *process_shared_memory(size_t size)
 	return memory;
 }
 
-void progress_tick(void)
-{
-}
+void progress_tick(void) {}
 
 static struct samples *measured(void)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// demo-count: the acceptance program. Worker processes count the lines, words and bytes of all files
-// below a directory, one mutex for each file, while a saboteur (this process) kills them. The
+// demo-count: the acceptance program. Worker processes count the lines, words and bytes of all
+// files below a directory, one mutex for each file, while a saboteur (this process) kills them. The
 // totals must come out as wc's. count.h tells how the work is laid out.
 #include "demo.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// demo-survive: four locks side by side. With each, a few processes take turns; then the process that
-// holds the lock is killed, and we see who goes on and who stands still for ever. Exits 1 if
+// demo-survive: four locks side by side. With each, a few processes take turns; then the process
+// that holds the lock is killed, and we see who goes on and who stands still for ever. Exits 1 if
 // Leasehold does not go on. The rates are no benchmark: between two turns each process sleeps.
 #include "survive.h"
 
@@ -274,7 +274,8 @@ int main(int argc, char **argv)
 		fputs("usage: demo-survive\n", stderr);
 		return 2;
 	}
-	// The name goes as soon as every process has its lease, so no end of this one leaves it there.
+	// The name goes as soon as every process has its lease, so no end of this one leaves it
+	// there.
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &before);
 	snprintf(arena_name, sizeof(arena_name), "demo-survive-%d-%" PRIu64, (int)getpid(),

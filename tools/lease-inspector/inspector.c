@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// lease-inspector: looks into Leasehold's arenas, be they live, deserted or damaged. But for break, gc
-// and rm it opens them for reading only.
+// lease-inspector: looks into Leasehold's arenas, be they live, deserted or damaged. But for break,
+// gc and rm it opens them for reading only.
 
 #include <errno.h>
 #include <getopt.h>

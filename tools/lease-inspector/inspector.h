@@ -2,10 +2,10 @@
 //
 // inspector.h: what the parts of lease-inspector share.
 //
-// inspector.c reads the command line and calls one of verbs.c's; each has a file of its own. view.c takes
-// a picture of an arena, object.c says what stands in it, cycles.c who waits for whom, process.c what
-// /proc knows of processes; table.c and json.c print what a verb says. Of Leasehold nothing but the
-// public headers is used.
+// inspector.c reads the command line and calls one of verbs.c's; each has a file of its own. view.c
+// takes a picture of an arena, object.c says what stands in it, cycles.c who waits for whom,
+// process.c what /proc knows of processes; table.c and json.c print what a verb says. Of Leasehold
+// nothing but the public headers is used.
 #ifndef LEASE_INSPECTOR_INSPECTOR_H
 #define LEASE_INSPECTOR_INSPECTOR_H
 
@@ -41,7 +41,8 @@ struct options {
 	double timeout; /* break, rm: seconds to wait for an owner's end */
 };
 
-// A verb shows what `arena` holds and returns the exit code; arena is NULL only where verbs.c says so.
+// A verb shows what `arena` holds and returns the exit code; arena is NULL only where verbs.c says
+// so.
 int verb_list(const struct options *options, const char *arena);
 int verb_show(const struct options *options, const char *arena);
 int verb_leases(const struct options *options, const char *arena);
@@ -144,8 +145,8 @@ int view_open(struct view *view, const struct options *options, const char *name
 int view_load(struct view *view, lh_arena *arena, const char *name);
 void view_forget(struct view *view);
 void view_close(struct view *view);
-// Closes the arena and keeps the picture, in which elements of arrays have no numbers any more; to be
-// given to view_forget.
+// Closes the arena and keeps the picture, in which elements of arrays have no numbers any more; to
+// be given to view_forget.
 void view_release(struct view *view);
 
 const struct lh_lease_info *view_lease(const struct view *view, uint64_t id);
@@ -201,11 +202,12 @@ struct object object_of(const struct view *view, const struct lh_placement_info 
 // One element, 0 for what is no array; a damaged one with its error. False: there is no such one.
 bool object_element(const struct view *view, const struct lh_placement_info *place, uint32_t index,
 		    struct object *ret_object);
-// What NAME or OFFSET on the command line means: "jobs", "table[3]", "mutex@4096", "4096", "0x1000". An
-// array's name means the array. False: nothing here.
+// What NAME or OFFSET on the command line means: "jobs", "table[3]", "mutex@4096", "4096",
+// "0x1000". An array's name means the array. False: nothing here.
 bool object_find(const struct view *view, const char *text, struct object *ret_object);
 
-// One word: free, held, shared, full, lost, done, open, closed, broken, placed, placing, abandoned, corrupt.
+// One word: free, held, shared, full, lost, done, open, closed, broken, placed, placing, abandoned,
+// corrupt.
 const char *object_state(const struct view *view, const struct object *object);
 // The first of those who hold it, or NULL.
 const struct lh_hold_info *object_holder(const struct view *view, const struct object *object);
@@ -342,10 +344,11 @@ void history_row(struct table *table, const struct view *view, const struct lh_e
 // Looking again and again. From pace_begin on SIGINT and SIGTERM come in only while
 // pace_wait sleeps and while something is printed, so that none is missed.
 void pace_begin(void);
-// False: it is time to end: a signal came, or nobody reads the output any more. It wakes early if there
-// is something to read from `input` (-1: none).
+// False: it is time to end: a signal came, or nobody reads the output any more. It wakes early if
+// there is something to read from `input` (-1: none).
 bool pace_wait(double seconds, int input);
-// Around all that is printed: in between SIGINT and SIGTERM come in, too, and end a write that sleeps.
+// Around all that is printed: in between SIGINT and SIGTERM come in, too, and end a write that
+// sleeps.
 void pace_print_begin(void);
 // Writes all of it. False: that failed, or a signal came.
 bool pace_print_end(void);
@@ -373,8 +376,8 @@ void value_append(json_t *array, json_t *value);
 // that no foreign byte reaches a terminal. To be freed.
 char *escape_text(const char *text);
 
-// The same between double quotes, for Graphviz and OpenMetrics: a quote or a backslash has a backslash
-// before it. The quotes around it are the caller's.
+// The same between double quotes, for Graphviz and OpenMetrics: a quote or a backslash has a
+// backslash before it. The quotes around it are the caller's.
 void print_quoted(FILE *out, const char *text);
 
 // "12.3ms", or all nanoseconds with --ns.

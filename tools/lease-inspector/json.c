@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// json.c: values and documents of JSON (jansson). docs/lease-inspector.schema.json describes what verbs
-// print; JSON_VERSION is counted up when a member goes or changes its meaning, not for new ones.
+// json.c: values and documents of JSON (jansson). docs/lease-inspector.schema.json describes what
+// verbs print; JSON_VERSION is counted up when a member goes or changes its meaning, not for new
+// ones.
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// metrics.c: the verb metrics, which prints counts in OpenMetrics' text format. A family's samples stand
-// together, so all arenas are looked at first.
+// metrics.c: the verb metrics, which prints counts in OpenMetrics' text format. A family's samples
+// stand together, so all arenas are looked at first.
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// mutate.c: the verbs that change an arena: break, gc and rm. Each looks first, read-only, decides what is
-// to be done and whether it may be, and opens the arena for writing only to do it.
+// mutate.c: the verbs that change an arena: break, gc and rm. Each looks first, read-only, decides
+// what is to be done and whether it may be, and opens the arena for writing only to do it.
 
 #include <errno.h>
 #include <inttypes.h>
@@ -101,8 +101,8 @@ static int act_end(struct act *act)
 	return act->failed ? EXIT_ERROR : EXIT_FINE;
 }
 
-// Whether the name is still that of the arena looked at: what was decided of its leases is not to be done
-// to those of a successor, whose ids may be the same. Says if it is not.
+// Whether the name is still that of the arena looked at: what was decided of its leases is not to
+// be done to those of a successor, whose ids may be the same. Says if it is not.
 static bool is_replaced(const struct act *act, uint64_t inode)
 {
 	if (inode && inspector_inode(act->name) == inode)
@@ -117,7 +117,8 @@ static bool is_replaced(const struct act *act, uint64_t inode)
 	return true;
 }
 
-// Opens the arena for writing, unless nothing is to be done. False: act.failed, and it has said why.
+// Opens the arena for writing, unless nothing is to be done. False: act.failed, and it has said
+// why.
 static bool act_open(struct act *act)
 {
 	if (act->options->dry_run)

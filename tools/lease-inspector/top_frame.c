@@ -15,8 +15,8 @@ enum { SPARK_SHORT = 12, SPARK_LONG = TOP_HISTORY };
 
 // ---- lines --------------------------------------------------------------------------------------
 
-// Cuts the text off behind so many characters (all bytes but those that continue one begin one), and
-// blanks at its end.
+// Cuts the text off behind so many characters (all bytes but those that continue one begin one),
+// and blanks at its end.
 static void clip(char *text, size_t width)
 {
 	char *end = text;

@@ -19,7 +19,8 @@ static void remember(struct series *series, double value)
 
 // ---- objects ------------------------------------------------------------------------------------
 
-// What was known of the object; tracks are by offset, as placements are, and *at goes along with them.
+// What was known of the object; tracks are by offset, as placements are, and *at goes along with
+// them.
 static const struct track *track_before(const struct top_model *model, size_t *at,
 					const struct lh_placement_info *place)
 {

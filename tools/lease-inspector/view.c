@@ -195,8 +195,8 @@ int view_load(struct view *view, lh_arena *arena, const char *name)
 	return 0;
 }
 
-// Opens the arena, and says which file it was: the name means the same one before and after, or the look
-// is taken again. 0 for the inode: the name would not stay.
+// Opens the arena, and says which file it was: the name means the same one before and after, or the
+// look is taken again. 0 for the inode: the name would not stay.
 static int open_known(const char *name, int flags, lh_arena **ret_arena, uint64_t *ret_inode)
 {
 	enum { TRIES = 100 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// watch.c: the verb watch, which prints events as they come, and what it shares with top: looking again
-// and again until a signal comes or nobody reads.
+// watch.c: the verb watch, which prints events as they come, and what it shares with top: looking
+// again and again until a signal comes or nobody reads.
 
 #include <errno.h>
 #include <poll.h>

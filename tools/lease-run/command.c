@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The command: what happens in its process before it begins, and how all that it has begun is ended.
+// The command: what happens in its process before it begins, and how all that it has begun is
+// ended.
 
 #include <errno.h>
 #include <stdio.h>

@@ -153,8 +153,8 @@ static void pass_signal(int signals, const struct connection *connection)
 
 // ---- waiting ------------------------------------------------------------------------------------
 
-// The guard was killed. So was the command, by the kernel; but one that has gained rights by an exec
-// is not.
+// The guard was killed. So was the command, by the kernel; but one that has gained rights by an
+// exec is not.
 static int survive_guard(const struct options *options, const struct connection *connection)
 {
 	struct pollfd entry = { .fd = connection->command, .events = POLLIN };

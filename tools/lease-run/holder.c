@@ -51,8 +51,8 @@ static bool find_lease(const lh_arena *arena, uint64_t id, struct lh_lease_info 
 	return false;
 }
 
-// Prints "NAME is held by COMMAND (lease-run PID)" of another lease-run, whose label says so (lock.c);
-// of any other program its label and its pid.
+// Prints "NAME is held by COMMAND (lease-run PID)" of another lease-run, whose label says so
+// (lock.c); of any other program its label and its pid.
 static void say_lease(const struct options *options, const struct lh_lease_info *lease)
 {
 	const char *label = *lease->label ? lease->label : lease->command;

@@ -153,8 +153,8 @@ int lock_fd(const struct lock *lock);
 // Ends the acquisition, unless it is just over.
 void lock_cancel(struct lock *lock);
 
-// Waits for the acquisition's end. Whether the lock is held, and *ret_facts says how; else *ret_code
-// is the exit code, and what there is to say has been said. Once.
+// Waits for the acquisition's end. Whether the lock is held, and *ret_facts says how; else
+// *ret_code is the exit code, and what there is to say has been said. Once.
 bool lock_result(struct lock *lock, struct lock_facts *ret_facts, int *ret_code);
 
 // A descriptor that becomes readable once the lock is lost; -1: such locks are not told of it.

@@ -30,8 +30,8 @@ class arena
 		std::swap(arena_, other.arena_);
 		return *this;
 	}
-	// While this process has leases on it, thread_lease's included, it stays open, and mapped, until the
-	// process ends: see close.
+	// While this process has leases on it, thread_lease's included, it stays open, and mapped,
+	// until the process ends: see close.
 	~arena()
 	{
 		if (arena_)
@@ -59,7 +59,8 @@ class arena
 		check(lh_thread_lease(arena_, &lease));
 		return lease;
 	}
-	// An orderly end of it, as at the thread's end but without damage told; the next call makes a new one.
+	// An orderly end of it, as at the thread's end but without damage told; the next call makes
+	// a new one.
 	void release_thread_lease() const
 	{
 		check(lh_lease_release(thread_lease()));

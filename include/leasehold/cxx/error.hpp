@@ -102,7 +102,8 @@ lh_deadline after(const std::chrono::duration<Rep, Period> &duration)
 	return lh_deadline_after(static_cast<uint64_t>(ceil<nanoseconds>(duration).count()));
 }
 
-// Calls attempt(deadline) until the clock, whichever it is and however it is set, has reached `until`.
+// Calls attempt(deadline) until the clock, whichever it is and however it is set, has reached
+// `until`.
 template <class Clock, class Duration, class Attempt>
 int until(const std::chrono::time_point<Clock, Duration> &until, Attempt attempt)
 {

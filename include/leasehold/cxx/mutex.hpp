@@ -18,7 +18,8 @@
 namespace leasehold
 {
 
-// Lockable, TimedLockable. lock() and its like throw owner_died, with nothing held, after a holder was lost.
+// Lockable, TimedLockable. lock() and its like throw owner_died, with nothing held, after a holder
+// was lost.
 class mutex : public detail::primitive<lh_mutex>
 {
       public:

@@ -84,8 +84,8 @@ class barrier : public detail::primitive<lh_barrier>
 	{
 		check(lh_barrier_join(&handle_, lease()));
 	}
-	// The grant's token is the phase; LH_GRANT_LEADER is told to one party. Throws owner_died while
-	// the barrier is broken.
+	// The grant's token is the phase; LH_GRANT_LEADER is told to one party. Throws owner_died
+	// while the barrier is broken.
 	lh_grant arrive_and_wait(lh_deadline deadline = LH_FOREVER)
 	{
 		lh_grant grant{};

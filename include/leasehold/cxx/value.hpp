@@ -116,8 +116,8 @@ template <class T> class watch : public detail::primitive<lh_watch>
 			check(result);
 			return value;
 		}
-		// The next value that this receiver has not seen; nothing once the sender closed, died
-		// or was lost. Throws error (-ETIMEDOUT) at the deadline.
+		// The next value that this receiver has not seen; nothing once the sender closed,
+		// died or was lost. Throws error (-ETIMEDOUT) at the deadline.
 		std::optional<T> next(lh_deadline deadline = LH_FOREVER)
 		{
 			const int result = lh_watch_changed(&receiver_, deadline);
@@ -164,8 +164,9 @@ template <class T> class cell : public detail::primitive<lh_cell>
 		check(lh_cell_read(&handle_, &value, nullptr));
 		return value;
 	}
-	// change(T &) works on a draft, which becomes the value unless it throws. Throws lease_lost,
-	// with the value as it was, if the lease was lost meanwhile. The token of the change.
+	// change(T &) works on a draft, which becomes the value unless it throws. Throws
+	// lease_lost, with the value as it was, if the lease was lost meanwhile. The token of the
+	// change.
 	template <class Change> uint64_t update(Change change, lh_deadline deadline = LH_FOREVER)
 	{
 		lh_lease *const own = lease();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two threads share plain data, under a primitive or, as "race", beside it: race PRIMITIVE [race]. What
-// they do under it is ordered, so a race detector has nothing to say; beside it, it has.
+// Two threads share plain data, under a primitive or, as "race", beside it: race PRIMITIVE [race].
+// What they do under it is ordered, so a race detector has nothing to say; beside it, it has.
 #include <leasehold/leasehold.h>
 #ifdef INLINED
 #include <leasehold/inline.h>

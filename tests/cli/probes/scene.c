@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Passes each probe once at least: waits in vain, is granted what a killed process held, loses a lease
-// to its TTL. Prints the arena's inode, for whoever watches.
+// Passes each probe once at least: waits in vain, is granted what a killed process held, loses a
+// lease to its TTL. Prints the arena's inode, for whoever watches.
 #include <leasehold/leasehold.h>
 
 #include <errno.h>
