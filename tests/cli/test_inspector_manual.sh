@@ -52,10 +52,23 @@ offers '--force' lease-inspector break --fo
 offers 'COMMAND COUNT' lease-inspector list -o CO
 offers '' lease-inspector top -d ''
 arena=inspector-manual-$$
-trap 'rm -f "/dev/shm/$arena"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work" "/dev/shm/$arena"*' EXIT
 LEASE_URL=shm://$arena lease-run manual -- true
 offers "$arena" lease-inspector show "$arena"
 offers "$arena" lease-inspector --json list "$arena"
+# Names are anybody's: they are offered as they have to be typed, and nothing of them is run.
+offers 'named\ locks named\ locks:\ table' lease-inspector show "$arena" ''
+offers 'named\ locks:\ table' lease-inspector show "$arena" 'named\ locks:'
+offers 'named locks: table' lease-inspector show "$arena" "'named locks:"
+hostile=$arena-'$(touch ran)'
+LC_ALL=C sed 's/named locks/$(touch  X)/g' "/dev/shm/$arena" >"/dev/shm/$hostile"
+cd "$work"
+"$inspector" list "$hostile" | grep -qF '$(touch  X)' || { echo "FAIL: the name was not put there"; exit 1; }
+offers "$(printf %q "$hostile")" lease-inspector show "$arena-"
+offers "$(printf '%q %q' '$(touch  X)' '$(touch  X): table')" lease-inspector show "$(printf %q "$hostile")" ''
+offers '\$(touch  X) \$(touch  X): table' lease-inspector break "'$hostile'" '"'
+[ -z "$(ls)" ] || { echo "FAIL: completion ran what a name says: $(ls)"; exit 1; }
 same 'options of a verb in --help and in the completion' \
 	"$("$inspector" break --help | sed -nE 's/^ {2,6}(-., )?--([a-z-]+).*/\2/p' | sort -u)" \
 	"$(COMP_WORDS=(lease-inspector); _lease_inspector_options break | sed -n 's/^--//p' | sort -u)"
