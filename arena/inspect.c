@@ -42,7 +42,9 @@ int lh_next_placement(const lh_arena *arena, uint64_t *cursor, struct lh_placeme
 			.flags = copy.placement.flags,
 		};
 		if (placement_phase(copy.state) < ENTRY_READY)
-			ret_info->state = placement_abandoned(arena, copy.state) ? 2 : 1;
+			ret_info->state = placement_abandoned(arena, copy.state)
+						  ? LH_PLACEMENT_ABANDONED
+						  : LH_PLACEMENT_PLACING;
 		copy_text(ret_info->name, copy.name, sizeof(ret_info->name));
 		return 0;
 	}

@@ -142,6 +142,22 @@ static int clear_up(struct lh_arena *arena, const struct lost_lease *lease, bool
 	return forced ? 0 : not_there(lease);
 }
 
+// Whether it holds the object at offset now, or something in the placement there. Bounded by the arena's
+// tables, whatever they say.
+static bool is_held_by(const struct lh_arena *arena, const struct lost_lease *lease,
+		       uint64_t offset)
+{
+	struct lh_hold_info hold;
+	uint64_t cursor = (uint64_t)lease->slot * arena->holds_per_lease;
+
+	while (lh_next_hold(arena, &cursor, &hold) == 0 && hold.slot == lease->slot) {
+		if (hold.lease == lease->id && hold.mode != LH_HOLD_INTENT &&
+		    (hold.offset == offset || hold.placement == offset))
+			return true;
+	}
+	return false;
+}
+
 int lh_lease_break(lh_arena *arena, uint64_t lease, uint64_t offset, int flags,
 		   lh_deadline deadline)
 {
@@ -157,6 +173,9 @@ int lh_lease_break(lh_arena *arena, uint64_t lease, uint64_t offset, int flags,
 		broken.owner = atomic_load(&arena->leases[slot].owner);
 	if (!broken.owner || !is_there(arena, &broken))
 		return not_there(&broken);
+	if (offset && !is_held_by(arena, &broken, offset))
+		return error_detail(-ENOENT, "lease %llu holds nothing at %llu",
+				    (unsigned long long)lease, (unsigned long long)offset);
 	if (flags & LH_BREAK_FORCE)
 		error = end_by_force(arena, &broken, deadline);
 	if (!error)

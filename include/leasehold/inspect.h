@@ -57,6 +57,13 @@ enum lh_kind {
 	LH_KIND_CELL
 };
 
+/* How far a placement is. */
+enum lh_placement_state {
+	LH_PLACEMENT_READY,
+	LH_PLACEMENT_PLACING,  /* somebody is at it */
+	LH_PLACEMENT_ABANDONED /* left half-placed by the dead */
+};
+
 /* What a lease is at this moment, whether or not somebody has latched it yet. */
 enum lh_lease_state {
 	LH_LEASE_LIVE = 1, /* good */
@@ -112,7 +119,7 @@ struct lh_placement_info {
 	uint64_t data_size;   /* bytes of data of each element */
 	uint64_t lease;       /* leased memory: id of the lease that holds it; else 0 */
 	uint32_t flags;       /* as created, LH_NO_REPAIR for one */
-	uint32_t state;       /* 0: ready; 1: being placed; 2: left half-placed by the dead */
+	uint32_t state;       /* enum lh_placement_state */
 	char name[48];        /* "" without name */
 	uint64_t reserved[8]; /* 0 */
 };

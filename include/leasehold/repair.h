@@ -49,10 +49,12 @@ enum { LH_BREAK_FORCE = 1 }; /* even if its owner lives */
  * granted next with LH_GRANT_OWNER_DIED. Without LH_BREAK_FORCE only a lease that is lost already.
  * With it, one with a TTL becomes EXPIRED at once; then, if it has LH_LEASE_KILL_ON_EXPIRY, and in any
  * case without a TTL, its owner's whole process is SIGKILLed, and waited for until it has ended or the
- * deadline passes: nothing is freed before. offset is noted in the event (LH_EVENT_BROKEN): the object
- * for whose sake it is done, or 0.
+ * deadline passes: nothing is freed before. offset is that of the object, or of the placement, for
+ * whose sake it is done, or 0: it is noted in the event (LH_EVENT_BROKEN), and a lease that does not hold
+ * it, or anything in the placement, at the time of the call is left alone. Whoever lets go of it between
+ * that look and the end is ended all the same.
  * Errors:
- *   -ENOENT     there is no such lease, any more
+ *   -ENOENT     there is no such lease any more, or it does not hold what is at offset (any more)
  *   -EBUSY      its owner lives, or is not known to have ended, and LH_BREAK_FORCE was not given
  *   -ETIMEDOUT  killed, but not dead yet: it hangs in the kernel or dumps core; ask again
  *   -EACCES     the process may not be signalled: another user's, or in another pid namespace
@@ -79,8 +81,9 @@ LH_API int lh_lease_break(lh_arena *arena, uint64_t lease, uint64_t offset, int 
 LH_API int lh_sweep(lh_arena *arena, uint32_t *ret_freed, uint32_t *ret_left);
 
 /*
- * Notes in the arena's ring (LH_EVENT_REMOVED) that the placement at offset is being removed by hand,
- * or, with offset 0, the arena's name. Removes nothing: lh_remove and lh_arena_unlink do.
+ * Notes in the arena's ring (LH_EVENT_REMOVED) that the placement at offset, or with offset 0 the
+ * arena's name, has been removed by hand. Removes nothing: it is called after lh_remove or
+ * lh_arena_unlink, which do.
  * Errors: -EROFS: the arena was opened read-only; -EINVAL: arena is NULL.
  * Crash: noted or not. Signal: unsafe.
  */

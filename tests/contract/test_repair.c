@@ -125,6 +125,40 @@ static void a_lease_without_ttl_is_lost_with_its_owners_life(void **state)
 	assert_int_equal(lh_lease_release(heir), 0);
 }
 
+// -ENOENT for one that has let go of the object meanwhile, for whose sake it would have been ended: it is
+// neither expired nor killed, though it holds something else. The placement's offset means all its elements.
+static void only_who_still_holds_the_object_is_ended(void **state)
+{
+	const struct scene *scene = *state;
+	const struct lh_lease_options timed = { .ttl_ns = LH_SEC(3600) };
+	const struct lh_mutex_options array_options = { .count = 3 };
+	const lh_mutex first = new_mutex(scene->arena), second = new_mutex(scene->arena);
+	struct worker *worker = worker_start(WORKER_PROCESS, scene->arena, NULL);
+	lh_mutex array, element;
+	lh_lease *lease;
+
+	assert_int_equal(lh_mutex_at(scene->arena, LH_ANYWHERE, &array_options, &array), 0);
+	assert_int_equal(lh_mutex_element(&array, 2, &element), 0);
+	assert_int_equal(lh_lease_acquire(scene->arena, &timed, &lease), 0);
+	const uint64_t id = lh_lease_id(lease), offset = lh_mutex_offset(&first);
+
+	assert_int_equal(lh_mutex_lock(&first, lease, LH_NOW, NULL), 0);
+	assert_int_equal(lh_mutex_lock(&second, lease, LH_NOW, NULL), 0);
+	assert_int_equal(lh_mutex_unlock(&first, lease), 0);
+	assert_int_equal(lh_lease_break(scene->arena, id, offset, LH_BREAK_FORCE, LH_NOW), -ENOENT);
+	assert_int_equal(lh_lease_break(scene->arena, worker_lease(worker), offset, LH_BREAK_FORCE,
+					LH_FOREVER),
+			 -ENOENT);
+	assert_int_equal(worker_do(worker, worker_lock, offset), 0); // it lives
+	assert_true(lh_lease_valid(lease));
+	assert_false(has_event(scene->arena, LH_EVENT_BROKEN, id));
+	assert_int_equal(lh_mutex_lock(&element, lease, LH_NOW, NULL), 0);
+	assert_int_equal(
+		lh_lease_break(scene->arena, id, lh_mutex_offset(&array), LH_BREAK_FORCE, LH_NOW),
+		0);
+	assert_int_equal(lh_lease_release(lease), -ESTALE);
+}
+
 static void a_sweep_frees_the_dead_and_counts_the_late(void **state)
 {
 	const struct scene *scene = *state;
@@ -305,6 +339,7 @@ int main(void)
 		SCENE_TEST(what_cannot_be_done_is_refused),
 		SCENE_TEST(a_lease_with_a_ttl_is_lost_at_once_and_its_owner_lives),
 		SCENE_TEST(a_lease_without_ttl_is_lost_with_its_owners_life),
+		SCENE_TEST(only_who_still_holds_the_object_is_ended),
 		SCENE_TEST(a_sweep_frees_the_dead_and_counts_the_late),
 		SCENE_TEST(a_removal_is_noted),
 		SCENE_TEST(an_element_is_found_and_what_is_none_is_not),
