@@ -32,6 +32,7 @@ _lease_inspector_plain()
 _lease_inspector_quoted()
 {
 	local name=$1 typed=$2
+	# shellcheck disable=SC2001 # a set of characters
 	case $typed in
 	\'*) printf '%s' "${name//\'/\'\\\'\'}" ;;
 	\"*) sed 's/["$`\\]/\\&/g' <<<"$name" ;;

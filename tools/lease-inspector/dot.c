@@ -4,22 +4,8 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "inspector.h"
-
-// A double-quoted string: escape_text has left quotes alone, and has no backslash but its own.
-static void print_quoted(const char *text)
-{
-	char *escaped = escape_text(text);
-
-	for (const char *at = escaped; *at; at++) {
-		if (*at == '"' || *at == '\\')
-			putchar('\\');
-		putchar(*at);
-	}
-	free(escaped);
-}
 
 static const char *style_of(const struct lh_lease_info *lease, bool deadlocked)
 {
@@ -32,10 +18,10 @@ static void print_lease(const struct lh_lease_info *lease, bool deadlocked)
 {
 	printf("\tlease%" PRIu64 " [shape=box, label=\"lease %" PRIu64 "\\npid %" PRId32 " ",
 	       lease->id, lease->id, lease->pid);
-	print_quoted(lease->command);
+	print_quoted(stdout, lease->command);
 	if (lease->label[0]) {
 		fputs("\\n", stdout);
-		print_quoted(lease->label);
+		print_quoted(stdout, lease->label);
 	}
 	printf("\\n%s, %s\"%s];\n", lh_lease_state_name(lease->state), process_state_of(lease),
 	       style_of(lease, deadlocked));
@@ -47,7 +33,7 @@ static void print_object(const struct view *view, uint64_t offset)
 	char name[VIEW_OBJECT_NAME];
 
 	printf("\tobject%" PRIu64 " [shape=ellipse, label=\"", offset);
-	print_quoted(view_object_name(view, offset, name));
+	print_quoted(stdout, view_object_name(view, offset, name));
 	printf("\\n%s\"];\n", lh_kind_name(place ? place->kind : LH_KIND_NONE));
 }
 
@@ -78,16 +64,6 @@ static void print_wait(const struct options *options, const struct view *view,
 	       lease->waits_for,
 	       format_duration(options, view_since(view, lease->waits_since_ns), text),
 	       deadlocked ? ", color=red" : "");
-}
-
-static bool holds_anything(const struct view *view, uint64_t lease)
-{
-	const struct span holds = view_holds_of(view, lease);
-
-	for (size_t i = holds.first; i < holds.end; i++)
-		if (view_is_held(&view->holds[i]))
-			return true;
-	return false;
 }
 
 // Objects that somebody holds or waits for, each once: both arrays are sorted by offset.
@@ -123,16 +99,16 @@ int verb_dot(const struct options *options, const char *arena)
 		return inspector_complain(arena, error);
 	cycles_find(&view, &cycles);
 	fputs("digraph \"", stdout);
-	print_quoted(arena);
+	print_quoted(stdout, arena);
 	puts("\" {\n\trankdir=LR;");
 	for (size_t i = 0; i < view.lease_count; i++) {
 		const struct lh_lease_info *lease = &view.leases[i];
 
-		if (options->all || lease->waits_for || holds_anything(&view, lease->id))
+		if (options->all || lease->waits_for || view_held_by(&view, lease->id))
 			print_lease(lease, cycles.deadlocked[i]);
 		if (lease->waits_for)
 			print_wait(options, &view, lease, cycles.deadlocked[i]);
-		if (cycles.waits_with[i] != CYCLES_NONE && holds_anything(&view, lease->id))
+		if (cycles.waits_with[i] != CYCLES_NONE && view_held_by(&view, lease->id))
 			printf("\tlease%" PRIu64 " -> lease%" PRIu64
 			       " [label=\"thread waits\", style=dotted];\n",
 			       lease->id, view.leases[cycles.waits_with[i]].id);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <jansson.h>
 #include <leasehold/leasehold.h>
@@ -78,7 +79,7 @@ struct verb {
 	const char *usage;
 	bool arena_optional;
 	enum { OBJECT_NONE, OBJECT_OPTIONAL, OBJECT_NEEDED } object;
-	const char *takes; /* its own options, of "abcdfFot": see inspector.c */
+	const char *takes; /* its own options: letters of note_given in inspector.c */
 	const struct columns *columns;
 	int (*run)(const struct options *options, const char *arena);
 	const char *summary; /* one line for each form: usage, then what it does */
@@ -120,6 +121,7 @@ void *inspector_need(void *pointer);
 struct view {
 	const char *name;
 	lh_arena *arena;
+	uint64_t inode; /* of the arena, if view_open opened it; 0: the name did not stay its */
 	uint64_t now_ns;
 	struct lh_placement_info *placements;  /* by offset */
 	struct lh_lease_info *leases;          /* by id */
@@ -162,14 +164,23 @@ uint64_t view_since(const struct view *view, uint64_t moment_ns);
 // Whether the record is a holding, not what precedes or outlasts one.
 bool view_is_held(const struct lh_hold_info *hold);
 
+// How many things the lease holds.
+size_t view_held_by(const struct view *view, uint64_t lease);
+
 // Whether offset lies in a placement, not between them or in the library's tables.
 bool view_is_placed(const struct view *view, uint64_t offset);
 
 // The placement that offset lies in, or NULL.
 const struct lh_placement_info *view_placement(const struct view *view, uint64_t offset);
 
+// From one element of an array to the next; 0: it is no array.
+uint64_t view_stride(const struct view *view, const struct lh_placement_info *placement);
+
 // What to call the object at offset: "table[3]", "mutex@4096", "@4160".
 enum { VIEW_OBJECT_NAME = 96 };
+// A whole placement: "table", "mutex@4096".
+const char *view_place_name(const struct lh_placement_info *placement,
+			    char buffer[VIEW_OBJECT_NAME]);
 const char *view_object_name(const struct view *view, uint64_t offset,
 			     char buffer[VIEW_OBJECT_NAME]);
 
@@ -178,15 +189,16 @@ const char *view_object_name(const struct view *view, uint64_t offset,
 struct object {
 	const struct lh_placement_info *place;
 	bool whole;                 /* an array: `info` has its place alone */
+	bool part;                  /* found by an index or an offset inside of `place` */
 	struct lh_object_info info; /* what it says of itself */
-	int error;                  /* lh_inspect_object's, when that could not be had */
+	int error;                  /* lh_inspect_object's: `info` has its place alone */
 	struct span holders;        /* in by_object, records of those who only want it included */
 	struct span waiters;        /* in waiters */
 };
 bool object_is_array(const struct view *view, const struct lh_placement_info *place);
 // The whole placement.
 struct object object_of(const struct view *view, const struct lh_placement_info *place);
-// One element, 0 for what is no array. False: there is no such one.
+// One element, 0 for what is no array; a damaged one with its error. False: there is no such one.
 bool object_element(const struct view *view, const struct lh_placement_info *place, uint32_t index,
 		    struct object *ret_object);
 // What NAME or OFFSET on the command line means: "jobs", "table[3]", "mutex@4096", "4096", "0x1000". An
@@ -198,6 +210,8 @@ const char *object_state(const struct view *view, const struct object *object);
 // The first of those who hold it, or NULL.
 const struct lh_hold_info *object_holder(const struct view *view, const struct object *object);
 size_t object_holder_count(const struct view *view, const struct object *object);
+uint64_t object_token(const struct view *view,
+		      const struct object *object); /* an array's: the sum of all */
 uint64_t object_longest_wait(const struct view *view,
 			     const struct object *object); /* ns; 0: none */
 bool object_is_damaged(const struct view *view, const struct object *object);
@@ -219,10 +233,11 @@ struct process {
 	uint64_t start_time;
 	unsigned threads;
 	char command[16];
-	bool keeper; /* it has the library's thread */
 };
 // False: there is none, or (start_time not 0) another has its number.
 bool process_read(pid_t pid, uint64_t start_time, struct process *ret_process);
+// Whether it has the library's thread: looks at all its threads.
+bool process_has_keeper(pid_t pid);
 // "running", "sleeping", "stopped", …
 const char *process_state(const struct process *process);
 // Of a lease's owner; "gone", or "?" if it lives in another pid namespace.
@@ -318,12 +333,19 @@ void history_start(struct table *table, const struct options *options);
 void history_row(struct table *table, const struct view *view, const struct lh_event_info *event);
 
 // ---- watch.c ------------------------------------------------------------------------------------
-// Looking again and again. From pace_begin on SIGINT and SIGTERM come in while pace_wait sleeps alone.
+// Looking again and again. From pace_begin on SIGINT and SIGTERM come in only while
+// pace_wait sleeps and while something is printed, so that none is missed.
 void pace_begin(void);
 // False: it is time to end: a signal came, or nobody reads the output any more. It wakes early if there
 // is something to read from `input` (-1: none).
 bool pace_wait(double seconds, int input);
-// Writes what is left. EXIT_FINE, also if nobody reads it; or EXIT_ERROR.
+// Around all that is printed: in between SIGINT and SIGTERM come in, too, and end a write that sleeps.
+void pace_print_begin(void);
+// Writes all of it. False: that failed, or a signal came.
+bool pace_print_end(void);
+// In between, after each piece: whether it was written, which may go wrong long before the end.
+bool pace_printed(bool written);
+// EXIT_FINE, also if nobody reads any more or a signal came; or EXIT_ERROR when it has said why.
 int pace_end(void);
 
 // ---- json.c -------------------------------------------------------------------------------------
@@ -344,6 +366,10 @@ void value_append(json_t *array, json_t *value);
 // The text with every byte that is not printable ASCII, and every backslash, written as \xHH, so
 // that no foreign byte reaches a terminal. To be freed.
 char *escape_text(const char *text);
+
+// The same between double quotes, for Graphviz and OpenMetrics: a quote or a backslash has a backslash
+// before it. The quotes around it are the caller's.
+void print_quoted(FILE *out, const char *text);
 
 // "12.3ms", or all nanoseconds with --ns.
 enum { DURATION_TEXT = 32 };

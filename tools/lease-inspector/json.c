@@ -41,6 +41,18 @@ char *escape_text(const char *text)
 	return escaped;
 }
 
+void print_quoted(FILE *out, const char *text)
+{
+	char *escaped = escape_text(text);
+
+	for (const char *at = escaped; *at; at++) {
+		if (*at == '"' || *at == '\\')
+			fputc('\\', out);
+		fputc(*at, out);
+	}
+	free(escaped);
+}
+
 json_t *value_text(const char *text)
 {
 	json_t *value = json_string(text);

@@ -31,19 +31,11 @@ static void family(const struct looks *looks, const char *name, const char *type
 		help);
 }
 
-// A label's value: what is not ASCII was escaped with backslashes, which are escaped here.
 static void print_label(FILE *out, const char *key, const char *value)
 {
-	char *escaped = escape_text(value);
-
 	fprintf(out, "%s=\"", key);
-	for (const char *at = escaped; *at; at++) {
-		if (*at == '"' || *at == '\\')
-			fputc('\\', out);
-		fputc(*at, out);
-	}
+	print_quoted(out, value);
 	fputc('"', out);
-	free(escaped);
 }
 
 // NULL for `key`: the arena's alone.
@@ -173,18 +165,6 @@ static void print_arenas(const struct looks *looks)
 }
 
 // ---- objects that have a name -------------------------------------------------------------------
-
-static uint64_t object_token(const struct view *view, const struct object *object)
-{
-	struct lh_object_info info;
-	uint64_t sum = 0;
-
-	if (!object->whole)
-		return object->info.token;
-	for (uint32_t i = 0; lh_inspect_object(view->arena, object->place, i, &info) == 0; i++)
-		sum += info.token;
-	return sum;
-}
 
 static uint64_t object_held(const struct view *view, const struct object *object)
 {

@@ -35,6 +35,7 @@ struct act {
 	const struct options *options;
 	const char *name; /* of the arena */
 	const struct view *view;
+	uint64_t inode;  /* of the arena that the view shows */
 	lh_arena *arena; /* open for writing; NULL: nothing is done yet, or ever */
 	struct table table;
 	const struct lh_lease_info **leases; /* to be ended */
@@ -45,8 +46,8 @@ struct act {
 
 // ---- telling ------------------------------------------------------------------------------------
 
-// error > 0: it was not done, nor tried.
-static void tell(struct act *act, const char *action, const struct lh_lease_info *lease, int error)
+static void tell_result(struct act *act, const char *action, const struct lh_lease_info *lease,
+			const char *result)
 {
 	const struct row row = table_row(&act->table, NULL);
 	char name[VIEW_OBJECT_NAME];
@@ -60,20 +61,28 @@ static void tell(struct act *act, const char *action, const struct lh_lease_info
 	}
 	if (act->offset)
 		row_text(&row, ACT_OBJECT, view_object_name(act->view, act->offset, name));
+	row_text(&row, ACT_RESULT, result);
+}
+
+// error > 0: it was not done, nor tried.
+static void tell(struct act *act, const char *action, const struct lh_lease_info *lease, int error)
+{
 	if (error >= 0) {
-		row_text(&row, ACT_RESULT, error ? "would be done" : "done");
+		tell_result(act, action, lease, error ? "would be done" : "done");
 		return;
 	}
 	char *reason = inspector_reason(error);
 
-	row_text(&row, ACT_RESULT, reason);
+	tell_result(act, action, lease, reason);
 	free(reason);
 	act->failed = true;
 }
 
 static void act_start(struct act *act, const struct options *options, const struct view *view)
 {
-	*act = (struct act){ .options = options, .name = view->name, .view = view };
+	*act = (struct act){
+		.options = options, .name = view->name, .view = view, .inode = view->inode
+	};
 	act->leases = (const struct lh_lease_info **)inspector_need(
 		calloc(view->lease_count + view->hold_count + 1, sizeof(void *)));
 	table_start(&act->table, options, columns, ACT_COLUMNS);
@@ -92,13 +101,35 @@ static int act_end(struct act *act)
 	return act->failed ? EXIT_ERROR : EXIT_FINE;
 }
 
-// Opens the arena for writing, unless nothing is to be done. 0 or the library's error.
-static int act_open(struct act *act)
+// Whether the name is still that of the arena looked at: what was decided of its leases is not to be done
+// to those of a successor, whose ids may be the same. Says if it is not.
+static bool is_replaced(const struct act *act, uint64_t inode)
+{
+	if (inode && inspector_inode(act->name) == inode)
+		return false;
+	char *name = escape_text(act->name);
+
+	inspector_say("%s: another arena has come by this name since it was looked at, or none has "
+		      "it any more; nothing was done to that",
+		      name);
+	inspector_say("Look again, and say again what is to be done.");
+	free(name);
+	return true;
+}
+
+// Opens the arena for writing, unless nothing is to be done. False: act.failed, and it has said why.
+static bool act_open(struct act *act)
 {
 	if (act->options->dry_run)
-		return 0;
-	return lh_arena_open(act->name, act->options->open_flags & ~LH_READ_ONLY, NULL,
-			     &act->arena);
+		return true;
+	const int error = lh_arena_open(act->name, act->options->open_flags & ~LH_READ_ONLY, NULL,
+					&act->arena);
+
+	if (error)
+		inspector_complain(act->name, error);
+	// An arena that lost its name does not get it again: if it has it now, it had it then.
+	act->failed = error || is_replaced(act, act->inode);
+	return !act->failed;
 }
 
 // ---- leases that are in the way -----------------------------------------------------------------
@@ -167,8 +198,11 @@ static void end_leases(struct act *act)
 		if (act->arena)
 			error = lh_lease_break(act->arena, act->leases[i]->id, act->offset, flags,
 					       deadline);
-		// Gone meanwhile: it holds nothing any more.
-		tell(act, action_for(act->leases[i]), act->leases[i], error == -ENOENT ? 0 : error);
+		if (error == -ENOENT) // it has let go, or has been ended, since it was looked at
+			tell_result(act, action_for(act->leases[i]), act->leases[i],
+				    "not needed any more");
+		else
+			tell(act, action_for(act->leases[i]), act->leases[i], error);
 	}
 }
 
@@ -188,11 +222,7 @@ static int break_object(const struct options *options, const struct view *view,
 		return EXIT_NO_MATCH;
 	}
 	act.failed = refused(&act);
-	const int error = act.failed ? 0 : act_open(&act);
-
-	if (error)
-		act.failed = inspector_complain(act.name, error);
-	else if (!act.failed)
+	if (!act.failed && act_open(&act))
 		end_leases(&act);
 	return act_end(&act);
 }
@@ -228,27 +258,43 @@ static void sweep(struct act *act)
 			      freed, left);
 }
 
+static bool is_lost(const struct lh_lease_info *lease)
+{
+	return lease->state == LH_LEASE_DEAD || lease->state == LH_LEASE_EXPIRED;
+}
+
+// What the sweep did to a lost lease: its owner's, who runs, stays.
+static void tell_cleared(struct act *act, const struct lh_lease_info *lease)
+{
+	struct lh_lease_info now;
+	uint64_t cursor = 0;
+
+	while (act->arena && lh_next_lease(act->arena, &cursor, &now) == 0) {
+		if (now.id == lease->id) {
+			tell_result(act, "clear", lease, "stays");
+			return;
+		}
+	}
+	tell(act, "clear", lease, act->options->dry_run);
+}
+
 int verb_gc(const struct options *options, const char *arena)
 {
 	struct act act;
 	struct view view;
-	int error = view_open(&view, options, arena);
+	const int error = view_open(&view, options, arena);
 
 	if (error)
 		return inspector_complain(arena, error);
 	act_start(&act, options, &view);
-	error = act_open(&act);
-	if (error)
-		act.failed = inspector_complain(arena, error);
-	else if (act.arena)
+	if (act_open(&act) && act.arena)
 		sweep(&act);
 	for (size_t i = 0; i < view.lease_count && !act.failed; i++)
-		if (view.leases[i].state == LH_LEASE_DEAD ||
-		    view.leases[i].state == LH_LEASE_EXPIRED)
-			tell(&act, "clear", &view.leases[i], options->dry_run);
+		if (is_lost(&view.leases[i]))
+			tell_cleared(&act, &view.leases[i]);
 	for (size_t i = 0; i < view.placement_count && !act.failed; i++) {
 		act.offset = view.placements[i].offset;
-		if (view.placements[i].state == 2)
+		if (view.placements[i].state == LH_PLACEMENT_ABANDONED)
 			tell(&act, "take-back", NULL, options->dry_run);
 	}
 	const int result = act_end(&act);
@@ -282,18 +328,17 @@ static int remove_arena(const struct act *act)
 
 static void remove_it(struct act *act)
 {
-	int error = act_open(act);
+	int error = 1;
 
-	if (error) {
-		act->failed = inspector_complain(act->name, error);
+	if (!act_open(act))
 		return;
-	}
 	end_leases(act);
+	// Waiting for the end of who was killed took its time.
+	if (act->arena && !act->failed)
+		act->failed = is_replaced(act, act->inode);
 	if (act->failed)
 		return;
-	if (!act->arena)
-		error = 1;
-	else
+	if (act->arena)
 		error = act->offset ? remove_object(act) : remove_arena(act);
 	tell(act, "remove", NULL, error);
 }
@@ -301,16 +346,40 @@ static void remove_it(struct act *act)
 // What cannot be opened as an arena.
 static int remove_unopened(const struct options *options, const char *arena, int error)
 {
-	if (!options->force || options->object ||
-	    (error != -EBADMSG && error != -EPROTONOSUPPORT)) {
+	const struct view nothing = { .name = arena, .now_ns = lh_now() };
+	const bool removable = !options->object && (error == -EBADMSG || error == -EPROTONOSUPPORT);
+	struct act act;
+
+	if (!options->force || !removable) {
 		const int result = inspector_complain(arena, error);
 
-		if (error == -EBADMSG || error == -EPROTONOSUPPORT)
+		if (removable)
 			inspector_say("rm --force removes it all the same.");
 		return result;
 	}
-	error = options->dry_run ? 0 : lh_arena_unlink(arena);
-	return error ? inspector_complain(arena, error) : EXIT_FINE;
+	act_start(&act, options, &nothing);
+	error = options->dry_run ? 1 : lh_arena_unlink(arena);
+	if (error >= 0)
+		tell(&act, "remove", NULL, error);
+	else
+		act.failed = inspector_complain(arena, error);
+	return act_end(&act);
+}
+
+// Elements cannot be removed, and who names one does not mean all of them.
+static int refuse_part(const struct options *options, const char *arena,
+		       const struct object *object)
+{
+	char name[VIEW_OBJECT_NAME];
+	char *part = escape_text(options->object);
+	char *in = escape_text(arena);
+
+	inspector_say("%s is a part of %s, which can be removed only as a whole:", part,
+		      view_place_name(object->place, name));
+	inspector_say("lease-inspector rm %s %s", in, view_place_name(object->place, name));
+	free(part);
+	free(in);
+	return EXIT_ERROR;
 }
 
 int verb_rm(const struct options *options, const char *arena)
@@ -325,6 +394,12 @@ int verb_rm(const struct options *options, const char *arena)
 	if (options->object && !object_find(&view, options->object, &object)) {
 		view_close(&view);
 		return inspector_no_object(arena, options->object);
+	}
+	if (options->object && object.part) {
+		const int result = refuse_part(options, arena, &object);
+
+		view_close(&view);
+		return result;
 	}
 	act_start(&act, options, &view);
 	if (options->object) {

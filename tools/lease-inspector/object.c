@@ -10,9 +10,7 @@
 
 bool object_is_array(const struct view *view, const struct lh_placement_info *place)
 {
-	struct lh_object_info second;
-
-	return lh_inspect_object(view->arena, place, 1, &second) != -ENOENT;
+	return view_stride(view, place) > 0;
 }
 
 struct object object_of(const struct view *view, const struct lh_placement_info *place)
@@ -42,8 +40,14 @@ bool object_element(const struct view *view, const struct lh_placement_info *pla
 		return index == 0;
 	}
 	object.error = lh_inspect_object(view->arena, place, index, &object.info);
-	if (object.error)
+	if (object.error == -ENOENT)
 		return false;
+	if (object.error)
+		object.info = (struct lh_object_info){
+			.offset = place->offset + index * view_stride(view, place),
+			.kind = place->kind,
+			.index = index,
+		};
 	object.holders = view_holders(view, object.info.offset);
 	object.waiters = view_waiters(view, object.info.offset);
 	*ret_object = object;
@@ -55,19 +59,15 @@ bool object_element(const struct view *view, const struct lh_placement_info *pla
 static bool element_at(const struct view *view, uint64_t offset, struct object *ret_object)
 {
 	const struct lh_placement_info *place = view_placement(view, offset);
-	struct lh_object_info second;
 
 	if (!place)
 		return false;
-	if (!object_is_array(view, place)) {
-		*ret_object = object_of(view, place);
-		return true;
-	}
-	if (offset == place->offset || lh_inspect_object(view->arena, place, 1, &second) != 0)
-		return object_element(view, place, 0, ret_object);
-	return object_element(
-		view, place, (uint32_t)((offset - place->offset) / (second.offset - place->offset)),
-		ret_object);
+	const uint64_t stride = view_stride(view, place), inside = offset - place->offset;
+	const bool found = object_element(view, place, stride ? (uint32_t)(inside / stride) : 0,
+					  ret_object);
+
+	ret_object->part = inside > 0;
+	return found;
 }
 
 static bool read_number(const char *text, uint64_t *ret_number)
@@ -119,8 +119,12 @@ bool object_find(const struct view *view, const char *text, struct object *ret_o
 	free(inside);
 	if (!good)
 		return false;
-	return bracket ? object_element(view, place, (uint32_t)index, ret_object)
-		       : element_at(view, number, ret_object);
+	if (!bracket)
+		return element_at(view, number, ret_object);
+	const bool found = object_element(view, place, (uint32_t)index, ret_object);
+
+	ret_object->part = object_is_array(view, place);
+	return found;
 }
 
 // ---- questions ----------------------------------------------------------------------------------
@@ -171,7 +175,7 @@ const char *object_state(const struct view *view, const struct object *object)
 	const struct lh_hold_info *holder = object_holder(view, object);
 
 	if (object->place->state)
-		return object->place->state == 1 ? "placing" : "abandoned";
+		return object->place->state == LH_PLACEMENT_PLACING ? "placing" : "abandoned";
 	if (object->error)
 		return "corrupt";
 	if (object->info.flags & LH_OBJECT_BROKEN)
@@ -186,6 +190,29 @@ const char *object_state(const struct view *view, const struct object *object)
 		return "full";
 	return holder->mode == LH_HOLD_EXCLUSIVE || holder->mode == LH_HOLD_REGION ? "held"
 										   : "shared";
+}
+
+// What one element says: nothing at all if that is damage. False: there is no such one.
+static bool next_element(const struct view *view, const struct object *object, uint32_t index,
+			 struct lh_object_info *ret_info)
+{
+	const int error = lh_inspect_object(view->arena, object->place, index, ret_info);
+
+	if (error)
+		*ret_info = (struct lh_object_info){ .index = index };
+	return error == 0 || error == -EBADMSG;
+}
+
+uint64_t object_token(const struct view *view, const struct object *object)
+{
+	struct lh_object_info info;
+	uint64_t sum = 0;
+
+	if (!object->whole)
+		return object->info.token;
+	for (uint32_t i = 0; next_element(view, object, i, &info); i++)
+		sum += info.token;
+	return sum;
 }
 
 uint64_t object_longest_wait(const struct view *view, const struct object *object)
@@ -207,7 +234,7 @@ bool object_is_damaged(const struct view *view, const struct object *object)
 
 	if (!object->whole)
 		return object->info.flags & LH_OBJECT_DAMAGED;
-	for (uint32_t i = 0; lh_inspect_object(view->arena, object->place, i, &info) == 0; i++)
+	for (uint32_t i = 0; next_element(view, object, i, &info); i++)
 		if (info.flags & LH_OBJECT_DAMAGED)
 			return true;
 	return false;

@@ -29,7 +29,7 @@ static bool read_small(const char *path, char *buffer, size_t capacity)
 	return size > 0;
 }
 
-static bool has_keeper(pid_t pid)
+bool process_has_keeper(pid_t pid)
 {
 	char path[64];
 	const struct dirent *entry;
@@ -75,7 +75,6 @@ bool process_read(pid_t pid, uint64_t start_time, struct process *ret_process)
 	*end = '\0';
 	snprintf(process.command, sizeof(process.command), "%.15s", begin + 1);
 	process.threads = (unsigned)threads;
-	process.keeper = has_keeper(pid);
 	*ret_process = process;
 	return true;
 }

@@ -70,16 +70,6 @@ static struct user *user_of(struct users *users, const struct lh_lease_info *lea
 	return &users->items[users->count++];
 }
 
-static size_t held_by(const struct view *view, uint64_t lease)
-{
-	const struct span holds = view_holds_of(view, lease);
-	size_t count = 0;
-
-	for (size_t i = holds.first; i < holds.end; i++)
-		count += view_is_held(&view->holds[i]);
-	return count;
-}
-
 static void count_leases(struct users *users, const struct view *view)
 {
 	for (size_t i = 0; i < view->lease_count; i++) {
@@ -88,7 +78,7 @@ static void count_leases(struct users *users, const struct view *view)
 
 		user->leases++;
 		user->lost += lease->state == LH_LEASE_DEAD || lease->state == LH_LEASE_EXPIRED;
-		user->holds += held_by(view, lease->id);
+		user->holds += view_held_by(view, lease->id);
 		user->waits += lease->waits_for != 0;
 		if (lease->waits_for &&
 		    view_since(view, lease->waits_since_ns) > user->longest_wait)
@@ -113,7 +103,9 @@ static void mark_open(struct users *users, pid_t pid)
 
 static int order_users(const void *a, const void *b)
 {
-	return ((const struct user *)a)->pid - ((const struct user *)b)->pid;
+	const pid_t x = ((const struct user *)a)->pid, y = ((const struct user *)b)->pid;
+
+	return (x > y) - (x < y); // an arena's bytes may say any number
 }
 
 static void show_user(struct table *table, const struct user *user, bool partial)
@@ -140,8 +132,10 @@ static void show_user(struct table *table, const struct user *user, bool partial
 	if (user->waits)
 		row_duration(&row, PROC_WAITED, user->longest_wait);
 	if (there) {
-		row_cell(&row, PROC_KEEPER, process.keeper ? "yes" : "no",
-			 row.object ? json_boolean(process.keeper) : NULL);
+		const bool keeper = row_shows(&row, PROC_KEEPER) && process_has_keeper(user->pid);
+
+		row_cell(&row, PROC_KEEPER, keeper ? "yes" : "no",
+			 row.object ? json_boolean(keeper) : NULL);
 		row_number(&row, PROC_THREADS, process.threads);
 	}
 	row_cell(&row, PROC_OTHER, NULL, row.object ? json_boolean(elsewhere) : NULL);

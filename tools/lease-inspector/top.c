@@ -18,11 +18,13 @@ struct screen {
 
 // ---- frames -------------------------------------------------------------------------------------
 
-static void draw_terminal(struct screen *screen, struct top_model *model)
+// False: that failed, or a signal came.
+static bool draw_terminal(struct screen *screen, struct top_model *model)
 {
 	const size_t width = COLS > 0 ? (size_t)COLS : 80, height = LINES > 0 ? (size_t)LINES : 24;
 
 	top_compose(model, screen->order, width, height, &screen->frame);
+	pace_print_begin();
 	erase();
 	for (size_t i = 0; i < screen->frame.count && i < height; i++) {
 		const bool heading = i == screen->frame.headings[0] ||
@@ -35,19 +37,23 @@ static void draw_terminal(struct screen *screen, struct top_model *model)
 			attroff(A_REVERSE);
 	}
 	refresh();
+	return pace_print_end();
 }
 
-static void print_frame(struct screen *screen, struct top_model *model, bool first)
+static bool print_frame(struct screen *screen, struct top_model *model, bool first)
 {
 	const char *columns = getenv("COLUMNS");
 	const long width = columns ? strtol(columns, NULL, 10) : 0;
 
 	top_compose(model, screen->order, width > 0 ? (size_t)width : 160, 0, &screen->frame);
+	bool good = true;
+
+	pace_print_begin();
 	if (!first)
-		putchar('\n');
-	for (size_t i = 0; i < screen->frame.count; i++)
-		puts(screen->frame.lines[i]);
-	fflush(stdout);
+		good = pace_printed(putchar('\n') != EOF);
+	for (size_t i = 0; good && i < screen->frame.count; i++)
+		good = pace_printed(puts(screen->frame.lines[i]) != EOF);
+	return pace_print_end();
 }
 
 // ---- keys ---------------------------------------------------------------------------------------
@@ -96,8 +102,8 @@ static bool rest(struct screen *screen, struct top_model *model, double seconds)
 			return false;
 		if (asked == ASKED_LOOK)
 			return true;
-		if (asked == ASKED_DRAW)
-			draw_terminal(screen, model);
+		if (asked == ASKED_DRAW && !draw_terminal(screen, model))
+			return false;
 	}
 	return true;
 }
@@ -139,10 +145,9 @@ int verb_top(const struct options *options, const char *arena)
 	pace_begin();
 	screen_start(&screen);
 	for (bool first = true;; first = false) {
-		if (screen.terminal)
-			draw_terminal(&screen, &model);
-		else
-			print_frame(&screen, &model, first);
+		if (!(screen.terminal ? draw_terminal(&screen, &model)
+				      : print_frame(&screen, &model, first)))
+			break;
 		if (left != UINT64_MAX && --left == 0)
 			break;
 		if (!rest(&screen, &model, options->delay > 0 ? options->delay : 1))

@@ -2,7 +2,6 @@
 //
 // top_model.c: looks at an arena again and again, and reckons rates from one look to the next.
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,18 +18,6 @@ static void remember(struct series *series, double value)
 }
 
 // ---- objects ------------------------------------------------------------------------------------
-
-static uint64_t token_of(const struct view *view, const struct object *object)
-{
-	struct lh_object_info info;
-	uint64_t sum = 0;
-
-	if (!object->whole)
-		return object->info.token;
-	for (uint32_t i = 0; lh_inspect_object(view->arena, object->place, i, &info) == 0; i++)
-		sum += info.token;
-	return sum;
-}
 
 // What was known of the object; tracks are by offset, as placements are, and *at goes along with them.
 static const struct track *track_before(const struct top_model *model, size_t *at,
@@ -50,8 +37,8 @@ static void fill_object(struct top_object *row, const struct view *view,
 	const struct lh_hold_info *holder = object_holder(view, object);
 	const struct lh_lease_info *lease = holder ? view_lease(view, holder->lease) : NULL;
 
-	if (object->whole && object->place->name[0])
-		snprintf(row->name, sizeof(row->name), "%s[]", object->place->name);
+	if (object->whole)
+		view_place_name(object->place, row->name);
 	else
 		view_object_name(view, object->info.offset, row->name);
 	row->kind = lh_kind_name(object->place->kind);
@@ -91,7 +78,7 @@ static double look_at_objects(struct top_model *model, const struct view *view, 
 			*track = *before;
 		track->offset = place->offset;
 		track->kind = place->kind;
-		track->token = token_of(view, &object);
+		track->token = object_token(view, &object);
 		struct top_object *row = &model->objects[count++];
 
 		if (before && seconds > 0 && track->token >= before->token)
@@ -108,16 +95,6 @@ static double look_at_objects(struct top_model *model, const struct view *view, 
 }
 
 // ---- leases -------------------------------------------------------------------------------------
-
-static size_t held_by(const struct view *view, uint64_t lease)
-{
-	const struct span holds = view_holds_of(view, lease);
-	size_t count = 0;
-
-	for (size_t i = holds.first; i < holds.end; i++)
-		count += view_is_held(&view->holds[i]);
-	return count;
-}
 
 static void count_lease(struct top_model *model, const struct view *view,
 			const struct lh_lease_info *lease)
@@ -149,7 +126,7 @@ static void look_at_leases(struct top_model *model, const struct view *view)
 		row->process = process;
 		memcpy(row->command, lease->command, sizeof(row->command));
 		memcpy(row->label, lease->label, sizeof(row->label));
-		row->holds = held_by(view, lease->id);
+		row->holds = view_held_by(view, lease->id);
 		if (!lease->waits_for)
 			continue;
 		view_object_name(view, lease->waits_for, row->waits_for);
@@ -204,15 +181,14 @@ static void forget_look(struct top_model *model)
 int top_look(struct top_model *model)
 {
 	struct view view;
-	const uint64_t inode = inspector_inode(model->arena);
 	const int error = view_open(&view, model->options, model->arena);
 
 	if (error)
 		return error;
-	if (inode != model->inode) { // the first look, or a successor of the same name
+	if (view.inode != model->inode) { // the first look, or a successor of the same name
 		model->track_count = 0;
 		model->looked_ns = 0;
-		model->inode = inode;
+		model->inode = view.inode;
 	}
 	const double seconds = model->looked_ns ? (double)(view.now_ns - model->looked_ns) / 1e9
 						: 0;

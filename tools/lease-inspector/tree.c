@@ -47,16 +47,6 @@ static const struct column columns[TREE_COLUMNS] = {
 
 const struct columns tree_columns = { columns, TREE_COLUMNS };
 
-static bool holds_something(const struct view *view, const struct lh_lease_info *lease)
-{
-	const struct span holds = view_holds_of(view, lease->id);
-
-	for (size_t i = holds.first; i < holds.end; i++)
-		if (view_is_held(&view->holds[i]))
-			return true;
-	return false;
-}
-
 static void draw_lease(struct tree *tree, const struct row *parent, size_t index, unsigned depth);
 
 static void draw_waiters(struct tree *tree, const struct row *parent, uint64_t offset,
@@ -136,7 +126,7 @@ static void draw_lease(struct tree *tree, const struct row *parent, size_t index
 		if (view_is_held(&view->holds[i]))
 			draw_hold(tree, &row, &view->holds[i], depth + 1);
 	for (size_t i = 0; lease->waits_for && i < view->lease_count; i++)
-		if (tree->cycles.waits_with[i] == index && holds_something(view, &view->leases[i]))
+		if (tree->cycles.waits_with[i] == index && view_held_by(view, view->leases[i].id))
 			draw_lease(tree, &row, i, depth + 1);
 }
 
@@ -193,7 +183,7 @@ static void draw_tree(struct tree *tree)
 			const bool waits = view->leases[i].waits_for != 0 ||
 					   tree->cycles.waits_with[i] != CYCLES_NONE;
 			const bool shown = view->leases[i].waits_for || tree->options->all ||
-					   holds_something(view, &view->leases[i]);
+					   view_held_by(view, view->leases[i].id);
 
 			if (tree->drawn[i] || !shown || (pass == FREE_TO_GO_ON && waits) ||
 			    (pass == DEADLOCKED && !tree->cycles.deadlocked[i]))
@@ -295,7 +285,7 @@ static void print_graph(const struct tree *tree)
 
 	for (size_t i = 0; i < view->lease_count; i++)
 		if (tree->options->all || view->leases[i].waits_for ||
-		    holds_something(view, &view->leases[i]))
+		    view_held_by(view, view->leases[i].id))
 			value_append(leases, lease_value(tree, i));
 	value_set(document, "leases", leases);
 	document_print(tree->options, document);

@@ -195,16 +195,38 @@ int view_load(struct view *view, lh_arena *arena, const char *name)
 	return 0;
 }
 
+// Opens the arena, and says which file it was: the name means the same one before and after, or the look
+// is taken again. 0 for the inode: the name would not stay.
+static int open_known(const char *name, int flags, lh_arena **ret_arena, uint64_t *ret_inode)
+{
+	enum { TRIES = 100 };
+
+	for (int i = 0;; i++) {
+		const uint64_t before = inspector_inode(name);
+		const int error = lh_arena_open(name, flags, NULL, ret_arena);
+
+		if (error)
+			return error;
+		*ret_inode = inspector_inode(name) == before ? before : 0;
+		if (*ret_inode || i == TRIES)
+			return 0;
+		lh_arena_close(*ret_arena);
+	}
+}
+
 int view_open(struct view *view, const struct options *options, const char *name)
 {
 	lh_arena *arena;
-	int error = lh_arena_open(name, options->open_flags, NULL, &arena);
+	uint64_t inode;
+	int error = open_known(name, options->open_flags, &arena, &inode);
 
 	if (error)
 		return error;
 	error = view_load(view, arena, name);
 	if (error)
 		lh_arena_close(arena);
+	else
+		view->inode = inode;
 	return error;
 }
 
@@ -301,43 +323,61 @@ const struct lh_placement_info *view_placement(const struct view *view, uint64_t
 	return offset - before->offset < before->size ? before : NULL;
 }
 
+size_t view_held_by(const struct view *view, uint64_t lease)
+{
+	const struct span holds = view_holds_of(view, lease);
+	size_t count = 0;
+
+	for (size_t i = holds.first; i < holds.end; i++)
+		count += view_is_held(&view->holds[i]);
+	return count;
+}
+
 bool view_is_placed(const struct view *view, uint64_t offset)
 {
 	return view_placement(view, offset) != NULL;
 }
 
-// From one element of an array to the next; 0 if it is none.
-static uint64_t stride(const struct view *view, const struct lh_placement_info *placement)
+uint64_t view_stride(const struct view *view, const struct lh_placement_info *placement)
 {
 	struct lh_object_info second;
+	const int error = lh_inspect_object(view->arena, placement, 1, &second);
 
-	return lh_inspect_object(view->arena, placement, 1, &second) == 0
-		       ? second.offset - placement->offset
-		       : 0;
+	if (error == 0)
+		return second.offset - placement->offset;
+	// One that is no element of anything: what is placed there is of no kind that there is.
+	if (error == -ENOENT || !view->arena || placement->count < 2 ||
+	    lh_inspect_object(view->arena, placement, UINT32_MAX, &second) != -ENOENT)
+		return 0;
+	return placement->size / placement->count; // the second is damaged: all are of one size
+}
+
+const char *view_place_name(const struct lh_placement_info *placement,
+			    char buffer[VIEW_OBJECT_NAME])
+{
+	if (placement->name[0])
+		snprintf(buffer, VIEW_OBJECT_NAME, "%s", placement->name);
+	else
+		snprintf(buffer, VIEW_OBJECT_NAME, "%s@%" PRIu64, lh_kind_name(placement->kind),
+			 placement->offset);
+	return buffer;
 }
 
 const char *view_object_name(const struct view *view, uint64_t offset,
 			     char buffer[VIEW_OBJECT_NAME])
 {
 	const struct lh_placement_info *placement = view_placement(view, offset);
-	char base[64];
 
 	if (!placement) {
 		snprintf(buffer, VIEW_OBJECT_NAME, "@%" PRIu64, offset);
 		return buffer;
 	}
-	if (placement->name[0])
-		snprintf(base, sizeof(base), "%s", placement->name);
-	else
-		snprintf(base, sizeof(base), "%s@%" PRIu64, lh_kind_name(placement->kind),
-			 placement->offset);
+	const size_t used = strlen(view_place_name(placement, buffer));
 	const uint64_t inside = offset - placement->offset;
-	const uint64_t step = stride(view, placement);
+	const uint64_t step = view_stride(view, placement);
 	if (step && inside % step == 0)
-		snprintf(buffer, VIEW_OBJECT_NAME, "%s[%" PRIu64 "]", base, inside / step);
+		snprintf(buffer + used, VIEW_OBJECT_NAME - used, "[%" PRIu64 "]", inside / step);
 	else if (inside)
-		snprintf(buffer, VIEW_OBJECT_NAME, "%s+%" PRIu64, base, inside);
-	else
-		snprintf(buffer, VIEW_OBJECT_NAME, "%s", base);
+		snprintf(buffer + used, VIEW_OBJECT_NAME - used, "+%" PRIu64, inside);
 	return buffer;
 }

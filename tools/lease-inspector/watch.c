@@ -17,6 +17,7 @@
 // ---- again and again ----------------------------------------------------------------------------
 
 static volatile sig_atomic_t told_to_end;
+static int write_error; // errno of the write that failed first
 
 static void note_signal(int number)
 {
@@ -24,19 +25,51 @@ static void note_signal(int number)
 	told_to_end = 1;
 }
 
+// Whether SIGINT and SIGTERM come in, or wait.
+static void let_signals(int how)
+{
+	sigset_t ours;
+
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGINT);
+	sigaddset(&ours, SIGTERM);
+	sigprocmask(how, &ours, NULL);
+}
+
 void pace_begin(void)
 {
+	// Without SA_RESTART: a write that sleeps because nobody reads ends with EINTR.
 	const struct sigaction action = { .sa_handler = note_signal };
-	sigset_t blocked;
 
-	// They come in while pace_wait sleeps and at no other time, so none is missed in between.
-	sigemptyset(&blocked);
-	sigaddset(&blocked, SIGINT);
-	sigaddset(&blocked, SIGTERM);
-	sigprocmask(SIG_BLOCK, &blocked, NULL);
+	let_signals(SIG_BLOCK);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	signal(SIGPIPE, SIG_IGN);
+}
+
+void pace_print_begin(void)
+{
+	let_signals(SIG_UNBLOCK);
+}
+
+bool pace_printed(bool written)
+{
+	if (written && !ferror(stdout))
+		return true;
+	if (!write_error)
+		write_error = errno;
+	return false;
+}
+
+bool pace_print_end(void)
+{
+	struct pollfd output = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+	// What has failed is not tried again, nor what would sleep after the signal.
+	if (!write_error && !(told_to_end && poll(&output, 1, 0) == 0))
+		pace_printed(fflush(stdout) == 0);
+	let_signals(SIG_BLOCK);
+	return !write_error && !told_to_end;
 }
 
 bool pace_wait(double seconds, int input)
@@ -50,6 +83,8 @@ bool pace_wait(double seconds, int input)
 	sigset_t none;
 
 	sigemptyset(&none);
+	if (told_to_end)
+		return false;
 	const int ready = ppoll(files, 2, &rest, &none);
 
 	return !told_to_end && !(ready > 0 && files[0].revents & (POLLERR | POLLHUP | POLLNVAL));
@@ -57,13 +92,13 @@ bool pace_wait(double seconds, int input)
 
 int pace_end(void)
 {
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return EXIT_FINE;
-	if (errno != EPIPE)
-		return EXIT_ERROR; // which the main program tells
+	const bool error = write_error && write_error != EPIPE && !told_to_end;
+
+	if (error) // the main program, which has written nothing else, need not
+		inspector_say("cannot write the output: %s", strerror(write_error));
 	__fpurge(stdout);
 	clearerr(stdout);
-	return EXIT_FINE;
+	return error ? EXIT_ERROR : EXIT_FINE;
 }
 
 // ---- events -------------------------------------------------------------------------------------
@@ -76,7 +111,8 @@ struct watch {
 	uint64_t left; /* events; UINT64_MAX: without end */
 };
 
-static void print_event(const struct watch *watch, const struct view *view,
+// False: it was not written.
+static bool print_event(const struct watch *watch, const struct view *view,
 			const struct lh_event_info *event)
 {
 	json_t *line = (json_t *)inspector_need(json_object());
@@ -97,9 +133,12 @@ static void print_event(const struct watch *watch, const struct view *view,
 				: json_null());
 	value_set(line, "token", value_number(event->token));
 	value_set(line, "by_pid", value_number((uint32_t)event->by_pid));
-	if (json_dumpf(line, stdout, JSON_ENSURE_ASCII | JSON_COMPACT) == 0)
-		putchar('\n');
+	const bool written = pace_printed(
+		json_dumpf(line, stdout, JSON_ENSURE_ASCII | JSON_COMPACT) == 0 &&
+		putchar('\n') != EOF);
+
 	json_decref(line);
+	return written;
 }
 
 // What has come since the last look, or nothing of what is there already if this is the first.
@@ -110,25 +149,27 @@ static void print_new(struct watch *watch, const struct view *view, bool first)
 	while (watch->left && lh_next_event(view->arena, &watch->cursor, &event) == 0) {
 		if (first && !watch->options->all)
 			continue;
-		print_event(watch, view, &event);
+		if (!print_event(watch, view, &event))
+			break;
 		if (watch->left != UINT64_MAX)
 			watch->left--;
 	}
 }
 
 // The arena is opened for each look, so that it can be removed and a placement in it too.
-static int look(struct watch *watch, bool first)
+static int look(struct watch *watch, bool first, bool *ret_written)
 {
 	struct view view;
-	const uint64_t inode = inspector_inode(watch->arena);
 	const int error = view_open(&view, watch->options, watch->arena);
 
 	if (error)
 		return error;
-	if (inode != watch->inode && !first)
+	if (view.inode != watch->inode && !first)
 		watch->cursor = 0; // a successor: all its events are new
-	watch->inode = inode;
+	watch->inode = view.inode;
+	pace_print_begin();
 	print_new(watch, &view, first);
+	*ret_written = pace_print_end();
 	view_close(&view);
 	return 0;
 }
@@ -138,17 +179,15 @@ int verb_watch(const struct options *options, const char *arena)
 	struct watch watch = { .options = options,
 			       .arena = arena,
 			       .left = options->count ? options->count : UINT64_MAX };
-	bool first = true;
+	bool first = true, written = true;
 
 	pace_begin();
 	do {
-		const int error = look(&watch, first);
+		const int error = look(&watch, first, &written);
 
 		if (error)
 			return inspector_complain(arena, error);
 		first = false;
-		if (fflush(stdout) != 0)
-			break;
-	} while (watch.left && pace_wait(options->delay > 0 ? options->delay : 0.1, -1));
+	} while (written && watch.left && pace_wait(options->delay > 0 ? options->delay : 0.1, -1));
 	return pace_end();
 }
