@@ -4,6 +4,7 @@
 // end what they are told to end, and leave an event.
 // ctest: TIMEOUT 120
 
+#include <inttypes.h>
 #include <signal.h>
 #include <time.h>
 
@@ -180,6 +181,7 @@ static void gc_clears_up_and_kills_nobody(void **state)
 	struct actor *dead = actor_start(arena, NULL);
 	struct actor *late = actor_start(arena, &timed);
 	struct actor *live = actor_start(arena, NULL);
+	const uint64_t gone = actor_lease(dead);
 
 	(void)state;
 	assert_int_equal(actor_do(dead, ACTOR_LOCK, 0), 0);
@@ -193,7 +195,16 @@ static void gc_clears_up_and_kills_nobody(void **state)
 	assert_true(json_is_true(json_object_get(document, "dry_run")));
 	json_decref(document);
 	assert_false(has_event("swept", 0));
-	assert_int_equal(exit_of("gc", arena), 0);
+	document = inspect(0, "gc", arena);
+	const json_t *actions = json_object_get(document, "actions");
+
+	assert_string_equal(text_of(entry_numbered(document, "actions", "lease", gone), "result"),
+			    "done");
+	assert_string_equal(
+		text_of(entry_numbered(document, "actions", "lease", actor_lease(late)), "result"),
+		"stays");
+	assert_int_equal(json_array_size(actions), 2);
+	json_decref(document);
 	assert_true(has_event("swept", 0));
 	json_t *leases = inspect(0, "leases", arena);
 
@@ -210,8 +221,13 @@ static void gc_clears_up_and_kills_nobody(void **state)
 static void rm_removes_an_object_when_nobody_has_the_arena_open(void **state)
 {
 	struct actor *actor = actor_start(arena, NULL);
+	json_t *list = inspect(0, "list", arena);
+	const uint64_t array = (uint64_t)number_of(entry_named(list, "placements", "name", "table"),
+						   "offset");
+	char inside[24];
 
 	(void)state;
+	json_decref(list);
 	assert_int_equal(actor_do(actor, ACTOR_LOCK, 0), 0);
 	assert_int_equal(exit_of("rm", words("table")), 2); // held
 	assert_int_equal(actor_do(actor, ACTOR_UNLOCK, 0), 0);
@@ -219,6 +235,10 @@ static void rm_removes_an_object_when_nobody_has_the_arena_open(void **state)
 	assert_int_equal(actor_do(actor, ACTOR_LOCK, 0), 0);
 	actor_kill(actor);
 	assert_int_equal(exit_of("rm", words("table --dry-run")), 0);
+	assert_int_equal(exit_of("rm", words("table[3]")), 2); // which would be all of it
+	assert_int_equal(exit_of("rm", words("table[0] --force")), 2);
+	snprintf(inside, sizeof(inside), "%" PRIu64, array + 64);
+	assert_int_equal(exit_of("rm", words(inside)), 2);
 	assert_int_equal(exit_of("show", words("table")), 0);
 	assert_int_equal(exit_of("rm", words("table")), 0);
 	assert_int_equal(exit_of("show", words("table")), 1);
@@ -260,10 +280,15 @@ static void rm_removes_what_is_no_arena_by_force_alone(void **state)
 	assert_int_equal(fclose(file), 0);
 	assert_int_equal(exit_of("rm", arena), 2);
 	assert_int_equal(access(path, F_OK), 0);
-	assert_int_equal(exit_of("rm", words("--force --dry-run")), 0);
-	assert_int_equal(access(path, F_OK), 0);
-	assert_int_equal(exit_of("rm", words("--force")), 0);
-	assert_int_not_equal(access(path, F_OK), 0);
+	for (int i = 0; i < 2; i++) {
+		json_t *document = inspect(0, "rm", words(i ? "--force" : "--force --dry-run"));
+		const json_t *action = json_array_get(json_object_get(document, "actions"), 0);
+
+		assert_string_equal(text_of(action, "action"), "remove");
+		assert_string_equal(text_of(action, "result"), i ? "done" : "would be done");
+		json_decref(document);
+		assert_int_equal(access(path, F_OK), i ? -1 : 0);
+	}
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, new_arena, end_arena)

@@ -30,13 +30,36 @@ PYTHON
 # Documents of a line each. Of thousands of elements a few will do: the validator is slow.
 shorten() { jq -c 'if .placements then .placements |= .[:20] else . end'; }
 
+# keep SOURCE WORD...: the document, if there is one: not of what cannot be opened or found, or break has
+# nothing to do for; and then it is said why.
+keep() {
+	local source=$1
+	shift
+	lease-inspector "$@" --json >"$work/document" 2>"$work/err" || true
+	if [ -s "$work/document" ]; then
+		shorten <"$work/document" | sed "s/^/$source /" >>"$work/documents"
+	else
+		grep -q '^lease-inspector: ' "$work/err" || fail "$source: neither a document nor an error"
+	fi
+}
+
+# counted WHERE: all verbs gave as many documents as an arena in use has to.
+counted() {
+	local source
+	for source in list list_--all leases procs tree tree_--all history check gc_--dry-run \
+		rm_--dry-run_--force arenas; do
+		[ "$(grep -c "^$1:$source " "$work/documents")" -eq 1 ] || fail "$source: no document"
+	done
+	[ "$(grep -c "^$1:show " "$work/documents")" -eq 2 ] || fail "show: documents are missing"
+	[ "$(grep -c "^$1:break_--dry-run_--force " "$work/documents")" -ge 1 ] || fail "break: no document"
+}
+
 # collect WHERE ARENA: a line for each verb.
 collect() {
 	local verb object
 	while read -r verb; do
 		# shellcheck disable=SC2086 # options, or none
-		lease-inspector $verb "$2" --json 2>/dev/null |
-			shorten | sed "s/^/$1:${verb// /_} /" >>"$work/documents" || true
+		keep "$1:${verb// /_}" $verb "$2"
 	done <<'VERBS'
 list
 list --all
@@ -52,11 +75,10 @@ VERBS
 	for verb in show 'break --dry-run --force'; do
 		for object in 'named locks' 'named locks[0]'; do
 			# shellcheck disable=SC2086
-			lease-inspector $verb "$2" "$object" --json 2>/dev/null |
-				shorten | sed "s/^/$1:${verb// /_} /" >>"$work/documents" || true
+			keep "$1:${verb// /_}" $verb "$2" "$object"
 		done
 	done
-	lease-inspector arenas --all --json 2>/dev/null | shorten | sed "s/^/$1:arenas /" >>"$work/documents"
+	keep "$1:arenas" arenas --all
 }
 
 echo "-- an arena in use"
@@ -67,7 +89,7 @@ until_true sh -c "lease-inspector leases $arena --json | jq -e '.leases[] | sele
 lease-run other -- sh -c 'kill -KILL $PPID; sleep 100' >/dev/null 2>&1 || true
 : >"$work/documents"
 collect live "$arena"
-[ "$(grep -c . "$work/documents")" -ge 14 ] || fail "documents are missing: $(cut -d' ' -f1 "$work/documents")"
+counted live
 validate "$work/documents" || fail "not what the schema says"
 
 echo "-- events, as lines"

@@ -7,9 +7,10 @@
 
 echo "-- watch tells of a death, as lines of JSON, and ends as it should"
 hold killed
-lease-inspector watch "$arena" --delay 0.02 >"$work/events" &
+# They may take their first look when it has happened: hence --all.
+lease-inspector watch "$arena" --all --delay 0.02 >"$work/events" &
 watch=$!
-lease-inspector watch "$arena" --delay 0.02 >"$work/ended" &
+lease-inspector watch "$arena" --all --delay 0.02 >"$work/ended" &
 ended=$!
 guard=$(guard_of "$holder")
 kill -KILL "$guard"
@@ -18,6 +19,7 @@ wait "$holder" || code=$?
 [ "$code" -ne 0 ] || fail "the holder did not notice that it was lost"
 lease-run killed -- true # recovers it
 until_true grep -q '"kind":"owner-died"' "$work/events"
+until_true [ -s "$work/ended" ]
 jq -e --argjson pid "$guard" 'select(.kind == "owner-died" and .version == 1) | .pid == $pid' <"$work/events" |
 	grep -q true || fail "$(cat "$work/events")"
 kill -TERM "$watch"
@@ -30,6 +32,23 @@ lease-inspector watch "$arena" --all --delay 0.02 | head -n 1 >"$work/first"
 [ "${PIPESTATUS[0]}" -eq 0 ] || fail "exit ${PIPESTATUS[0]} on a closed pipe"
 set -o pipefail
 [ -s "$work/first" ] || fail "--all shows nothing of what was"
+
+echo "-- who does not read does not keep them from ending; and a write that fails ends them"
+mkfifo "$work/unread"
+exec 9<>"$work/unread" # a reader that never reads
+lease-inspector top "$arena" --delay 0.001 >&9 &
+stuck=$!
+until_true python3 -c 'import select, sys; sys.exit(bool(select.select([], [9], [], 0)[1]))'
+until ! jobs -rp | grep -qx "$stuck"; do
+	kill -TERM "$stuck" 2>/dev/null || true
+	sleep 0.02
+done
+wait "$stuck" || fail "top: exit $? on SIGTERM, with its output not read"
+exec 9>&-
+expect 2 sh -c "lease-inspector top $arena --delay 0.001 >/dev/full"
+[[ $err == *'No space left'* ]] || fail "top does not say what failed: $err"
+expect 2 sh -c "lease-inspector watch $arena --all --delay 0.001 >/dev/full"
+[[ $err == *'No space left'* ]] || fail "watch does not say what failed: $err"
 
 echo "-- a stopped holder, one who waits for it, and load"
 hold stands
@@ -75,7 +94,8 @@ until_true shows 'by waiters'
 in_tmux resize-window -t top -x 60 -y 12
 until_true sh -c "tmux -S '$server' capture-pane -p -t top | grep -q '^OBJECT  *TYPE  *STATE' &&
 	! tmux -S '$server' capture-pane -p -t top | grep -q 'LONGEST'"
-[ "$(screen | grep -c .)" -le 12 ] || fail "$(screen)"
+# Objects do not push the leases off a small screen.
+until_true shows '^LEASE  *PID'
 in_tmux resize-window -t top -x 160 -y 40
 until_true shows LONGEST
 in_tmux send-keys -t top q
@@ -92,6 +112,21 @@ until_true shows 'grants/s'
 kill -TERM "$(cat "$work/pid")"
 until_true [ -s "$work/exit" ]
 [ "$(cat "$work/exit")" = 'exit 0' ] || fail "$(cat "$work/exit")"
+
+echo "-- colours in a terminal, unless NO_COLOR is set"
+# in_terminal NAME COMMAND: its output there, with what colours it, in $work/NAME.
+in_terminal() {
+	in_tmux respawn-pane -k -t top "$2; echo end of $1; exec sleep 100"
+	until_true shows "end of $1"
+	in_tmux capture-pane -p -e -t top >"$work/$1"
+}
+in_terminal auto "lease-inspector leases $arena"
+in_terminal none "NO_COLOR=1 lease-inspector leases $arena"
+in_terminal asked "NO_COLOR=1 lease-inspector leases $arena --color"
+grep -q $'\033' "$work/auto" || fail "no colour in a terminal: $(cat "$work/auto")"
+grep -q $'\033' "$work/asked" || fail "no colour though it was asked for: $(cat "$work/asked")"
+! grep -q $'\033' "$work/none" || fail "colour in spite of NO_COLOR: $(cat "$work/none")"
+grep -q '^LEASE ' "$work/none" && grep -q ' live ' "$work/none" || fail "no table: $(cat "$work/none")"
 in_tmux kill-server
 kill -CONT "$stopped"
 kill "$load"

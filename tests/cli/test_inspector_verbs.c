@@ -200,7 +200,52 @@ static void list_has_the_columns_that_are_asked_for(void **state)
 	output_free(&output);
 }
 
-static void colours_are_for_terminals_or_asked_for(void **state)
+// G9, as a reader sees it: a damaged element hides none of the others.
+static void a_damaged_element_is_shown_and_the_next_ones_too(void **state)
+{
+	struct lh_placement_info place;
+	struct lh_object_info element;
+	uint64_t cursor = 0;
+	lh_arena *writer;
+	char words[96];
+
+	(void)state;
+	actor_start(arena, NULL);
+	assert_int_equal(lh_arena_open(arena, 0, NULL, &writer), 0);
+	do
+		assert_int_equal(lh_next_placement(writer, &cursor, &place), 0);
+	while (strcmp(place.name, "table") != 0);
+	for (uint32_t index = 2; index >= 1; index--) { // then the second, which tells their size
+		assert_int_equal(lh_inspect_object(writer, &place, index, &element), 0);
+		memset(lh_arena_range(writer, element.offset, 64), 0xff, 64);
+		snprintf(words, sizeof(words), "%s --all", arena);
+		json_t *list = inspect(0, "list", words);
+
+		assert_int_equal(json_array_size(json_object_get(list, "placements")),
+				 1 + ACTOR_MUTEXES);
+		assert_int_equal(
+			number_of(json_array_get(json_object_get(list, "placements"), 1 + index),
+				  "offset"),
+			element.offset);
+		snprintf(words, sizeof(words), "table[%u]", index);
+		assert_string_equal(
+			text_of(entry_named(list, "placements", "name", words), "state"),
+			"corrupt");
+		assert_string_equal(
+			text_of(entry_named(list, "placements", "name", "table[3]"), "state"),
+			"free");
+		json_decref(list);
+		snprintf(words, sizeof(words), "%s table[%u]", arena, index);
+		json_t *shown = inspect(0, "show", words);
+
+		assert_string_equal(text_of(json_object_get(shown, "object"), "state"), "corrupt");
+		json_decref(shown);
+	}
+	assert_int_equal(lh_arena_close(writer), 0);
+}
+
+// In a terminal: see test_inspector_top.sh.
+static void colours_do_not_go_into_a_pipe_unless_asked_for(void **state)
 {
 	struct actor *actor = actor_start(arena, NULL);
 	int code;
@@ -214,11 +259,6 @@ static void colours_are_for_terminals_or_asked_for(void **state)
 	output = inspector(&code, "leases %s --color=always", arena);
 	assert_non_null(strchr(output.out, '\033'));
 	output_free(&output);
-	setenv("NO_COLOR", "1", 1);
-	output = inspector(&code, "leases %s --color=auto", arena);
-	assert_null(strchr(output.out, '\033'));
-	output_free(&output);
-	unsetenv("NO_COLOR");
 }
 
 // ---- procs --------------------------------------------------------------------------------------
@@ -352,8 +392,11 @@ static void metrics_is_open_metrics_and_replaces_its_file(void **state)
 		 arena);
 	assert_non_null(strstr(output.out, sample));
 	snprintf(sample, sizeof(sample),
-		 "\nleasehold_object_grants_total{arena=\"%s\",object=\"table\"} 2\n", arena);
-	assert_non_null(strstr(output.out, sample));
+		 "\nleasehold_object_grants_total{arena=\"%s\",object=\"table\",offset=\"", arena);
+	const char *grants = strstr(output.out, sample);
+
+	assert_non_null(grants);
+	assert_int_equal(strncmp(strstr(grants, "\"} "), "\"} 2\n", 5), 0);
 	output_free(&output);
 
 	snprintf(path, sizeof(path), "/dev/shm/%s.prom", arena);
@@ -412,7 +455,8 @@ int main(void)
 		TEST(show_tells_damage_and_what_was_recovered),
 		TEST(what_is_not_there_is_no_match),
 		TEST(list_has_the_columns_that_are_asked_for),
-		TEST(colours_are_for_terminals_or_asked_for),
+		TEST(a_damaged_element_is_shown_and_the_next_ones_too),
+		TEST(colours_do_not_go_into_a_pipe_unless_asked_for),
 		TEST(procs_tells_the_killed_the_stopped_and_the_waiting_apart),
 		TEST(procs_tells_where_the_keeper_runs),
 		TEST(arenas_counts_processes),

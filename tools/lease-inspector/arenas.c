@@ -136,21 +136,28 @@ static bool list_object(const struct options *options, struct table *table, cons
 	return false;
 }
 
+int arenas_scan(struct dirent ***ret_entries)
+{
+	const int count = scandir(SHM_DIRECTORY, ret_entries, candidate, alphasort);
+
+	if (count >= 0)
+		return count;
+	inspector_say("cannot read " SHM_DIRECTORY ": %s", strerror(errno));
+	inspector_say("Arenas elsewhere can be named by their path: lease-inspector list PATH");
+	return -1;
+}
+
 int verb_arenas(const struct options *options, const char *arena)
 {
 	struct attachments attachments;
 	struct dirent **entries;
 	struct table table;
 	size_t left_out = 0;
-	const int count = scandir(SHM_DIRECTORY, &entries, candidate, alphasort);
+	const int count = arenas_scan(&entries);
 
-	if (count < 0) {
-		inspector_say("cannot read " SHM_DIRECTORY ": %s", strerror(errno));
-		inspector_say(
-			"Arenas elsewhere can be named by their path: lease-inspector list PATH");
-		return EXIT_ERROR;
-	}
 	(void)arena;
+	if (count < 0)
+		return EXIT_ERROR;
 	attachments_load(&attachments);
 	table_start(&table, options, columns, ARENA_COLUMNS);
 	for (int i = 0; i < count; i++) {

@@ -122,18 +122,38 @@ static int complain_usage(const char *text, const char *what)
 	return EXIT_ERROR;
 }
 
-static const char options_help[] =
-	"      --any-owner      look into arenas that belong to neither you nor root\n"
-	"  -b, --bytes          sizes in bytes\n"
-	"      --color[=WHEN]   colours: auto (the default), always, never; NO_COLOR is heeded\n"
-	"      --ns             times in nanoseconds, moments as CLOCK_MONOTONIC\n"
-	"  -j, --json           JSON, with exact numbers\n"
-	"  -n, --noheadings     no line of headings\n"
-	"  -o, --output LIST    these columns, A,B; or +A,B: these too\n"
-	"  -r, --raw            one blank between columns, no padding\n"
-	"  -w, --watch SECONDS  look again and again, with so many seconds in between\n"
-	"  -h, --help           with a verb: what it shows\n"
-	"  -V, --version\n";
+// An option and the letter of `takes` that a verb has which takes it; 0: all do.
+static const struct {
+	char letter;
+	const char *text;
+} options_help[] = {
+	{ 0, "      --any-owner      look into arenas that belong to neither you nor root\n" },
+	{ 0, "  -b, --bytes          sizes in bytes\n" },
+	{ 0, "      --color[=WHEN]   colours: auto (the default), always, never; NO_COLOR is "
+	     "heeded\n" },
+	{ 0, "      --ns             times in nanoseconds, moments as CLOCK_MONOTONIC\n" },
+	{ 'j', "  -j, --json           JSON, with exact numbers\n" },
+	{ 0, "  -n, --noheadings     no line of headings\n" },
+	{ 'o', "  -o, --output LIST    these columns, A,B; or +A,B: these too\n" },
+	{ 0, "  -r, --raw            one blank between columns, no padding\n" },
+	{ 'w', "  -w, --watch SECONDS  look again and again, with so many seconds in between\n" },
+	{ 0, "  -h, --help           with a verb: what it shows\n" },
+	{ 0, "  -V, --version\n" },
+};
+
+// NULL: of any verb.
+static void print_options(const struct verb *verb)
+{
+	for (size_t i = 0; i < sizeof(options_help) / sizeof(options_help[0]); i++) {
+		const char letter = options_help[i].letter;
+
+		// An -o that is not for columns is among the verb's own.
+		if (verb && letter &&
+		    (!strchr(verb->takes, letter) || (letter == 'o' && !verb->columns)))
+			continue;
+		fputs(options_help[i].text, stdout);
+	}
+}
 
 static void print_columns(const struct columns *columns, int extra)
 {
@@ -158,7 +178,8 @@ static void print_verb_help(const struct verb *verb)
 		print_columns(verb->columns, COLUMN_EXTRA);
 		putchar('\n');
 	}
-	printf("\nOptions of all verbs:\n%s", options_help);
+	puts("\nOther options:");
+	print_options(verb);
 }
 
 static void print_help(const struct verb *verb)
@@ -174,9 +195,11 @@ static void print_help(const struct verb *verb)
 	     "anything. ARENA is a name in /dev/shm, or a path.\n");
 	for (size_t i = 0; nth_verb(i); i++)
 		fputs(nth_verb(i)->summary, stdout);
-	printf("\n%s", options_help);
-	puts("\nExits 0; 1 if there is no such arena or object, or nothing to do; 2 on errors; "
-	     "check also as above.");
+	putchar('\n');
+	print_options(NULL);
+	puts("\nExits 0; 1 if there is no such arena or object, or nobody holds what break is to "
+	     "free; "
+	     "2 on errors;\ncheck also as above.");
 }
 
 // ---- command line -------------------------------------------------------------------------------
@@ -320,7 +343,7 @@ static void note_given(struct command *command, int option)
 	const char letter = option == OPTION_DRY_RUN ? 'y' : (char)option;
 
 	if (option < 128 || option == OPTION_DRY_RUN)
-		if (strchr("acdfoty", letter) && !strchr(command->given, letter))
+		if (strchr("acdfjotwy", letter) && !strchr(command->given, letter))
 			command->given[strlen(command->given)] = letter;
 }
 
@@ -374,10 +397,9 @@ static int check_command(const struct verb *verb, struct command *command, int w
 		snprintf(text, sizeof(text), "--%s does not go with ", option_name(*letter));
 		return complain_usage(text, verb->name);
 	}
-	// What does something, or goes on by itself, is done once.
-	if (command->options.watch > 0 && !strpbrk(verb->takes, "o") && verb->run != verb_show &&
-	    verb->run != verb_dot)
-		return complain_usage("--watch does not go with ", verb->name);
+	// JSON has the tree's leases flat, with all their members.
+	if (verb->run == verb_tree && command->options.json && command->options.output)
+		return complain_usage("--output and --json do not go together with ", verb->name);
 	const struct columns *columns = verb->run == verb_list && words < 2 ? &arenas_columns
 									    : verb->columns;
 

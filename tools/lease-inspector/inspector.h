@@ -327,6 +327,12 @@ void table_finish(struct table *table, const char *key, json_t *document, const 
 // Whether each name in `list` ("A,B" or "+A,B") is one of the columns' headings.
 bool columns_are_known(const struct column *columns, size_t count, const char *list);
 
+// ---- arenas.c -----------------------------------------------------------------------------------
+// The entries of /dev/shm that may be arenas, sorted; to be freed, as scandir(3) says. How many, or -1
+// when it has said why it cannot look.
+struct dirent;
+int arenas_scan(struct dirent ***ret_entries);
+
 // ---- history.c ----------------------------------------------------------------------------------
 // A table of events, and a row of it.
 void history_start(struct table *table, const struct options *options);

@@ -19,6 +19,8 @@ struct looks {
 	struct view *views;
 	char **names;
 	size_t count;
+	char **unreadable; /* names of what cannot be opened */
+	size_t unreadable_count;
 	struct attachments attachments;
 	FILE *out;
 };
@@ -57,6 +59,17 @@ static void sample_seconds(const struct looks *looks, const char *name, const st
 	fprintf(looks->out, "leasehold_%s{", name);
 	print_label(looks->out, "arena", view->name);
 	fprintf(looks->out, "} %" PRIu64 ".%09" PRIu64 "\n", ns / 1000000000, ns % 1000000000);
+}
+
+static void sample_object(const struct looks *looks, const char *name, const struct view *view,
+			  const struct lh_placement_info *place, uint64_t number)
+{
+	fprintf(looks->out, "leasehold_%s{", name);
+	print_label(looks->out, "arena", view->name);
+	fputc(',', looks->out);
+	print_label(looks->out, "object", place->name);
+	// Names that differ in what cannot be shown would be one series.
+	fprintf(looks->out, ",offset=\"%" PRIu64 "\"} %" PRIu64 "\n", place->offset, number);
 }
 
 // ---- what is counted ----------------------------------------------------------------------------
@@ -204,11 +217,14 @@ static void print_objects(const struct looks *looks)
 			const struct view *view = &looks->views[a];
 
 			for (size_t p = 0; p < view->placement_count; p++) {
-				const struct object object = object_of(view, &view->placements[p]);
+				const struct lh_placement_info *place = &view->placements[p];
+				const struct object object = object_of(view, place);
 
-				if (object.place->name[0] && object.place->kind != LH_KIND_REGION)
-					sample(looks, name, view, "object", object.place->name,
-					       kinds[i].count(view, &object));
+				if (p && place->offset == place[-1].offset)
+					continue; // it came while it was looked for
+				if (place->name[0] && place->kind != LH_KIND_REGION)
+					sample_object(looks, name, view, place,
+						      kinds[i].count(view, &object));
 			}
 		}
 	}
@@ -233,24 +249,44 @@ static int look_at(struct looks *looks, const struct options *options, const cha
 	return 0;
 }
 
-static void look_at_all(struct looks *looks, const struct options *options)
+// EXIT_ERROR when it has said why.
+static int look_at_all(struct looks *looks, const struct options *options)
 {
 	struct dirent **entries;
-	const int count = scandir("/dev/shm", &entries, NULL, alphasort);
+	const int count = arenas_scan(&entries);
 
+	if (count < 0)
+		return EXIT_ERROR;
+	looks->unreadable = (char **)inspector_need(calloc((size_t)count + 1, sizeof(char *)));
 	for (int i = 0; i < count; i++) {
-		if (entries[i]->d_name[0] != '.')
-			look_at(looks, options, entries[i]->d_name);
+		const int error = look_at(looks, options, entries[i]->d_name);
+
+		if (error && error != -ENOENT)
+			looks->unreadable[looks->unreadable_count++] = (char *)inspector_need(
+				strdup(entries[i]->d_name));
 		free(entries[i]);
 	}
-	if (count >= 0)
-		free(entries);
+	free(entries);
+	return EXIT_FINE;
+}
+
+static void print_unreadable(const struct looks *looks)
+{
+	family(looks, "unreadable", "gauge",
+	       "1: an object in /dev/shm, of whichever program, that cannot be opened as an "
+	       "arena.");
+	for (size_t i = 0; i < looks->unreadable_count; i++) {
+		fputs("leasehold_unreadable{", looks->out);
+		print_label(looks->out, "arena", looks->unreadable[i]);
+		fputs("} 1\n", looks->out);
+	}
 }
 
 static bool print_all(const struct looks *looks)
 {
 	print_arenas(looks);
 	print_objects(looks);
+	print_unreadable(looks);
 	fputs("# EOF\n", looks->out);
 	return fflush(looks->out) == 0 && !ferror(looks->out);
 }
@@ -294,7 +330,7 @@ int verb_metrics(const struct options *options, const char *arena)
 		if (error)
 			result = inspector_complain(arena, error);
 	} else {
-		look_at_all(&looks, options);
+		result = look_at_all(&looks, options);
 	}
 	if (result == EXIT_FINE && options->output)
 		result = print_to_file(&looks, options->output);
@@ -304,6 +340,9 @@ int verb_metrics(const struct options *options, const char *arena)
 		view_close(&looks.views[i]);
 		free(looks.names[i]);
 	}
+	for (size_t i = 0; i < looks.unreadable_count; i++)
+		free(looks.unreadable[i]);
+	free(looks.unreadable);
 	free(looks.views);
 	free(looks.names);
 	attachments_free(&looks.attachments);
