@@ -95,7 +95,7 @@ in_tmux resize-window -t top -x 60 -y 12
 until_true sh -c "tmux -S '$server' capture-pane -p -t top | grep -q '^OBJECT  *TYPE  *STATE' &&
 	! tmux -S '$server' capture-pane -p -t top | grep -q 'LONGEST'"
 # Objects do not push the leases off a small screen.
-until_true shows '^LEASE  *PID'
+until_true shows '^ *LEASE  *PID'
 in_tmux resize-window -t top -x 160 -y 40
 until_true shows LONGEST
 in_tmux send-keys -t top q
@@ -126,7 +126,7 @@ in_terminal asked "NO_COLOR=1 lease-inspector leases $arena --color"
 grep -q $'\033' "$work/auto" || fail "no colour in a terminal: $(cat "$work/auto")"
 grep -q $'\033' "$work/asked" || fail "no colour though it was asked for: $(cat "$work/asked")"
 ! grep -q $'\033' "$work/none" || fail "colour in spite of NO_COLOR: $(cat "$work/none")"
-grep -q '^LEASE ' "$work/none" && grep -q ' live ' "$work/none" || fail "no table: $(cat "$work/none")"
+grep -q 'LEASE .*STATE' "$work/none" && grep -q ' live ' "$work/none" || fail "no table: $(cat "$work/none")"
 in_tmux kill-server
 kill -CONT "$stopped"
 kill "$load"
