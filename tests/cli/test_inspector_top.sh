@@ -38,6 +38,7 @@ mkfifo "$work/unread"
 exec 9<>"$work/unread" # a reader that never reads
 lease-inspector top "$arena" --delay 0.001 >&9 &
 stuck=$!
+trap 'kill -KILL "$stuck" 2>/dev/null || true; rm -rf "$work" "/dev/shm/$arena"' EXIT
 until_true python3 -c 'import select, sys; sys.exit(bool(select.select([], [9], [], 0)[1]))'
 until ! jobs -rp | grep -qx "$stuck"; do
 	kill -TERM "$stuck" 2>/dev/null || true

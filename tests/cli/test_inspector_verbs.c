@@ -420,7 +420,7 @@ static void metrics_is_open_metrics_and_replaces_its_file(void **state)
 static void ten_thousand_placements_are_listed(void **state)
 {
 	enum { MANY = 10000 };
-	const struct lh_arena_options options = { .size = MANY * 1024 };
+	const struct lh_arena_options options = { .size = (size_t)MANY * 1024 };
 	const struct lh_mutex_options mutex = { .data_size = 0 };
 	lh_arena *many;
 	lh_mutex placed;
