@@ -234,8 +234,10 @@ static void the_set_is_busy_until_all_are_finished(void **state)
 
 static void a_ttl_begins_with_the_grant_and_the_label_is_a_copy(void **state)
 {
-	if (!(lh_locks_capabilities(locks_scene.locks) & LH_CAP_TTL))
+	if (!(lh_locks_capabilities(locks_scene.locks) & LH_CAP_TTL)) {
+		close_all();
 		skip();
+	}
 	char label[] = "label of it";
 	const struct lh_acquire_options brief = { .ttl_ns = LH_MS(50), .label = label };
 	lh_handle *handle = hold("key", NULL), *next;
@@ -282,8 +284,10 @@ static void the_death_of_the_holder_is_noticed(void **state)
 
 static void the_expiry_of_the_holder_is_noticed(void **state)
 {
-	if (!(lh_locks_capabilities(locks_scene.locks) & LH_CAP_TTL))
+	if (!(lh_locks_capabilities(locks_scene.locks) & LH_CAP_TTL)) {
+		close_all();
 		skip();
+	}
 	const struct lh_acquire_options brief = { .ttl_ns = LH_MS(60) };
 	lh_handle *handle = hold("key", &brief), *next;
 

@@ -123,6 +123,7 @@ static void a_lease_without_ttl_is_lost_with_its_owners_life(void **state)
 	assert_int_equal(grant.previous, id);
 	assert_true(has_event(scene->arena, LH_EVENT_BROKEN, id));
 	assert_int_equal(lh_lease_release(heir), 0);
+	worker_kill(worker); // it is dead: its memory only
 }
 
 // -ENOENT for one that has let go of the object meanwhile, for whose sake it would have been ended: it is
@@ -157,6 +158,7 @@ static void only_who_still_holds_the_object_is_ended(void **state)
 		lh_lease_break(scene->arena, id, lh_mutex_offset(&array), LH_BREAK_FORCE, LH_NOW),
 		0);
 	assert_int_equal(lh_lease_release(lease), -ESTALE);
+	worker_kill(worker);
 }
 
 static void a_sweep_frees_the_dead_and_counts_the_late(void **state)
@@ -183,6 +185,7 @@ static void a_sweep_frees_the_dead_and_counts_the_late(void **state)
 	assert_true(lh_lease_valid(live));
 	assert_int_equal(lh_lease_release(late), -ESTALE);
 	assert_int_equal(lh_lease_release(live), 0);
+	worker_kill(dead); // it is: its memory only
 }
 
 static void a_removal_is_noted(void **state)
