@@ -64,8 +64,8 @@ struct pending_helper {
 	uint32_t kicks_seen; // before the last round
 	uint64_t until_ns;   // when the next has to look at all; 0: in any case
 	uint64_t full_ns;    // when one has looked at all
-	bool token_is_left;  // by one that is finished: its user may destroy it, so it is slept on no more
-	void *tree;          // of the queues, by key: tsearch
+	bool token_is_left; // by one that is finished: its user may destroy it, so it is slept on no more
+	void *tree;         // of the queues, by key: tsearch
 };
 
 // The set's helper, of this process; NULL: no memory.
