@@ -32,6 +32,9 @@ int notify_sleep(int notifier, const int *others, size_t count, uint64_t until_n
 // and one several times. NOTIFY_NONE among them: something was lost, it may be any. Returns how
 // many; 0: that is all for now.
 #define NOTIFY_WATCHES 64u
+// How often to call it before looking at what it is about: others may use the files faster than we
+// read of it. What is left ends the next sleep.
+#define NOTIFY_READS 16
 size_t notify_read(int notifier, int watches[NOTIFY_WATCHES]);
 
 #endif

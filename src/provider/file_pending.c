@@ -108,7 +108,10 @@ int file_pending_listen(struct file_locks *locks, uint64_t *ret_news)
 		locks->pending_notifier = notifier_open();
 	if (!locks->pending_notifier)
 		return 0; // the backstops are all there is
-	while ((count = notify_read(locks->pending_notifier->open.fd, watches))) {
+	for (int reads = 0; reads < NOTIFY_READS; reads++) {
+		count = notify_read(locks->pending_notifier->open.fd, watches);
+		if (!count)
+			break;
 		for (size_t i = 0; i < count; i++)
 			*ret_news |= tell(locks, watches[i]);
 	}

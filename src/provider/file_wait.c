@@ -220,8 +220,10 @@ static void forget_news(const struct notifier *notifier)
 {
 	int watches[NOTIFY_WATCHES];
 
-	while (notifier && notify_read(notifier->open.fd, watches))
-		;
+	for (int reads = 0; notifier && reads < NOTIFY_READS; reads++) {
+		if (!notify_read(notifier->open.fd, watches))
+			return;
+	}
 }
 
 static int sleep_on(struct wait *wait)

@@ -101,6 +101,7 @@ static void a_lease_with_a_ttl_is_lost_at_once_and_its_owner_lives(void **state)
 // G1: whoever has it next has it after the owner's end, though that one stands still.
 static void a_lease_without_ttl_is_lost_with_its_owners_life(void **state)
 {
+	scene_wants_kill_on_expiry();
 	const struct scene *scene = *state;
 	const lh_mutex mutex = new_mutex(scene->arena);
 	struct worker *worker = worker_start(WORKER_PROCESS, scene->arena, NULL);
@@ -110,7 +111,6 @@ static void a_lease_without_ttl_is_lost_with_its_owners_life(void **state)
 	siginfo_t end = { .si_pid = 0 };
 	lh_grant grant;
 
-	scene_wants_kill_on_expiry();
 	assert_int_equal(worker_do(worker, worker_lock, lh_mutex_offset(&mutex)), 0);
 	kill(pid, SIGSTOP);
 	assert_int_equal(lh_lease_break(scene->arena, id, 0, 0, LH_NOW), -EBUSY);
