@@ -452,9 +452,8 @@ int lh_arena_unlink(const char *name)
 			    strerror(errno));
 }
 
-int arena_check_name(struct lh_arena *arena)
+int arena_check_name(struct lh_arena *arena, uint64_t now)
 {
-	const uint64_t now = clock_now();
 	struct stat status;
 
 	if (now - atomic_load_explicit(&arena->named_ns, memory_order_relaxed) < NAME_LASTS_NS &&

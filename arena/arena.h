@@ -87,7 +87,7 @@ void arena_leave(const struct lh_arena *arena);
 bool arena_shared(const struct lh_arena *arena);
 // 0, or -ESTALE once it has no name any more: at once after lh_arena_unlink, and a millisecond
 // after another unlink(2). The kernel is asked no more often than that (docs/decisions/0019).
-int arena_check_name(struct lh_arena *arena);
+int arena_check_name(struct lh_arena *arena, uint64_t now);
 // 0, or -EPROTONOSUPPORT in a child that was forked into another time namespace.
 int arena_check_clock(const struct lh_arena *arena);
 

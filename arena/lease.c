@@ -328,7 +328,7 @@ static int check_arena_for_lease(struct lh_arena *arena)
 {
 	if (arena->read_only)
 		return error_detail(-EROFS, "the arena was opened read-only: no leases on it");
-	return arena_check_clock(arena) ? -EPROTONOSUPPORT : arena_check_name(arena);
+	return arena_check_clock(arena) ? -EPROTONOSUPPORT : arena_check_name(arena, clock_now());
 }
 
 int lh_lease_acquire(lh_arena *arena, const struct lh_lease_options *options, lh_lease **ret_lease)

@@ -272,7 +272,7 @@ static int get_lease(struct shm_locks *shm, const struct lh_acquire_options *opt
 	const uint64_t now = clock_now();
 	// A second arena of that name must not be another place for the same keys: as new leases,
 	// kept ones are refused.
-	int error = arena_check_name(shm->arena);
+	int error = arena_check_name(shm->arena, now);
 
 	if (error)
 		return error;
