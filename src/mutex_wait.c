@@ -130,6 +130,17 @@ static int granted(const struct waiter *waiter, uint64_t word)
 	return 0;
 }
 
+// A free lock is left to nobody any more. Who is about to sleep because it was finds the word
+// changed; a crash before the wake: those asleep are armed on our life.
+static void call_others(struct object_header *header)
+{
+	uint64_t word = atomic_load(&header->word);
+
+	if (!word_owner(word))
+		atomic_compare_exchange_strong(&header->word, &word, word & ~WORD_MARK);
+	futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+}
+
 static void give_up(const struct waiter *waiter)
 {
 	const struct mutex_attempt *attempt = waiter->attempt;
@@ -138,7 +149,7 @@ static void give_up(const struct waiter *waiter)
 	if (waiter->began_ns)
 		deadlock_clear(attempt->lease);
 	if (atomic_compare_exchange_strong(&attempt->header->heir, &heir, 0))
-		futex_wake(futex_low_half(&attempt->header->word), FUTEX_ALL);
+		call_others(attempt->header);
 	if (waiter->queued)
 		mutex_pass_turn(attempt->arena, attempt->header, attempt->lease->index);
 }
@@ -221,10 +232,17 @@ static bool sleep_at_head(struct waiter *waiter, uint64_t word, uint32_t blocker
 	waiter->is_head = true;
 	if (!mark(attempt, &word))
 		return false;
+	// Once more, now that an heir which gives up changes the marked word: see call_others.
+	if (!word_owner(word) && atomic_load(&attempt->header->heir) != blocker)
+		return false;
 	claim_reservation(waiter);
-	// Nobody takes it past us by a fast path, which asks `waiters` alone.
-	if (atomic_load_explicit(&attempt->header->heir, memory_order_relaxed) == my_name(attempt))
+	if (atomic_load_explicit(&attempt->header->heir, memory_order_relaxed) ==
+	    my_name(attempt)) {
+		if (!word_owner(word))
+			return false; // free, and left to us
+		// Nobody takes it past us by a fast path, which asks `waiters` alone.
 		raise_waiters(attempt->header, waiters_for(word));
+	}
 	wait_on(&waiter->wait, futex_low_half(&attempt->header->word), (uint32_t)word);
 	wait_not_after(&waiter->wait, lease_word_look_at(atomic_load_explicit(
 					      &slot->state, memory_order_acquire)));

@@ -143,11 +143,30 @@ static int publish(const struct slots *slots, struct lh_lease *lease, uint64_t w
 	return 0;
 }
 
+static int claim_and_publish(const struct slots *slots, struct lh_lease *lease, const void *value,
+			     size_t size)
+{
+	struct primitive_stuck stuck = { 0 };
+	uint64_t word;
+	int error;
+
+	for (int i = 0; i < MAX_ROUNDS; i++) {
+		error = claim(slots, lease, &stuck, &word);
+		if (!error)
+			error = publish(slots, lease, word, value, size);
+		if (error != -EAGAIN)
+			return error;
+		error = lease_check(lease); // a word that is not ours any more: lost
+		if (error)
+			return error;
+	}
+	return -EBADMSG;
+}
+
 int lh_watch_send(const lh_watch *watch, lh_lease *lease, const void *value, size_t size)
 {
 	struct slots slots;
-	uint64_t word;
-	struct primitive_stuck stuck = { 0 };
+	bool was_sender;
 	int error = check_call(watch, lease);
 
 	if (error)
@@ -157,17 +176,13 @@ int lh_watch_send(const lh_watch *watch, lh_lease *lease, const void *value, siz
 		return -EMSGSIZE;
 	if (size && !value)
 		return -EINVAL;
-	for (int i = 0; i < MAX_ROUNDS; i++) {
-		error = claim(&slots, lease, &stuck, &word);
-		if (!error)
-			error = publish(&slots, lease, word, value, size);
-		if (error != -EAGAIN)
-			return error;
-		error = lease_check(lease); // a word that is not ours any more: lost
-		if (error)
-			return error;
-	}
-	return -EBADMSG;
+	was_sender = slots_word_owner(atomic_load_explicit(&slots.header->word,
+							   memory_order_relaxed)) == lease->name;
+	error = claim_and_publish(&slots, lease, value, size);
+	// What failed leaves the lease with what it held before.
+	if (error && error != -ESTALE && !was_sender)
+		slots_let_go(&slots, lease, hold_find(lease, LH_KIND_WATCH, slots.granule));
+	return error;
 }
 
 int lh_watch_close(const lh_watch *watch, lh_lease *lease)

@@ -142,11 +142,14 @@ static int open_locks(const char *rest, struct lh_locks **ret_locks)
 static int enter_grant(struct file_hold *hold)
 {
 	struct file_record *record = &hold->record;
-	const int error = file_next_token(&hold->file, record);
+	int error;
 
+	// First: a grant that fails puts the damage back.
+	file_settle(record);
+	hold->damaged = (record->flags & (FILE_HELD | FILE_DIED)) != 0;
+	error = file_next_token(&hold->file, record);
 	if (error)
 		return error;
-	hold->damaged = (record->flags & (FILE_HELD | FILE_DIED)) != 0;
 	record->flags = FILE_HELD | (hold->damaged ? FILE_DIED : 0);
 	return file_write(&hold->file, record);
 }

@@ -54,6 +54,15 @@ static int look_at(const struct keys *keys, struct key_entry *entry, uint64_t st
 	return 0;
 }
 
+// What whoever takes the key will touch: in a large table no cache has any of it, and one after the
+// other these lines take longer than all the rest of the call. The line of `state` is read at once.
+static void fetch_ahead(const struct key_entry *entry)
+{
+	__builtin_prefetch(&entry->lock.header, 1);
+	__builtin_prefetch(&entry->lock.permits, 1);
+	__builtin_prefetch(&entry->lock.readers, 1);
+}
+
 // One walk along the bucket of `hash`, taking out what is marked; wanted NULL: to its end.
 // 0; -EAGAIN: overtaken; -EBADMSG.
 static int walk(const struct keys *keys, uint64_t hash, const struct key_wanted *wanted,
@@ -71,6 +80,7 @@ static int walk(const struct keys *keys, uint64_t hash, const struct key_wanted 
 
 		if (number > keys->entry_count || steps > keys->entry_count)
 			return error_detail(-EBADMSG, "the table of named locks is damaged");
+		fetch_ahead(entry);
 		next = atomic_load(&entry->next);
 		state = atomic_load(&entry->state);
 		// If the link still stands, both were read of an entry that was linked here.

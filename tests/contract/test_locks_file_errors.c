@@ -217,6 +217,65 @@ static void too_many_open_files_are_told(void **state)
 	close_all();
 }
 
+// Tears the newest record, which is where the file now differs from `before`.
+static void tear_record(const char *path, const uint8_t *before, size_t size)
+{
+	uint8_t now[3072];
+	const int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	need(fd >= 0 && size <= sizeof(now) && pread(fd, now, size, 0) == (ssize_t)size);
+	for (size_t i = 0; i < size; i++) {
+		if (now[i] == before[i])
+			continue;
+		now[i] ^= 0xff;
+		need(pwrite(fd, &now[i], 1, (off_t)i) == 1);
+		break;
+	}
+	close(fd);
+}
+
+// The lock file can be opened, and then nothing more: not the directory, which is to be synced.
+static void be_refused_after_locking(const struct line *line, void *context)
+{
+	struct rlimit limit;
+	int fd;
+
+	(void)context;
+	need_equal(lh_locks_open(locks_scene.url, &locks_scene.locks), 0);
+	let_go(hold("other", NULL));
+	fd = dup(0);
+	close(fd);
+	need(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = (rlim_t)fd + 1;
+	need(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	need_equal(refusal("key"), -EMFILE);
+	line_say(line, 1);
+}
+
+// G12
+static void a_grant_that_fails_leaves_the_damage_to_be_told_of(void **state)
+{
+	static uint8_t before[3072];
+	struct peer peer;
+	lh_handle *handle;
+	int fd;
+
+	(void)state;
+	let_go(hold("key", NULL));
+	fd = open(path_of("key.lock"), O_RDONLY | O_CLOEXEC);
+	assert_int_equal(read(fd, before, sizeof(before)), sizeof(before));
+	close(fd);
+	locks_die_holding("key", NULL);
+	tear_record(path_of("key.lock"), before, sizeof(before));
+	peer = peer_start(be_refused_after_locking, NULL);
+	line_hear(&peer.line);
+	peer_join(&peer);
+	handle = hold("key", NULL);
+	assert_true(lh_handle_flags(handle) & LH_GRANT_OWNER_DIED);
+	let_go(handle);
+	close_all();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +285,7 @@ int main(void)
 		FILE_TEST(who_lacks_permission_is_told),
 		FILE_TEST(a_read_only_file_system_is_told),
 		FILE_TEST(too_many_open_files_are_told),
+		FILE_TEST(a_grant_that_fails_leaves_the_damage_to_be_told_of),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
