@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// once.c: lease-bench once: a call that finds it done, against pthread_once, which is one load of
-// one word of its own process.
+// once.c: lease-bench once:
+//
+//	done	a call that finds it done, against pthread_once, which is one load of one word of its
+//		own process
+//	kill	SIGKILL of who initialises, until another process's initialiser runs
 #include "bench.h"
 
 #include <pthread.h>
@@ -13,11 +16,14 @@
 #include "process.h"
 #include "report.h"
 #include "scratch.h"
+#include "values.h"
 
 static void measure_done(struct run *run, const struct bench_case *self, double seconds);
+static void measure_kill(struct run *run, const struct bench_case *self, double seconds);
 
 static const struct bench_case cases[] = {
 	{ "done", "a call that finds it done", 1, measure_done },
+	{ "kill", "SIGKILL of who initialises, to the next initialiser", 2, measure_kill },
 	{ 0 },
 };
 
@@ -139,4 +145,62 @@ static void measure_done(struct run *run, const struct bench_case *self, double 
 		report_compare(run->report, &comparison, layouts.samples, column, PTHREAD);
 	}
 	samples_destroy(layouts.samples);
+}
+
+// ---- kill ----------------------------------------------------------------------------------------
+
+struct initialiser {
+	lh_arena *arena;
+	lh_once once;
+};
+
+// A new one each time: after the last trial it is done.
+static void place_anew(void *context)
+{
+	const struct lh_once_options options = { .data_size = 64, .name = "bench" };
+	struct initialiser *initialiser = context;
+
+	if (initialiser->arena)
+		values_end(initialiser->arena);
+	initialiser->arena = values_arena(65536);
+	values_must(lh_once_at(initialiser->arena, LH_ANYWHERE, &options, &initialiser->once),
+		    "lh_once_at");
+}
+
+static int never_finish(void *data, void *context)
+{
+	(void)data, (void)context;
+	values_stay();
+}
+
+static void initialise_by(const struct initialiser *initialiser,
+			  int (*function)(void *data, void *context))
+{
+	values_must(lh_once_call(&initialiser->once, values_lease(initialiser->arena), function,
+				 NULL, LH_FOREVER),
+		    "lh_once_call");
+}
+
+static void begin(void *context)
+{
+	initialise_by(context, never_finish);
+}
+
+static void finish(void *context)
+{
+	initialise_by(context, fill);
+}
+
+static void measure_kill(struct run *run, const struct bench_case *self, double seconds)
+{
+	struct initialiser initialiser = { 0 };
+	const struct succession successions[] = { values_robust,
+						  { .name = "lh_once",
+						    .create = place_anew,
+						    .hold = begin,
+						    .succeed = finish,
+						    .context = &initialiser } };
+
+	values_kill(run, self->name, seconds, successions, 2);
+	values_end(initialiser.arena);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// values.h: what `lease-bench watch` and `lease-bench cell` have in common: rounds of timed loops
-// in one process, and how long after a SIGKILL the next one is in.
+// values.h: what `lease-bench watch`, `cell` and `once` have in common: rounds of timed loops in one
+// process, and how long after a SIGKILL the next one is in.
 #ifndef BENCH_VALUES_H
 #define BENCH_VALUES_H
 
@@ -40,7 +40,7 @@ void values_time(const struct run *run, const char *purpose, double seconds,
 struct succession {
 	const char *name;
 	void (*create)(void *context); // in the program
-	void (*hold)(void *context);   // returns when it holds
+	void (*hold)(void *context);   // returns when it holds, or calls values_stay
 	void (*succeed)(
 		void *context); // sleeps until the holder is dead, and returns with what it had
 	void *context;
@@ -50,7 +50,10 @@ struct succession {
 void values_kill(struct run *run, const char *case_name, double seconds,
 		 const struct succession *successions, size_t count);
 
-// The reference of both: a robust pthread mutex.
+// In `hold`: it is held, until the process is killed.
+_Noreturn void values_stay(void);
+
+// The reference of all: a robust pthread mutex.
 extern const struct succession values_robust;
 
 #endif

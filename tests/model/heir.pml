@@ -17,7 +17,7 @@
  * up, or has had it: invalid end state.
  *
  * config: -DPROCS=3 -DDEATHS=1 -DGIVEUPS=2
- * config: -DPROCS=3 -DDEATHS=0 -DGIVEUPS=1 -DOPS=2
+ * config: -DPROCS=2 -DDEATHS=1 -DGIVEUPS=2 -DOPS=3
  * quick: -DPROCS=3 -DDEATHS=1
  * quick: -DPROCS=2 -DDEATHS=1 -DGIVEUPS=1 -DOPS=2
  *
