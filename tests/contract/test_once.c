@@ -92,7 +92,7 @@ static void without_data_init_gets_none_and_there_is_none(void **state)
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 
-// "Usable on a read-only arena when done"; "-EROFS"
+// G11. "Usable on a read-only arena when done"; "-EROFS"
 static void a_read_only_arena_has_it_once_it_is_done(void **state)
 {
 	struct scene *scene = *state;

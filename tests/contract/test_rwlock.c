@@ -424,6 +424,39 @@ static void neither_readers_nor_writers_starve(void **state)
 	}
 }
 
+// G11: after a lease's first read of it the lock's own lines stay as they are, and so does
+// everything of other leases.
+static void readers_write_nothing_that_others_read(void **state)
+{
+	const struct scene *scene = *state;
+	const lh_rwlock rwlock = place(scene->arena, NULL);
+	const size_t size = sizeof(struct rwlock_object);
+	const struct rwlock_object *object = lh_arena_range(scene->arena, lh_rwlock_offset(&rwlock),
+							    size);
+	lh_lease *leases[2] = { scene_lease(scene->arena), scene_lease(scene->arena) };
+	const void *table = arena_hold_table(scene->arena, leases[1]->index);
+	const size_t table_size = scene->arena->holds_per_lease * sizeof(struct hold_record);
+	struct rwlock_object before;
+	void *table_before = malloc(table_size);
+
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(lh_rwlock_read_lock(&rwlock, leases[i], LH_NOW, NULL), 0);
+	assert_int_equal(lh_rwlock_unlock(&rwlock, leases[0]), 0);
+	memcpy(&before, object, size);
+	memcpy(table_before, table, table_size);
+	for (int i = 0; i < 1000; i++) {
+		assert_int_equal(lh_rwlock_read_lock(&rwlock, leases[0], LH_NOW, NULL), 0);
+		assert_memory_equal(object, &before, size);
+		assert_int_equal(lh_rwlock_unlock(&rwlock, leases[0]), 0);
+		assert_memory_equal(object, &before, size);
+	}
+	assert_memory_equal(table, table_before, table_size);
+	free(table_before);
+	assert_int_equal(lh_rwlock_unlock(&rwlock, leases[1]), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(lh_lease_release(leases[i]), 0);
+}
+
 // ---- upgrade and downgrade -----------------------------------------------------------------------
 
 static void of_two_that_upgrade_one_is_told_at_once_and_both_still_read(void **state)
@@ -537,6 +570,7 @@ int main(void)
 		SCENE_TEST(a_waiting_writer_that_gives_up_or_is_killed_lets_the_queued_readers_in),
 		SCENE_TEST(a_writer_that_waits_for_a_writer_comes_before_new_readers),
 		SCENE_TEST(neither_readers_nor_writers_starve),
+		SCENE_TEST(readers_write_nothing_that_others_read),
 		SCENE_TEST(of_two_that_upgrade_one_is_told_at_once_and_both_still_read),
 		SCENE_TEST(an_upgrade_past_a_waiting_writer_or_of_nested_reads_is_a_deadlock),
 		SCENE_TEST(an_upgrade_that_times_out_still_reads),
