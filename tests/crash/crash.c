@@ -473,7 +473,7 @@ static bool try_points(const struct crash_operation *operation, uint32_t step, u
 // fewer if they would take longer than the tier has.
 static uint32_t step_for(const struct crash_operation *operation, uint64_t try_ns)
 {
-	const uint64_t budget_ns = tier_pick(LH_MS(250), LH_MS(750), LH_SEC(2));
+	const uint64_t budget_ns = tier_pick(LH_MS(250), LH_MS(500), LH_SEC(2));
 	const uint64_t most = budget_ns / (try_ns + 1) + 1;
 	const uint32_t *thin = operation->thin;
 	const uint64_t wanted = tier_pick(thin[0], thin[1], thin[2]);
@@ -562,7 +562,7 @@ int crash_run(const struct crash_operation *operations, size_t count)
 		return 1;
 	}
 	printf("seed: LEASEHOLD_SEED=%u%s\n", seed,
-	       tier_pick(1, 0, 0) ? "; quick tier: a third of the operations, by the seed" : "");
+	       tier_pick(1, 0, 0) ? "; quick tier: a fourth of the operations, by the seed" : "");
 	for (size_t i = 0; i < count; i++) {
 		if (crash_wants(&choice, i))
 			failed += try_operation(&operations[i], &seed);

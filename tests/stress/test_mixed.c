@@ -541,7 +541,7 @@ static void need_all_free(struct stage *stage)
 static void all_primitives_under_kills_stops_and_expiries(void **state)
 {
 	unsigned seed = storm_seed();
-	const uint64_t end = lh_now() + tier_pick(LH_SEC(4), LH_SEC(20), LH_SEC(60));
+	const uint64_t end = lh_now() + tier_pick(LH_SEC(2), LH_SEC(12), LH_SEC(45));
 	uint64_t entries = 0, kills = 0, stops = 0, rounds = 0;
 
 	(void)state;
