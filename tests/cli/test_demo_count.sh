@@ -49,7 +49,7 @@ printf 'a b\nc\n' >"$files/$name"
 ln -s /usr/share/dict "$files/symbolic link, not to be followed"
 ln "$files/$name" "$files/hard link"
 
-run 0 --kills 40 --recoveries 10 --kill-every 2 --seed 7 "$files"
+run 0 --kills 40 --recoveries 10 --kill-every 20 --seed 7 "$files"
 says '^equal  *in every pass$'
 says '^arena  *clean'
 says 'seed: 7$'

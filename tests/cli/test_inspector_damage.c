@@ -249,7 +249,7 @@ static void list_names_what_it_leaves_out(void **state)
 // G9: whatever stands in an arena, every verb ends by exiting, and what it prints is JSON.
 static void no_damage_crashes_or_hangs(void **state)
 {
-	const uint64_t rounds = tier_pick(15, 60, 80);
+	const uint64_t rounds = tier_pick(6, 30, 60);
 	size_t size;
 	unsigned char *bytes = copy_of_arena(&size);
 	unsigned char *damaged = (unsigned char *)malloc(size);

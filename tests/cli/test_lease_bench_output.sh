@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # ctest: NOT_UNDER valgrind it lacks futex_waitv
+# ctest: TIER full it measures what only a change of lease-bench would change
 # lease-bench: what it writes: the machine in the head, percentiles, CSV that says what the JSON does, plots,
 # places by hwloc's distances, progress on a terminal; and its manual and completion know its options.
 set -euo pipefail

@@ -172,7 +172,7 @@ static void drive(uint64_t number, uint64_t rounds, const char *options, bool gu
 
 static void storm(const char *options, bool guards)
 {
-	const uint64_t rounds = tier_pick(30, 120, 150);
+	const uint64_t rounds = tier_pick(15, 80, 120);
 	pid_t drivers[DRIVERS];
 	lh_handle *handle;
 	lh_locks *locks;
@@ -277,7 +277,7 @@ static noreturn void stay(void)
 static void command_ends_with_killed_lease_run_at_any_instant(void **unused)
 {
 	const char *const command[] = { self, "stay", NULL };
-	const uint64_t rounds = tier_pick(40, 150, 250);
+	const uint64_t rounds = tier_pick(20, 100, 200);
 	uint64_t state = seed, begun = 0;
 
 	(void)unused;

@@ -415,7 +415,7 @@ static void kill_creators(const struct line *line, void *seed_pointer)
 
 	own_shm("size=64m");
 	before = free_blocks();
-	for (uint64_t round = tier_pick(150, 600, 6000); round; round--) {
+	for (uint64_t round = tier_pick(80, 300, 3000); round; round--) {
 		struct peer creator = peer_start(create_when_told, NULL);
 		lh_arena *arena = NULL;
 		int error;

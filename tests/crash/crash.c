@@ -324,11 +324,11 @@ __attribute__((noreturn)) static void direct(struct crash_scene *scene,
 		scene->operation->meet(scene);
 	now("stepped");
 	if (point && scene->operation->impatient)
-		goal.address = 0;
+		goal.address = goal.arrivals = 0;
 	if (!victim_is_ready(scene))
 		result = DIRECTOR_MISSED;
 	else if (point && !scene->operation->repeat[0] &&
-		 !stepper_go(&scene->stepper, &goal, watch_of(scene), scene->by_changes))
+		 !stepper_go(&scene->stepper, &goal, watch_of(scene), scene->way))
 		result = DIRECTOR_MISSED;
 	else if (point)
 		strike(scene);
@@ -345,12 +345,11 @@ __attribute__((noreturn)) static void direct(struct crash_scene *scene,
 // ---- all points ----------------------------------------------------------------------------------
 
 static int run_director(const struct crash_operation *operation, const struct stepper_point *point,
-			uint32_t variant, bool by_changes)
+			uint32_t variant, enum stepper_way way)
 {
-	struct crash_scene scene = { .operation = operation,
-				     .variant = variant,
-				     .by_changes = by_changes,
-				     .shared = &session->shared };
+	struct crash_scene scene = {
+		.operation = operation, .variant = variant, .way = way, .shared = &session->shared
+	};
 	pid_t pid;
 	int status;
 
@@ -423,14 +422,30 @@ static bool is_chosen(const struct crash_operation *operation, size_t point, uin
 static int try_point(const struct crash_operation *operation, size_t point, uint32_t variant,
 		     struct tally *tally)
 {
+	// What changes has not been recorded, if each step is a point, as often as the others.
+	const enum stepper_way ways[] = { STEPPER_BY_RUNNING, STEPPER_BY_STEPS,
+					  operation->every ? STEPPER_BY_STEPS
+							   : STEPPER_BY_CHANGES };
 	int result, tries = 0;
 
 	do {
-		result = run_director(operation, &session->points[point], variant,
-				      tries % 2 && !operation->every);
+		result = run_director(operation, &session->points[point], variant, ways[tries % 3]);
 		tally->missed += result == DIRECTOR_MISSED;
 	} while (result == DIRECTOR_MISSED && ++tries < MAX_TRIES);
 	return result;
+}
+
+// A try at a point, counted. False: it stays out of reach.
+static bool count_try(const struct crash_operation *operation, size_t point, uint32_t variant,
+		      struct tally *tally)
+{
+	const int result = try_point(operation, point, variant % 4, tally);
+
+	if (result == DIRECTOR_MISSED)
+		return false;
+	tally->tried++;
+	tally->failed += result != DIRECTOR_PASSED;
+	return true;
 }
 
 // One pass over the points. False: one stays out of reach; record anew.
@@ -447,24 +462,19 @@ static bool try_points(const struct crash_operation *operation, uint32_t step, u
 		if (!is_chosen(operation, i, step, &chosen, seed))
 			continue;
 		for (int round = 0; round < rounds; round++, variant++) {
-			const int result = try_point(operation, i, variant % 4, tally);
-
-			if (result == DIRECTOR_MISSED)
+			if (!count_try(operation, i, variant, tally))
 				return false;
-			tally->tried++;
-			tally->failed += result != DIRECTOR_PASSED;
 		}
 	}
 	return true;
 }
 
 // Of how many points one is tried, beside those that are tried always: as the operation says, or
-// fewer if they would take longer than the tier has. Going to a point takes half of what recording
-// all took, on average.
-static uint32_t step_for(const struct crash_operation *operation, uint64_t recording_ns)
+// fewer if they would take longer than the tier has.
+static uint32_t step_for(const struct crash_operation *operation, uint64_t try_ns)
 {
-	const uint64_t budget_ns = tier_pick(LH_MS(250), LH_MS(1500), LH_SEC(3));
-	const uint64_t most = budget_ns / (recording_ns / 2 + 1) + 1;
+	const uint64_t budget_ns = tier_pick(LH_MS(250), LH_MS(500), LH_SEC(2));
+	const uint64_t most = budget_ns / (try_ns + 1) + 1;
 	const uint32_t *thin = operation->thin;
 	const uint64_t wanted = tier_pick(thin[0], thin[1], thin[2]);
 	const uint64_t needed = (session->point_count + most - 1) / most;
@@ -472,6 +482,16 @@ static uint32_t step_for(const struct crash_operation *operation, uint64_t recor
 	if (crash_wants_all())
 		return 1;
 	return (uint32_t)(needed > wanted ? needed : wanted ? wanted : 1);
+}
+
+// Of the points that have just been recorded, first the last, to see how long a try takes.
+static bool try_recorded(const struct crash_operation *operation, unsigned *seed,
+			 struct tally *tally)
+{
+	const uint64_t began = lh_now();
+
+	return count_try(operation, session->point_count - 1, (uint32_t)rand_r(seed), tally) &&
+	       try_points(operation, step_for(operation, lh_now() - began), seed, tally);
 }
 
 static int try_operation(const struct crash_operation *operation, unsigned *seed)
@@ -484,7 +504,7 @@ static int try_operation(const struct crash_operation *operation, unsigned *seed
 	if (crash_wants_where()) {
 		if (operation->repeat[0])
 			return 0; // not stepped
-		complete = run_director(operation, NULL, 0, false) == DIRECTOR_PASSED;
+		complete = run_director(operation, NULL, 0, STEPPER_BY_STEPS) == DIRECTOR_PASSED;
 		crash_print_where(operation->name);
 		return !complete;
 	}
@@ -496,13 +516,11 @@ static int try_operation(const struct crash_operation *operation, unsigned *seed
 		complete = try_points(operation, 1, seed, &tally);
 	}
 	for (int round = 0; round < MAX_TRIES && !complete && !tally.failed; round++) {
-		const uint64_t began = lh_now();
-		const int result = run_director(operation, NULL, 0, false);
-		const uint32_t step = step_for(operation, lh_now() - began);
+		const int result = run_director(operation, NULL, 0, STEPPER_BY_STEPS);
 
 		tally = (struct tally){ .missed = tally.missed, .recorded = tally.recorded + 1 };
 		if (result == DIRECTOR_PASSED)
-			complete = try_points(operation, step, seed, &tally);
+			complete = try_recorded(operation, seed, &tally);
 		tally.failed += result == DIRECTOR_FAILED;
 	}
 	printf("%s (%s): %llu instructions, %zu points, %u tried", operation->name,
@@ -525,6 +543,7 @@ int crash_run(const struct crash_operation *operations, size_t count)
 	const char *given = getenv("LEASEHOLD_SEED");
 	const char *only = getenv("LEASEHOLD_OPERATION");
 	unsigned seed = given ? (unsigned)strtoul(given, NULL, 0) : (unsigned)lh_now();
+	const struct crash_choice choice = { operations, count, only, seed };
 	int failed = 0;
 
 	if (!crash_can_run())
@@ -542,11 +561,10 @@ int crash_run(const struct crash_operation *operations, size_t count)
 		perror("mmap");
 		return 1;
 	}
-	printf("seed: LEASEHOLD_SEED=%u\n", seed);
+	printf("seed: LEASEHOLD_SEED=%u%s\n", seed,
+	       tier_pick(1, 0, 0) ? "; quick tier: a fourth of the operations, by the seed" : "");
 	for (size_t i = 0; i < count; i++) {
-		if (operations[i].not_quick && tier_pick(1, 0, 0) && !crash_wants_all())
-			continue;
-		if (crash_wants(operations, count, i, only))
+		if (crash_wants(&choice, i))
 			failed += try_operation(&operations[i], &seed);
 	}
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;

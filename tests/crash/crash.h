@@ -82,9 +82,9 @@ struct crash_scene {
 	uint64_t token;      /* the highest granted so far */
 	uint32_t dead_slot;  /* + 1, of crash_dead_holder; 0: none */
 	uint64_t dead_lease;
-	uint64_t serial;  /* of the run */
-	uint32_t variant; /* CRASH_…: what comes after the crash */
-	bool by_changes;  /* how the stepper goes to the point */
+	uint64_t serial;      /* of the run */
+	uint32_t variant;     /* CRASH_…: what comes after the crash */
+	enum stepper_way way; /* how the stepper goes to the point */
 	bool failed;
 };
 

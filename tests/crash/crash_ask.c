@@ -2,6 +2,7 @@
 #include "tests/crash/crash_ask.h"
 
 #include "arena/sys/futex.h"
+#include "tests/support/tier.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,18 +32,6 @@ bool crash_can_run(void)
 	return false;
 }
 
-bool crash_wants(const struct crash_operation *operations, size_t count, size_t operation,
-		 const char *only)
-{
-	if (!only || strcmp(operations[operation].name, only) == 0)
-		return true;
-	for (size_t i = 0; i < count; i++) {
-		if (strcmp(operations[i].name, only) == 0)
-			return false;
-	}
-	return strstr(operations[operation].name, only);
-}
-
 static bool asks_for(const char *what)
 {
 	const char *crash = getenv("CRASH");
@@ -53,6 +42,32 @@ static bool asks_for(const char *what)
 bool crash_wants_all(void)
 {
 	return asks_for("all");
+}
+
+// The quick tier tries a fourth, others with each seed; of those that are not left out in it.
+static bool quick_tier_wants(const struct crash_choice *choice, size_t operation)
+{
+	unsigned number = choice->seed;
+
+	for (size_t i = 0; i < operation; i++)
+		number += !choice->operations[i].not_quick;
+	return !choice->operations[operation].not_quick && number % 4 == 0;
+}
+
+bool crash_wants(const struct crash_choice *choice, size_t operation)
+{
+	const char *only = choice->only;
+
+	if (!only)
+		return crash_wants_all() || tier_pick(0, 1, 1) ||
+		       quick_tier_wants(choice, operation);
+	if (strcmp(choice->operations[operation].name, only) == 0)
+		return true;
+	for (size_t i = 0; i < choice->count; i++) {
+		if (strcmp(choice->operations[i].name, only) == 0)
+			return false;
+	}
+	return strstr(choice->operations[operation].name, only);
 }
 
 // Shared by the test and its directors: which addresses.

@@ -9,9 +9,16 @@
 bool crash_can_run(void); /* prints why not */
 // CRASH=all: each point of each operation, however long that takes.
 bool crash_wants_all(void);
-// Whether `only` asks for the operation: by its name or, if none has that name, by a part of it.
-bool crash_wants(const struct crash_operation *operations, size_t count, size_t operation,
-		 const char *only);
+// Of a program's operations, LEASEHOLD_OPERATION (NULL: not set) and the seed.
+struct crash_choice {
+	const struct crash_operation *operations;
+	size_t count;
+	const char *only;
+	unsigned seed;
+};
+// Whether the operation is to be tried: because `only` asks for it, by its name or, if none has that
+// name, by a part of it; or because the tier does.
+bool crash_wants(const struct crash_choice *choice, size_t operation);
 
 // CRASH=where: nothing is killed; each operation's name, and below it the addresses that it steps
 // through, as a debugger gives them for the program's file. test_rows.sh makes names of them.

@@ -185,6 +185,47 @@ bool stepper_leave_call(struct stepper *stepper)
 	return true;
 }
 
+// ---- running to an address -----------------------------------------------------------------------
+
+// In its copy of the code, which is as ours but for this.
+static void put_mark(const struct stepper *stepper, uint64_t address, bool marked)
+{
+	const uint64_t word = address & ~UINT64_C(7);
+	uint64_t code;
+
+	memcpy(&code, (const void *)(uintptr_t)word, sizeof(code));
+	if (marked)
+		((uint8_t *)&code)[address - word] = CODE_MARK;
+	ptrace(PTRACE_POKETEXT, stepper->thread, (void *)(uintptr_t)word, (void *)code);
+}
+
+// Runs to a mark at the address. False: it made a call, or ended, before it was there.
+static bool run_to_mark(struct stepper *stepper, uint64_t address)
+{
+	put_mark(stepper, address, true);
+	if (resume(stepper, PTRACE_SYSCALL) != SIGTRAP || stepper->at.address != address + 1)
+		return false;
+	put_mark(stepper, address, false);
+	ptrace(PTRACE_POKEUSER, stepper->thread, (void *)offsetof(struct user_regs_struct, rip),
+	       (void *)address);
+	stepper->at.address = address;
+	return true;
+}
+
+// From just after a call to where it has come to the point's address as often as it had there.
+static bool run_to(struct stepper *stepper, const struct stepper_point *point)
+{
+	for (uint32_t arrivals = 0; arrivals < point->arrivals; arrivals++) {
+		// Off from where it stands.
+		if (stepper_step(stepper) != STEPPER_MORE || stepper->at.calls != point->calls)
+			return false;
+		if (stepper->at.address != point->address && !run_to_mark(stepper, point->address))
+			return false;
+	}
+	stepper->at.instructions = point->instructions;
+	return true;
+}
+
 void stepper_detach(struct stepper *stepper, int signal)
 {
 	ptrace(PTRACE_DETACH, stepper->thread, NULL, (void *)(intptr_t)signal);
@@ -198,6 +239,18 @@ struct state {
 	uint64_t calls;   // (no padding: compared as bytes)
 	long call;        // about to be made, or -1
 };
+
+enum { PLACES = 1 << 13, PLACES_LOOKED_AT = 64 };
+
+// An address, and how often it was arrived at since the last call.
+struct place {
+	uint64_t address;
+	uint64_t calls; // + 1, made when it was: nobody's, if there was another since
+	uint32_t arrivals;
+	bool repeats; // one instruction that is stepped through several times
+};
+
+static struct place places[PLACES];
 
 struct recorder {
 	struct stepper *stepper;
@@ -290,6 +343,39 @@ static bool note_step(struct recorder *recorder)
 	return at->turning;
 }
 
+static struct place *place_of(const struct stepper_point *at)
+{
+	const size_t first = (size_t)(at->address * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+
+	for (size_t i = first; i < first + PLACES_LOOKED_AT; i++) {
+		struct place *place = &places[i % PLACES];
+
+		if (place->calls != at->calls + UINT64_C(1))
+			*place = (struct place){ at->address, at->calls + UINT64_C(1), 0, false };
+		if (place->address == at->address)
+			return place;
+	}
+	return NULL;
+}
+
+// After a step from the address `from`.
+static void count_arrival(struct stepper_point *at, uint64_t from)
+{
+	struct place *place;
+
+	at->arrivals = 0;
+	if (!at->instructions)
+		return; // just after a call
+	place = place_of(at);
+	if (!place)
+		return;
+	// What repeats itself (rep movs) steps more often than a breakpoint stops at it.
+	place->repeats |= at->address == from;
+	place->arrivals++;
+	if (!place->repeats)
+		at->arrivals = place->arrivals;
+}
+
 static void end_watch(struct recorder *recorder)
 {
 	free(recorder->copy);
@@ -307,8 +393,13 @@ size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool 
 	begin_watch(&recorder);
 	stepper->at.turning = true;
 	points[count++] = stepper->at;
-	while (count < capacity && stepper_step(stepper) == STEPPER_MORE) {
+	for (;;) {
+		const uint64_t from = stepper->at.address;
+
+		if (count == capacity || stepper_step(stepper) != STEPPER_MORE)
+			break;
 		++*ret_instructions;
+		count_arrival(&stepper->at, from);
 		if (note_step(&recorder) || every)
 			points[count++] = stepper->at;
 	}
@@ -317,11 +408,16 @@ size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool 
 }
 
 bool stepper_go(struct stepper *stepper, const struct stepper_point *point,
-		struct stepper_watch watch, bool by_changes)
+		struct stepper_watch watch, enum stepper_way way)
 {
 	struct recorder recorder = { .stepper = stepper, .watch = watch };
+	const bool by_changes = way == STEPPER_BY_CHANGES;
 	bool there = go_to_call_end(stepper, point->calls);
 
+	// Each arrival takes as long as some steps.
+	if (there && way == STEPPER_BY_RUNNING && point->arrivals &&
+	    point->arrivals < point->instructions / 4)
+		there = run_to(stepper, point);
 	if (there && by_changes)
 		begin_watch(&recorder);
 	while (there && (by_changes ? stepper->at.changes < point->changes

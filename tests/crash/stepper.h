@@ -4,11 +4,12 @@
 //
 // The traced one calls stepper_trace_me, then stepper_mark just before and just after the
 // operation. Its parent, of whom it is a fork, is the tracer. A place in the operation is named by
-// {system calls made since the first mark, instructions since the last of them}: so a fresh
-// process, forked from the same parent, gets there mostly at full speed, and where it arrived is
-// confirmed by the instruction pointer. What runs in the vdso (clock_gettime) counts as part of the
-// instruction that called it: it reads a sequence counter of the kernel's and may have to repeat
-// itself.
+// {system calls made since the first mark, instructions since the last of them}, or instead of the
+// latter how often it has come to the address there: so a fresh process, forked from the same
+// parent, gets there at full speed, but for a stop at each of these arrivals (by a mark in its code),
+// and where it arrived is confirmed by the instruction pointer. What runs in the vdso
+// (clock_gettime) counts as part of the instruction that called it: it reads a sequence counter of
+// the kernel's and may have to repeat itself.
 #ifndef TESTS_CRASH_STEPPER_H
 #define TESTS_CRASH_STEPPER_H
 
@@ -22,9 +23,10 @@
 struct stepper_point {
 	uint32_t calls;
 	uint32_t instructions;
-	uint32_t changes; /* of the state, since the last call too */
-	uint64_t address; /* to go to: 0: whatever it is there */
-	bool turning;     /* something of the state changed just before */
+	uint32_t changes;  /* of the state, since the last call too */
+	uint32_t arrivals; /* at this address, since the last call too; 0: not to be counted */
+	uint64_t address;  /* to go to: 0: whatever it is there */
+	bool turning;      /* something of the state changed just before */
 };
 
 struct stepper {
@@ -79,11 +81,19 @@ struct stepper_watch {
 size_t stepper_record(struct stepper *stepper, struct stepper_watch watch, bool every,
 		      struct stepper_point *points, size_t capacity, uint64_t *ret_instructions);
 
-// Runs to a point that was recorded with the same watch. `by_changes`: where the state has changed
-// as often, however many instructions that takes (reading /proc takes more or less, by what it
-// says). False: it did not come by there; it may have ended.
+// How to get to a point.
+enum stepper_way {
+	STEPPER_BY_RUNNING, /* at full speed, if its arrivals were counted and can be stopped at */
+	STEPPER_BY_STEPS,
+	// Where the state has changed as often, however many instructions that takes (reading /proc
+	// takes more or less, by what it says).
+	STEPPER_BY_CHANGES,
+};
+
+// Goes to a point that was recorded with the same watch. False: it did not come by there; it may
+// have ended.
 bool stepper_go(struct stepper *stepper, const struct stepper_point *point,
-		struct stepper_watch watch, bool by_changes);
+		struct stepper_watch watch, enum stepper_way way);
 
 // Whether a thread sleeps in system call `number`.
 bool stepper_sleeps_in(pid_t thread, long number);

@@ -117,7 +117,7 @@ static void mutate(uint8_t *base, const struct arena_header *header, uint64_t *r
 
 static void mutations_of_an_arena_in_use_do_no_harm(void **state)
 {
-	const uint64_t rounds = tier_pick(100, 300, 700);
+	const uint64_t rounds = tier_pick(50, 200, 500);
 	struct scene *scene = *state;
 	uint64_t random = seed;
 

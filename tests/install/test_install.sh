@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# ctest: TIER full it configures and builds a project of its own, and formats every manual page
 # What `cmake --install` leaves can be moved, and is enough to build and run programs against: by
 # pkg-config and by find_package, in C and in C++.
 set -euo pipefail

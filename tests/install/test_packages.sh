@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: TIMEOUT 900
 # ctest: PROCESSORS 2
+# ctest: TIER full it builds a tree of its own, and the packages
 # The Debian packages are what they say, go into a root of their own, and are enough there: a program
 # builds against the files of -dev and runs, and so do the tools.
 set -euo pipefail

@@ -164,7 +164,7 @@ static void run(unsigned on_death)
 	policy = on_death;
 	memset(ledger, 0, sizeof(*ledger));
 	watch("killing and stopping", 800);
-	deeds = storm_run(&storm, &seed, lh_now() + tier_pick(LH_MS(1500), LH_SEC(8), LH_SEC(20)));
+	deeds = storm_run(&storm, &seed, lh_now() + tier_pick(LH_MS(800), LH_SEC(5), LH_SEC(15)));
 	printf("kills %" PRIu64 ", stops %" PRIu64 ", phases told %" PRIu64 ", broken %" PRIu64
 	       ", given up %" PRIu64 "\n",
 	       deeds.kills, deeds.stops, ledger->phases, ledger->broken, ledger->given_up);

@@ -140,7 +140,7 @@ static void everybody_sees_one_whole_value_of_each(void **state)
 	(void)state;
 	watch("killing and stopping", 800);
 	begin_ns = lh_now();
-	end_ns = begin_ns + tier_pick(LH_MS(1500), LH_SEC(8), LH_SEC(20));
+	end_ns = begin_ns + tier_pick(LH_MS(800), LH_SEC(5), LH_SEC(15));
 	deeds = storm_run(&storm, &seed, end_ns);
 	stage_lease(&stage, NULL);
 	for (unsigned i = 0; i < OBJECTS; i++) {

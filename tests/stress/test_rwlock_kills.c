@@ -205,7 +205,7 @@ static void killed_and_stopped_readers_and_writers_lose_nothing(void **state)
 
 	(void)state;
 	watch("killing and stopping", 800);
-	deeds = storm_run(&storm, &seed, lh_now() + tier_pick(LH_MS(1500), LH_SEC(8), LH_SEC(25)));
+	deeds = storm_run(&storm, &seed, lh_now() + tier_pick(LH_SEC(1), LH_SEC(6), LH_SEC(20)));
 
 	// No stranding: whatever is held by the dead is to be had.
 	stage_lease(&stage, NULL);

@@ -184,7 +184,7 @@ static void whatever_happens_all_permits_come_back(void **state)
 
 	(void)state;
 	watch("killing, stopping and resizing", 800);
-	deeds = storm_run(&storm, &seed, lh_now() + LH_SEC(tier_pick(2, 12, 25)));
+	deeds = storm_run(&storm, &seed, lh_now() + LH_SEC(tier_pick(1, 6, 20)));
 	need_equal(lh_semaphore_resize(&semaphore, PERMITS), 0);
 	stage_lease(&stage, NULL);
 	need_equal(lh_semaphore_acquire(&semaphore, stage.lease, PERMITS, LH_FOREVER), 0);

@@ -35,7 +35,7 @@ static struct {
 
 static uint64_t duration(void)
 {
-	return tier_pick(LH_SEC(3), LH_SEC(10), LH_SEC(30));
+	return tier_pick(LH_MS(1500), LH_SEC(5), LH_SEC(20));
 }
 
 static void work_inside(int index, const lh_grant *grant)

@@ -267,7 +267,7 @@ static void no_value_is_torn_lost_or_published_by_the_replaced(void **state)
 	player = (struct player){ .seed = seed, .stage = stage_open(NULL, 0) };
 	place(&player);
 	storm.context = &player.stage;
-	deeds = storm_run(&storm, &seed, lh_now() + tier_pick(LH_MS(800), LH_SEC(6), LH_SEC(20)));
+	deeds = storm_run(&storm, &seed, lh_now() + tier_pick(LH_MS(800), LH_SEC(5), LH_SEC(15)));
 
 	stage_lease(&player.stage, NULL);
 	for (int i = 0; i < KINDS; i++) { // nobody is left: all is to be had, and goes on

@@ -23,7 +23,7 @@ unsigned storm_seed(void)
 
 uint64_t storm_end(void)
 {
-	return lh_now() + tier_pick(LH_SEC(3), LH_SEC(15), LH_SEC(30));
+	return lh_now() + tier_pick(LH_MS(1500), LH_SEC(8), LH_SEC(25));
 }
 
 uint32_t storm_random(unsigned *seed, uint32_t bound)
@@ -97,7 +97,7 @@ struct storm_deeds storm_run(const struct storm *storm, unsigned *seed, uint64_t
 	need(storm->workers <= MAX_WORKERS);
 	for (int i = 0; i < storm->workers; i++)
 		replace(storm, &peers[i], i, seed);
-	while (lh_now() < end) {
+	while (lh_now() < end || (storm->kills && !deeds.kills) || (storm->stops && !deeds.stops)) {
 		const int chosen = (int)storm_random(seed, (uint32_t)storm->workers);
 
 		pass_time(storm_random(seed, (uint32_t)storm->pause_ns));

@@ -13,7 +13,7 @@
 
 // LEASEHOLD_SEED, or one of the moment; prints it.
 unsigned storm_seed(void);
-// When to end: 3 s, 20 s or a minute from now, by the tier.
+// When to end: some seconds from now, by the tier.
 uint64_t storm_end(void);
 // A number below `bound`.
 uint32_t storm_random(unsigned *seed, uint32_t bound);
@@ -40,7 +40,8 @@ struct storm_deeds {
 	uint64_t died; /* killed by others */
 };
 
-// Keeps `workers` processes running until `end`, then kills those that are left.
+// Keeps `workers` processes running until `end`, and until one was killed and one stopped, if that is
+// asked for: on a busy machine the time may not suffice. Then kills those that are left.
 struct storm_deeds storm_run(const struct storm *storm, unsigned *seed, uint64_t end);
 
 // For `duration` ns, and again until *wanted is not 0: what a storm is to show may need a kill at

@@ -4,7 +4,8 @@
 //
 // The environment variable LEASEHOLD_TIER says who waits for the whole suite: a contributor between
 // two edits (quick: two minutes), before a push (full, the default: ten) or CI (ci: forty). A test
-// shows the same things in each, on fewer or more points, rounds or seeds.
+// shows the same things in each, on fewer or more points, rounds or seeds, or on a share that the seed
+// chooses; one that is not in a tier at all says so (ctest: TIER, in tests/CMakeLists.txt).
 #ifndef TESTS_SUPPORT_TIER_H
 #define TESTS_SUPPORT_TIER_H
 
