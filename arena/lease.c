@@ -494,7 +494,7 @@ static void bury(struct lh_lease *lease)
 		reap_lease(lease->arena, &lost);
 		break;
 	}
-	// Another reaper may have freed the slot and died before this.
+	// FREE by whichever reaper: as its owner lives, none but this call clears the reference.
 	if (atomic_load(&lease->slot->state) == lease->incarnation)
 		atomic_compare_exchange_strong(&lease->slot->owner, &lost.owner, 0);
 }

@@ -198,14 +198,27 @@ static bool reap_record(struct lh_arena *arena, const struct lost_lease *lost, u
 	return true;
 }
 
-// DEAD → FREE, then owner → 0. Both by CAS of what was read of this tenant.
+// owner → 0 in a FREE slot, for an owner that has ended; whether this call did it. The reference
+// names the owner and not the lease: while it lives it may let go of the slot and take it again
+// under the same value, so it clears the reference itself (lease.c:bury), and until then nobody
+// claims the slot. What it did before its end shows in a state that is read after that.
+static bool clear_reference(struct lh_arena *arena, uint32_t slot, uint64_t owner)
+{
+	struct lease_slot *lease = &arena->leases[slot];
+
+	return owner_ended(arena, owner) &&
+	       lease_word_state(atomic_load(&lease->state)) == LEASE_FREE &&
+	       atomic_compare_exchange_strong(&lease->owner, &owner, 0);
+}
+
+// DEAD → FREE, by CAS of what was read of this tenant, then its owner's reference.
 static void free_slot(struct lh_arena *arena, const struct lost_lease *lost)
 {
-	struct lease_slot *lease = &arena->leases[lost->slot];
-	uint64_t state = lost->state, owner = lost->owner;
+	uint64_t state = lost->state;
 
-	if (atomic_compare_exchange_strong(&lease->state, &state, lease_id_incarnation(lost->id)))
-		atomic_compare_exchange_strong(&lease->owner, &owner, 0);
+	if (atomic_compare_exchange_strong(&arena->leases[lost->slot].state, &state,
+					   lease_id_incarnation(lost->id)))
+		clear_reference(arena, lost->slot, lost->owner);
 }
 
 void reap_lease(struct lh_arena *arena, const struct lost_lease *lost)
@@ -244,17 +257,14 @@ void reap_owner(struct lh_arena *arena, uint64_t ref)
 bool reap_slot(struct lh_arena *arena, uint32_t slot)
 {
 	struct lease_slot *lease = &arena->leases[slot];
-	uint64_t owner = atomic_load_explicit(&lease->owner, memory_order_acquire);
+	const uint64_t owner = atomic_load_explicit(&lease->owner, memory_order_acquire);
 	struct lost_lease lost;
 
 	if (owner == 0)
 		return true;
-	if (lease_word_state(atomic_load(&lease->state)) == LEASE_FREE) {
-		// Being set up or torn down; by the dead: the slot is nobody's.
-		return owner_ended(arena, owner) &&
-		       lease_word_state(atomic_load(&lease->state)) == LEASE_FREE &&
-		       atomic_compare_exchange_strong(&lease->owner, &owner, 0);
-	}
+	// Being set up or torn down; by the dead: the slot is nobody's.
+	if (lease_word_state(atomic_load(&lease->state)) == LEASE_FREE)
+		return clear_reference(arena, slot, owner);
 	if (judge(arena, slot, false, &lost) == VERDICT_LOST)
 		reap_lease(arena, &lost);
 	return atomic_load(&lease->owner) == 0;
