@@ -542,6 +542,8 @@ int lh_lease_release(lh_lease *lease)
 	result = remaining(lease) ? release_holds(lease) : -ESTALE;
 	if (result == -ESTALE)
 		probe_loss(lease->arena, lease->index, lease->id);
+	// While the slot is its own: afterwards this may be the note of another thread's next lease.
+	atomic_store(&lease->arena->process_leases[lease->index], 0);
 	if (result == -EBADMSG) {
 		// What cannot be unlocked stays named by the table, and the slot with it, until the
 		// owner's end lets a reaper look at it.
@@ -552,7 +554,6 @@ int lh_lease_release(lh_lease *lease)
 		atomic_store_explicit(&lease->arena->lease_hint, lease->index,
 				      memory_order_relaxed);
 	}
-	atomic_store(&lease->arena->process_leases[lease->index], 0);
 	error = lease->flags & LH_LEASE_PROCESS ? keeper_run(release_owner, lease->share)
 						: owner_release(lease->share);
 	if (result == -EBADMSG) // who sleeps on what could not be unlocked looks again

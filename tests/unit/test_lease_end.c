@@ -150,7 +150,7 @@ struct slot_of {
 	lh_arena *arena;
 	uint32_t slot;
 	uint64_t owner; // as it was left
-	bool freed;
+	bool freed, noted;
 };
 
 static void reaper_comes_by(void *context)
@@ -179,11 +179,33 @@ static void a_reaper_leaves_the_slot_of_a_living_owner_to_its_burial(void **stat
 	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
 }
 
+static void look_at_note(void *context)
+{
+	struct slot_of *slot = context;
+
+	slot->noted = atomic_load(&slot->arena->process_leases[slot->slot]) != 0;
+}
+
+// lh_arena_close, -EBUSY: "this process still has leases". Its note of a lease is taken back while
+// nobody else can have the slot; later it may be the note of another thread's lease.
+static void a_lease_is_not_noted_any_more_once_another_can_have_its_slot(void **state)
+{
+	const struct scene *scene = *state;
+	lh_lease *lost = expired(scene->arena);
+	struct slot_of slot = { .arena = scene->arena, .slot = lost->index };
+
+	plant(&before_reaping, look_at_note, &slot);
+	assert_true(atomic_load(&scene->arena->process_leases[slot.slot]) != 0);
+	assert_int_equal(lh_lease_release(lost), -ESTALE);
+	assert_false(slot.noted);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCENE_TEST(a_burial_takes_nothing_from_the_owners_next_lease),
 		SCENE_TEST(a_reaper_leaves_the_slot_of_a_living_owner_to_its_burial),
+		SCENE_TEST(a_lease_is_not_noted_any_more_once_another_can_have_its_slot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
