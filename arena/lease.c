@@ -253,7 +253,7 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	atomic_store_explicit(&slot->waiting_since, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->granted, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->probe_lines, 0, memory_order_relaxed);
-	atomic_store_explicit(&slot->flags, options->flags, memory_order_relaxed);
+	atomic_store_explicit(&slot->flags, options->flags, memory_order_release);
 	atomic_store_explicit(&slot->acquired_ns, clock_now(), memory_order_relaxed);
 	atomic_store_explicit(&slot->ttl_ns, options->ttl_ns, memory_order_relaxed);
 	write_label(slot, options->label);

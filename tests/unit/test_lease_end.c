@@ -4,9 +4,11 @@
 // between the steps of one thread another of its process, or a reaper, comes by. The stops stand in
 // for calls that these files make of others (CMakeLists.txt: --wrap).
 #include "tests/support/scene.h"
+#include "tests/support/worker.h"
 
 #include "arena/keeper.h"
 #include "arena/reap.h"
+#include "arena/sys/identity.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,7 +19,7 @@ struct stop {
 	void *context;
 };
 
-static struct stop before_reaping, after_reaping, in_claim, in_keeper_run;
+static struct stop before_reaping, after_reaping, in_claim, in_keeper_run, before_kill;
 
 static void stop_here(struct stop *stop)
 {
@@ -61,6 +63,17 @@ int __wrap_keeper_run(int (*function)(void *argument), void *argument)
 {
 	stop_here(&in_keeper_run);
 	return __real_keeper_run(function, argument);
+}
+
+int __real_identity_open(const struct identity *identity);
+int __wrap_identity_open(const struct identity *identity);
+
+int __wrap_identity_open(const struct identity *identity)
+{
+	const int pidfd = __real_identity_open(identity);
+
+	stop_here(&before_kill);
+	return pidfd;
 }
 
 // ---- one process, two threads ----------------------------------------------------------------------
@@ -200,12 +213,96 @@ static void a_lease_is_not_noted_any_more_once_another_can_have_its_slot(void **
 	assert_false(slot.noted);
 }
 
+// ---- who consented to be killed --------------------------------------------------------------------
+
+static const struct lh_lease_options fatal = { .ttl_ns = LH_SEC(1000),
+					       .flags = LH_LEASE_KILL_ON_EXPIRY };
+
+// In the owner's process: under it another lease, so that it goes on as the same owner.
+static lh_lease *kept;
+
+static int let_go(struct worker_stage *stage, uint64_t unused)
+{
+	int result;
+
+	(void)unused;
+	need(lh_lease_acquire(stage->arena, NULL, &kept) == 0);
+	result = lh_lease_release(stage->lease);
+	stage->lease = NULL;
+	return result;
+}
+
+static int begin_anew(struct worker_stage *stage, uint64_t unused)
+{
+	const uint32_t slot = stage->lease->index;
+	const int result = let_go(stage, unused);
+
+	need(lh_lease_acquire(stage->arena, NULL, &stage->lease) == 0);
+	need(stage->lease->index == slot);
+	return result;
+}
+
+static int release_kept(struct worker_stage *stage, uint64_t unused)
+{
+	(void)stage;
+	(void)unused;
+	return lh_lease_release(kept);
+}
+
+struct owner {
+	struct worker *worker;
+	worker_step step;
+};
+
+static void owner_goes_on(void *context)
+{
+	const struct owner *owner = context;
+
+	need(worker_do(owner->worker, owner->step, 0) == -ESTALE);
+}
+
+// A taker has found the process to kill, and stands; its owner lets go of the lease, then the taker
+// goes on.
+static void spare(const struct scene *scene, worker_step step)
+{
+	const lh_mutex mutex = scene_mutex(scene->arena);
+	struct owner owner = { worker_start(WORKER_PROCESS, scene->arena, &fatal), step };
+	lh_lease *taker = scene_lease(scene->arena);
+
+	scene_wants_kill_on_expiry();
+	assert_int_equal(worker_do(owner.worker, worker_lock, lh_mutex_offset(&mutex)), 0);
+	worker_shorten(owner.worker);
+	scene_await_state(scene->arena, worker_lease(owner.worker), LH_LEASE_EXPIRED);
+	plant(&before_kill, owner_goes_on, &owner);
+	scene_lock(&mutex, taker);
+	assert_null(atomic_load(&before_kill.act));
+	assert_int_equal(worker_do(owner.worker, release_kept, 0), 0);
+	assert_int_equal(worker_end(owner.worker), 0);
+	assert_int_equal(scene_events(scene->arena, LH_EVENT_KILLED, 0), 0);
+	assert_int_equal(lh_lease_release(taker), 0);
+	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
+}
+
+// LH_LEASE_KILL_ON_EXPIRY: "whoever wants what it holds kills"; a lease that is over holds nothing.
+static void nobody_is_killed_for_a_lease_that_is_over(void **state)
+{
+	spare(*state, let_go);
+}
+
+// Of the lease that its owner has instead, in the same slot, neither.
+static void nobody_is_killed_for_the_lease_before(void **state)
+{
+	spare(*state, begin_anew);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCENE_TEST(a_burial_takes_nothing_from_the_owners_next_lease),
 		SCENE_TEST(a_reaper_leaves_the_slot_of_a_living_owner_to_its_burial),
 		SCENE_TEST(a_lease_is_not_noted_any_more_once_another_can_have_its_slot),
+		SCENE_TEST(nobody_is_killed_for_a_lease_that_is_over),
+		SCENE_TEST(nobody_is_killed_for_the_lease_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
