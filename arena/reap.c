@@ -241,8 +241,10 @@ void reap_lease(struct lh_arena *arena, const struct lost_lease *lost)
 	bool queued = false;
 
 	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
-		const uint64_t record = atomic_load_explicit(&records[i].object,
-							     memory_order_acquire);
+		// Sequentially consistent, not only acquire, which on some processors may be read
+		// before the CAS that latched the loss: pairs with the fence in
+		// src/rwlock_wait.c:become_writer, whose owner records and then looks at the state.
+		const uint64_t record = atomic_load(&records[i].object);
 
 		if (!record)
 			continue;
