@@ -253,7 +253,7 @@ static int occupy_slot(struct lh_lease *lease, const struct lh_lease_options *op
 	atomic_store_explicit(&slot->waiting_since, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->granted, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->probe_lines, 0, memory_order_relaxed);
-	atomic_store_explicit(&slot->flags, options->flags, memory_order_relaxed);
+	atomic_store_explicit(&slot->flags, options->flags, memory_order_release);
 	atomic_store_explicit(&slot->acquired_ns, clock_now(), memory_order_relaxed);
 	atomic_store_explicit(&slot->ttl_ns, options->ttl_ns, memory_order_relaxed);
 	write_label(slot, options->label);
@@ -494,7 +494,7 @@ static void bury(struct lh_lease *lease)
 		reap_lease(lease->arena, &lost);
 		break;
 	}
-	// Another reaper may have freed the slot and died before this.
+	// FREE by whichever reaper: as its owner lives, none but this call clears the reference.
 	if (atomic_load(&lease->slot->state) == lease->incarnation)
 		atomic_compare_exchange_strong(&lease->slot->owner, &lost.owner, 0);
 }
@@ -542,6 +542,8 @@ int lh_lease_release(lh_lease *lease)
 	result = remaining(lease) ? release_holds(lease) : -ESTALE;
 	if (result == -ESTALE)
 		probe_loss(lease->arena, lease->index, lease->id);
+	// While the slot is its own: afterwards this may be the note of another thread's next lease.
+	atomic_store(&lease->arena->process_leases[lease->index], 0);
 	if (result == -EBADMSG) {
 		// What cannot be unlocked stays named by the table, and the slot with it, until the
 		// owner's end lets a reaper look at it.
@@ -552,7 +554,6 @@ int lh_lease_release(lh_lease *lease)
 		atomic_store_explicit(&lease->arena->lease_hint, lease->index,
 				      memory_order_relaxed);
 	}
-	atomic_store(&lease->arena->process_leases[lease->index], 0);
 	error = lease->flags & LH_LEASE_PROCESS ? keeper_run(release_owner, lease->share)
 						: owner_release(lease->share);
 	if (result == -EBADMSG) // who sleeps on what could not be unlocked looks again

@@ -14,8 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
+#define ENDING_LOOKS 50 // once a millisecond
 #define MUTEX_SIZE sizeof(pthread_mutex_t)
 #define FIELD sizeof(uint64_t) // of which a byte changes, all may
 _Static_assert(MUTEX_SIZE % FIELD == 0, "fields fill it");
@@ -314,6 +316,20 @@ static bool death_is_told(uint32_t word)
 	return thread->robust;
 }
 
+// Whether the owner that died with the mutex is over. A keeper dies a moment before the last thread
+// of its process, which may still write to what the process holds.
+static bool ends_soon(const struct lh_arena *arena, uint64_t ref)
+{
+	PROCESS_NO_CANCEL; // nanosleep(2) is a cancellation point
+
+	for (int look = 0; !owner_ended(arena, ref); look++) {
+		if (look == ENDING_LOOKS)
+			return false;
+		nanosleep(&(struct timespec){ .tv_nsec = CLOCK_NS_PER_MS }, NULL);
+	}
+	return true;
+}
+
 // Claims one entry. 0; -EBUSY: another's; -EBADMSG: damaged; -ENOTSUP: its end would go untold.
 //
 // A dead owner's leases are reaped before its mutex is locked, as locking erases the evidence. The
@@ -345,6 +361,13 @@ static int claim(struct lh_arena *arena, uint32_t index, enum owner_kind kind,
 	if (error == EOWNERDEAD) {
 		pthread_mutex_consistent(&entry->liveness);
 		futex_wake(word, FUTEX_ALL);
+		// Another may have claimed it since `seen`, and died. A process that goes on without its
+		// keeper has it until its end: the mutex stays locked with the generation as it is, and
+		// at this thread's end it is a dead one's again.
+		if (!ends_soon(arena, owner_ref(index, atomic_load(&entry->generation)))) {
+			atomic_store(&arena->pinned, true);
+			return -EBUSY;
+		}
 	} else if (error) {
 		return error == EBUSY ? -EBUSY : -EBADMSG;
 	}

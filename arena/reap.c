@@ -53,32 +53,42 @@ static bool kill_is_told(const struct lh_arena *arena, uint64_t lease)
 	return false;
 }
 
-// The owner consented to be killed once its lease has expired. Whether it has ended.
-static bool kill_owner(struct lh_arena *arena, uint32_t slot, uint64_t owner)
+// Whether it is this lease that its owner still has.
+static bool is_still_owned(const struct lh_arena *arena, const struct lost_lease *lost)
+{
+	return lease_still_lost(arena, lost) &&
+	       atomic_load(&arena->leases[lost->slot].owner) == lost->owner;
+}
+
+// The owner consented to be killed once its lease has expired. Whether it has ended. Finding the
+// process takes a while, in which it may have released the lease: then it is not killed. Between
+// that look and the signal it may still do so, and is killed for a lease that it has just given
+// back; the pidfd keeps it to the process that was the lease's owner.
+static bool kill_owner(struct lh_arena *arena, const struct lost_lease *lost)
 {
 	PROCESS_NO_CANCEL;
 	struct identity identity;
-	struct lost_lease lost;
 	int pidfd;
 
-	if (owner_ended(arena, owner))
+	if (owner_ended(arena, lost->owner))
 		return true;
-	if (!owner_identity(arena, owner, &identity))
-		return owner_ended(arena, owner);
+	if (!owner_identity(arena, lost->owner, &identity))
+		return owner_ended(arena, lost->owner);
 	pidfd = identity_open(&identity);
 	if (pidfd < 0)
-		return owner_ended(arena, owner); // not ours to signal: its end is waited for
-	if (!identity_gone(pidfd) && !owner_ended(arena, owner) && identity_kill(pidfd) == 0 &&
-	    read_lost(arena, slot, atomic_load(&arena->leases[slot].state), &lost) &&
-	    lost.owner == owner && !kill_is_told(arena, lost.id))
-		event_record(arena, LH_EVENT_KILLED, &lost, 0, 0);
+		return owner_ended(arena, lost->owner); // not ours to signal: its end is waited for
+	if (!identity_gone(pidfd) && !owner_ended(arena, lost->owner) &&
+	    is_still_owned(arena, lost) && identity_kill(pidfd) == 0 &&
+	    !kill_is_told(arena, lost->id))
+		event_record(arena, LH_EVENT_KILLED, lost, 0, 0);
 	close(pidfd);
-	return owner_ended(arena, owner);
+	return owner_ended(arena, lost->owner);
 }
 
+// Before read_lost: only if that finds the same state afterwards, these are this tenant's.
 static bool kills_on_expiry(const struct lease_slot *lease)
 {
-	return atomic_load_explicit(&lease->flags, memory_order_relaxed) & LH_LEASE_KILL_ON_EXPIRY;
+	return atomic_load_explicit(&lease->flags, memory_order_acquire) & LH_LEASE_KILL_ON_EXPIRY;
 }
 
 // CAS of the exact word; true if this call made the change.
@@ -95,6 +105,7 @@ static enum verdict judge_once(struct lh_arena *arena, uint32_t slot, bool wante
 	const uint64_t state = atomic_load_explicit(&lease->state, memory_order_acquire);
 	const uint64_t owner = atomic_load_explicit(&lease->owner, memory_order_acquire);
 	struct lost_lease lost;
+	bool kills;
 
 	if (lease_word_state(state) == LEASE_FREE)
 		return VERDICT_GONE;
@@ -115,12 +126,15 @@ static enum verdict judge_once(struct lh_arena *arena, uint32_t slot, bool wante
 		}
 		return VERDICT_GONE;
 	}
-	if (lease_word_state(state) == LEASE_EXPIRED && kills_on_expiry(lease) &&
-	    !(wanted && kill_owner(arena, slot, owner)))
-		return VERDICT_DYING;
-	if (lease_word_state(state) == LEASE_EXPIRED && kills_on_expiry(lease))
-		return VERDICT_GONE; // it has ended: latch DEAD next time
-	return read_lost(arena, slot, state, ret_lost) ? VERDICT_LOST : VERDICT_GONE;
+	kills = lease_word_state(state) == LEASE_EXPIRED && kills_on_expiry(lease);
+	if (!read_lost(arena, slot, state, &lost))
+		return VERDICT_GONE;
+	if (!kills) {
+		*ret_lost = lost;
+		return VERDICT_LOST;
+	}
+	// Once it has ended: DEAD is latched next time.
+	return wanted && kill_owner(arena, &lost) ? VERDICT_GONE : VERDICT_DYING;
 }
 
 // A latch changes the word; then it is judged anew, at most FREE → LIVE → EXPIRED → DEAD. Who wants
@@ -198,14 +212,27 @@ static bool reap_record(struct lh_arena *arena, const struct lost_lease *lost, u
 	return true;
 }
 
-// DEAD → FREE, then owner → 0. Both by CAS of what was read of this tenant.
+// owner → 0 in a FREE slot, for an owner that has ended; whether this call did it. The reference
+// names the owner and not the lease: while it lives it may let go of the slot and take it again
+// under the same value, so it clears the reference itself (lease.c:bury), and until then nobody
+// claims the slot. What it did before its end shows in a state that is read after that.
+static bool clear_reference(struct lh_arena *arena, uint32_t slot, uint64_t owner)
+{
+	struct lease_slot *lease = &arena->leases[slot];
+
+	return owner_ended(arena, owner) &&
+	       lease_word_state(atomic_load(&lease->state)) == LEASE_FREE &&
+	       atomic_compare_exchange_strong(&lease->owner, &owner, 0);
+}
+
+// DEAD → FREE, by CAS of what was read of this tenant, then its owner's reference.
 static void free_slot(struct lh_arena *arena, const struct lost_lease *lost)
 {
-	struct lease_slot *lease = &arena->leases[lost->slot];
-	uint64_t state = lost->state, owner = lost->owner;
+	uint64_t state = lost->state;
 
-	if (atomic_compare_exchange_strong(&lease->state, &state, lease_id_incarnation(lost->id)))
-		atomic_compare_exchange_strong(&lease->owner, &owner, 0);
+	if (atomic_compare_exchange_strong(&arena->leases[lost->slot].state, &state,
+					   lease_id_incarnation(lost->id)))
+		clear_reference(arena, lost->slot, lost->owner);
 }
 
 void reap_lease(struct lh_arena *arena, const struct lost_lease *lost)
@@ -214,8 +241,10 @@ void reap_lease(struct lh_arena *arena, const struct lost_lease *lost)
 	bool queued = false;
 
 	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
-		const uint64_t record = atomic_load_explicit(&records[i].object,
-							     memory_order_acquire);
+		// Sequentially consistent, not only acquire, which on some processors may be read
+		// before the CAS that latched the loss: pairs with the fence in
+		// src/rwlock_wait.c:become_writer, whose owner records and then looks at the state.
+		const uint64_t record = atomic_load(&records[i].object);
 
 		if (!record)
 			continue;
@@ -244,17 +273,14 @@ void reap_owner(struct lh_arena *arena, uint64_t ref)
 bool reap_slot(struct lh_arena *arena, uint32_t slot)
 {
 	struct lease_slot *lease = &arena->leases[slot];
-	uint64_t owner = atomic_load_explicit(&lease->owner, memory_order_acquire);
+	const uint64_t owner = atomic_load_explicit(&lease->owner, memory_order_acquire);
 	struct lost_lease lost;
 
 	if (owner == 0)
 		return true;
-	if (lease_word_state(atomic_load(&lease->state)) == LEASE_FREE) {
-		// Being set up or torn down; by the dead: the slot is nobody's.
-		return owner_ended(arena, owner) &&
-		       lease_word_state(atomic_load(&lease->state)) == LEASE_FREE &&
-		       atomic_compare_exchange_strong(&lease->owner, &owner, 0);
-	}
+	// Being set up or torn down; by the dead: the slot is nobody's.
+	if (lease_word_state(atomic_load(&lease->state)) == LEASE_FREE)
+		return clear_reference(arena, slot, owner);
 	if (judge(arena, slot, false, &lost) == VERDICT_LOST)
 		reap_lease(arena, &lost);
 	return atomic_load(&lease->owner) == 0;

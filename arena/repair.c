@@ -89,7 +89,21 @@ static bool ends_with_owner_alone(const struct lh_arena *arena, const struct los
 	if (lease_word_state(state) == LEASE_DEAD || owner_ended(arena, lease->owner))
 		return false;
 	return lease_word_expiry(state) == UINT64_MAX ||
-	       (atomic_load_explicit(&slot->flags, memory_order_relaxed) & LH_LEASE_KILL_ON_EXPIRY);
+	       (atomic_load_explicit(&slot->flags, memory_order_acquire) & LH_LEASE_KILL_ON_EXPIRY);
+}
+
+// Numbers alone do not tell: in another pid namespace there is a process of the same number, and
+// one that has ended may have had it.
+static bool is_this_process(const struct identity *identity)
+{
+	PROCESS_NO_CANCEL;
+	struct identity self;
+
+	if (identity->pid != getpid())
+		return false;
+	return identity_of_self(&self) != 0 || // cannot be told: better refused than killed
+	       (identity->pid_namespace == self.pid_namespace &&
+		identity->start_time == self.start_time);
 }
 
 // Makes it lost.
@@ -106,7 +120,7 @@ static int end_by_force(struct lh_arena *arena, const struct lost_lease *lease,
 	}
 	if (!is_there(arena, lease)) // else what was read was of the next
 		return not_there(lease);
-	if (identity.pid == process_pid())
+	if (is_this_process(&identity))
 		return error_detail(-EDEADLK, "lease %llu is this process's own",
 				    (unsigned long long)lease->id);
 	lease_expire(arena, lease->slot, lease->id);

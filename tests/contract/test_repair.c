@@ -9,6 +9,9 @@
 #include "tests/support/scene.h"
 #include "tests/support/worker.h"
 
+#include "arena/lease.h"
+#include "arena/owner.h"
+
 #include <signal.h>
 
 static bool has_event(const lh_arena *arena, uint32_t kind, uint64_t lease)
@@ -67,6 +70,23 @@ static void what_cannot_be_done_is_refused(void **state)
 	assert_int_equal(lh_note_removal(NULL, 0), -EINVAL);
 	assert_int_equal(lh_note_removal(reader, 0), -EROFS);
 	assert_int_equal(lh_arena_close(reader), 0);
+	assert_int_equal(lh_lease_release(own), 0);
+}
+
+// -EACCES: "another user's, or in another pid namespace": of the same number there, too, as the first
+// processes of two containers are.
+static void who_has_this_number_in_another_namespace_is_another(void **state)
+{
+	const struct scene *scene = *state;
+	lh_lease *own = scene_lease(scene->arena);
+	struct owner_entry *entry = &scene->arena->owners[owner_ref_index(own->owner)];
+
+	atomic_fetch_add(&entry->pid_namespace, 1);
+	assert_int_equal(
+		lh_lease_break(scene->arena, lh_lease_id(own), 0, LH_BREAK_FORCE, LH_FOREVER),
+		-EACCES);
+	atomic_fetch_sub(&entry->pid_namespace, 1);
+	assert_true(lh_lease_valid(own));
 	assert_int_equal(lh_lease_release(own), 0);
 }
 
@@ -340,6 +360,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCENE_TEST(what_cannot_be_done_is_refused),
+		SCENE_TEST(who_has_this_number_in_another_namespace_is_another),
 		SCENE_TEST(a_lease_with_a_ttl_is_lost_at_once_and_its_owner_lives),
 		SCENE_TEST(a_lease_without_ttl_is_lost_with_its_owners_life),
 		SCENE_TEST(only_who_still_holds_the_object_is_ended),

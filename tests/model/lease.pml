@@ -11,8 +11,8 @@
  *
  * Labels (docs/protocol.md, Lease): claim 1 the owner entry: reap, lock the word, generation, tid;
  * then the lease slot: owner ref, then state; record, check, cas, recheck 2 lock an object;
- * renew and theft (in reap) 3; unlock 4; release 5; reap 6: latch, object, record, slot, owner
- * ref.
+ * renew and theft (in reap) 3; unlock 4; release 5, bury 5 if it was lost; reap 6: latch, object,
+ * record, slot, owner ref.
  * An owner is taken for dead when the entry's generation is not the ref's, or the word is not the
  * tid stored with that generation. (With `word is 0 or OWNER_DIED` instead, -DNO_TID, one who
  * locked a dead entry's word and did not count up the generation yet makes the dead look alive:
@@ -26,11 +26,13 @@
  * nothing of the slot's next tenant (truth).
  *
  * TWO is the mask of processes that take two leases, ROUNDS how often each comes back, OPS how
- * many times it locks or renews each time, NOW how far the clock goes.
+ * many times it locks or renews each time, NOW how far the clock goes, AFRESH how often one that
+ * buried a lost lease takes another under the same owner.
  *
  * config: -DPROCS=2 -DDEATHS=1 -DTWO=2
  * config: -DPROCS=2 -DDEATHS=2 -DTWO=6
  * config: -DPROCS=2 -DDEATHS=0 -DROUNDS=2
+ * config: -DPROCS=2 -DDEATHS=1 -DTWO=2 -DAFRESH=1 -DOPS=0
  * config: -DPROCS=3 -DDEATHS=1 -DOPS=0 -DNOW=0
  * quick: -DPROCS=2 -DDEATHS=1
  * ci: -DPROCS=2 -DDEATHS=1 -DOPS=2 -DTWO=2
@@ -43,6 +45,8 @@
  * must-fail: -DNO_RECHECK -DPROCS=2 -DDEATHS=0   state not looked at again after the CAS
  * must-fail: -DNO_INC -DPROCS=2 -DDEATHS=0 -DROUNDS=2   reaper does not confirm the incarnation
  * must-fail: -DNO_TID -DPROCS=3 -DDEATHS=1 -DOPS=0 -DNOW=0   alive by any tid in the word
+ * must-fail: -DHASTY -DPROCS=2 -DDEATHS=0 -DTWO=2 -DAFRESH=1 -DOPS=0   reaper clears the living's owner ref
+ * must-fail: -DTRUSTING -DPROCS=2 -DDEATHS=1 -DTWO=2 -DAFRESH=1 -DOPS=0   state not looked at after the owner's death
  */
 #ifndef ENTRIES
 #define ENTRIES 2
@@ -58,6 +62,9 @@
 #endif
 #ifndef TWO
 #define TWO 0
+#endif
+#ifndef AFRESH
+#define AFRESH 0
 #endif
 #ifndef NOW
 #define NOW 1
@@ -219,7 +226,23 @@ inline reap(s)
 		:: atomic { STATE(v) == DEAD && rec[s] == 0 -> dead = 1 }
 			atomic { latch(s, WORD(FREE, INC(v), 0)) }
 			if
+#ifdef HASTY
 			:: atomic { v -> unref(s) }
+#else
+			:: v -> judge(s, r);
+				if
+#ifdef TRUSTING
+				:: atomic { dead -> v = 0 }
+#else
+				:: atomic { dead -> v = STATE(st[s]) }
+#endif
+				:: atomic { else -> v = DEAD }
+				fi;
+				if
+				:: atomic { v == FREE -> unref(s) }
+				:: atomic { else }
+				fi
+#endif
 			:: atomic { else }
 			fi
 		:: atomic { else }
@@ -231,7 +254,7 @@ inline reap(s)
 
 proctype Owner(byte me)
 {
-	byte n, round;		/* operations in this round; rounds */
+	byte n, round, afresh;	/* operations in this round; rounds; slots taken again */
 	byte e, g;		/* my entry + 1 and its generation */
 	byte slot[2], inc[2];	/* my leases: slot + 1, incarnation */
 	byte held;		/* the object's word as I took it, while I hold it, */
@@ -261,7 +284,7 @@ proctype Owner(byte me)
 			fi
 		:: atomic { s < ENTRIES && word[s] != 0 && word[s] != DIED -> s++ }
 		od;
-		/* slot: one or two leases, each the first that is free or can be made free */
+slots:		/* slot: one or two leases, each the first that is free or can be made free */
 		do
 		:: atomic { s == SLOTS || slot[1] || (slot[0] && !((TWO >> me) & 1)) ->
 				s = 0; break }
@@ -353,16 +376,44 @@ renew:			if
 				goto again
 			fi;
 
-release:		atomic {
-				v = st[slot[l] - 1];
+release:		atomic { v = st[slot[l] - 1]; assert(ref[slot[l] - 1] == REF(e - 1, g)) }
+			atomic {
 				assert(INC(v) == inc[l]);
 				assert(STATE(v) == LIVE || STATE(v) == EXPIRED);
-				st[slot[l] - 1] = WORD(FREE, INC(v), 0); v = 0
+				if
+				:: STATE(v) == LIVE && v == st[slot[l] - 1] ->
+					st[slot[l] - 1] = WORD(FREE, inc[l], 0); v = 0
+				:: STATE(v) == LIVE && EXPIRY(v) < now -> v = 1
+				:: else -> v = 1
+				fi
 			}
-			atomic { ref[slot[l] - 1] = 0; slot[l] = 0; inc[l] = 0; l = 0; goto again }
+			if
+			:: atomic { v -> s = slot[l] - 1; goto bury }
+			:: atomic { else }
+			fi;
+vacated:		atomic {
+				s = slot[l] - 1; r = REF(e - 1, g); unref(s);
+				slot[l] = 0; inc[l] = 0; l = 0; s = 0; r = 0; goto again
+			}
+			/* lost: as a reaper would, if it were dead */
+bury:			atomic {
+				v = st[s];
+				assert(INC(v) == inc[l] && (STATE(v) == EXPIRED || STATE(v) == LIVE));
+				v = 0; st[s] = WORD(DEAD, inc[l], 0)
+			}
+			reap(s);
+			atomic { v = st[s]; if :: v == WORD(FREE, inc[l], 0) :: else -> goto gone fi }
+			atomic { r = REF(e - 1, g); unref(s) }
+gone:			atomic {
+				v = 0; r = 0; s = 0; slot[l] = 0; inc[l] = 0;
+				if
+				:: afresh < AFRESH -> afresh++; l = 0; goto slots
+				:: else -> l = 0; goto again
+				fi
+			}
 again:			skip
 		od;
-last:		atomic { word[e - 1] = 0; e = 0; g = 0; n = 0 }
+last:		atomic { word[e - 1] = 0; e = 0; g = 0; n = 0; afresh = 0 }
 	:: else -> break
 	od;
 over:	skip
@@ -384,7 +435,7 @@ over:	skip
 			:: e && s < ENTRIES && g == generation[s] -> lost[s] = lost[s] | (1 << g)
 			:: else
 			fi;
-			n = 0; round = 0; e = 0; g = 0;
+			n = 0; round = 0; afresh = 0; e = 0; g = 0;
 			slot[0] = 0; slot[1] = 0; inc[0] = 0; inc[1] = 0;
 			held = 0; with = 0; l = 0; dead = 0; late = 0;
 			v = 0; r = 0; w = 0; t = 0; s = 0
