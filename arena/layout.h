@@ -363,7 +363,11 @@ struct barrier_object {
 		slept; /* the highest phase that somebody has slept for; raised by who is about to.
 			   * Wrongly high: needless system calls. Wrongly low: fatal, who sleeps is
 			   * not told of the completion (until its backstop) */
-	uint64_t unused[3];
+	shared_u64
+		woken; /* the highest phase whose sleepers have all been woken; raised by who has
+			   * woken them. Wrongly low: needless system calls. Wrongly high: as slept,
+			   * wrongly low */
+	uint64_t unused[2];
 	uint32_t kind, index; /* as in object_header; constant while placed, like the rest */
 	uint64_t data_size;
 	uint32_t flags;      /* LH_BARRIER_… */
