@@ -344,8 +344,9 @@ struct semaphore {
 	shared_u32 permits; /* owner words that follow; constant while placed */
 	shared_u32 limit;   /* how many may be held; stored by lh_semaphore_resize; those who want
 			    * more than it sleep on it, and so does the baton's holder */
-	shared_u32 signal;  /* + 1 by whoever gave permits back while somebody had the baton, who
-			    * sleeps on it */
+	shared_u32 signal;  /* changed by whoever gave permits back while somebody had the baton, who
+			    * sleeps on it: SEMAPHORE_SIGNAL_… in src/semaphore.h. Wrongly AWAKE:
+			    * who sleeps is not told (until its backstop) */
 	uint32_t pad;
 	shared_u64 gate; /* 0, or id of the baton's holder whom nobody may pass any more; CASed by
 			  * it, and to 0 by its reapers. A hint: wrongly set, others go the long

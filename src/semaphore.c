@@ -216,12 +216,36 @@ int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 // ---------------------------------------------------------------------------------------------
 // Release
 
-void semaphore_wake(struct semaphore *semaphore)
+void semaphore_wake_again(struct semaphore *semaphore)
 {
 	if (!word_owner(atomic_load(&semaphore->header.word)))
 		return;
-	atomic_fetch_add(&semaphore->signal, 1);
+	atomic_fetch_add(&semaphore->signal, SEMAPHORE_SIGNAL_ONE);
 	futex_wake(&semaphore->signal, FUTEX_ALL);
+}
+
+// ASLEEP → WAKING, wake, WAKING → AWAKE: while somebody comes to, nobody else need wake him.
+void semaphore_wake(struct semaphore *semaphore)
+{
+	uint32_t seen, waking;
+
+	if (!word_owner(atomic_load(&semaphore->header.word)))
+		return;
+	// Of a plain release: pairs with fall_asleep, after which the permits are looked at.
+	atomic_thread_fence(memory_order_seq_cst);
+	seen = atomic_load(&semaphore->signal);
+	do {
+		if ((seen & SEMAPHORE_SIGNAL_SAYS) == SEMAPHORE_SIGNAL_AWAKE)
+			return;
+		waking = seen;
+		if ((seen & SEMAPHORE_SIGNAL_SAYS) == SEMAPHORE_SIGNAL_ASLEEP)
+			waking = (seen & ~SEMAPHORE_SIGNAL_SAYS) + SEMAPHORE_SIGNAL_ONE +
+				 SEMAPHORE_SIGNAL_WAKING;
+	} while (waking != seen &&
+		 !atomic_compare_exchange_weak(&semaphore->signal, &seen, waking));
+	futex_wake(&semaphore->signal, FUTEX_ALL);
+	atomic_compare_exchange_strong(&semaphore->signal, &waking,
+				       waking & ~SEMAPHORE_SIGNAL_SAYS);
 }
 
 void semaphore_tell(struct semaphore *semaphore, struct lh_lease *lease)

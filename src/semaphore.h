@@ -16,6 +16,15 @@
 
 #include <leasehold/semaphore.h>
 
+// The signal, which the baton's holder sleeps on: what it said last, and a number that counts up
+// with each change for a wake. Only ASLEEP needs a wake; and WAKING, as who said that may have died
+// before its wake.
+#define SEMAPHORE_SIGNAL_AWAKE 0u
+#define SEMAPHORE_SIGNAL_ASLEEP 1u // or about to: it looks at the permits once more after that
+#define SEMAPHORE_SIGNAL_WAKING 2u
+#define SEMAPHORE_SIGNAL_SAYS 3u // mask
+#define SEMAPHORE_SIGNAL_ONE 4u
+
 // An acquire call under way.
 struct semaphore_attempt {
 	struct lh_arena *arena;
@@ -33,9 +42,12 @@ struct semaphore_attempt {
 // -ESTALE the lease holds what it held before; the record is the caller's.
 int semaphore_acquire(const struct semaphore_attempt *attempt);
 
-// Wakes the baton's holder, after permits were given back. They were so by a read-modify-write, or
-// else fence_light stands between.
+// Tells the baton's holder, if it sleeps, after permits were given back. They were so by a
+// read-modify-write, or else fence_light stands between.
 void semaphore_wake(struct semaphore *semaphore);
+
+// The same where somebody may have died before he had told: whether it sleeps or not.
+void semaphore_wake_again(struct semaphore *semaphore);
 
 // The same after the lease has given permits back; it passes the baton on, if it has kept that.
 void semaphore_tell(struct semaphore *semaphore, struct lh_lease *lease);
