@@ -344,7 +344,7 @@ struct semaphore {
 	shared_u32 permits; /* owner words that follow; constant while placed */
 	shared_u32 limit;   /* how many may be held; stored by lh_semaphore_resize; those who want
 			    * more than it sleep on it, and so does the baton's holder */
-	shared_u32 signal;  /* changed by whoever gave permits back while somebody had the baton, who
+	shared_u32 signal; /* changed by whoever gave permits back while somebody had the baton, who
 			    * sleeps on it: SEMAPHORE_SIGNAL_… in src/semaphore.h. Wrongly AWAKE:
 			    * who sleeps is not told (until its backstop) */
 	uint32_t pad;
@@ -364,8 +364,7 @@ struct barrier_object {
 		slept; /* the highest phase that somebody has slept for; raised by who is about to.
 			   * Wrongly high: needless system calls. Wrongly low: fatal, who sleeps is
 			   * not told of the completion (until its backstop) */
-	shared_u64
-		woken; /* the highest phase whose sleepers have all been woken; raised by who has
+	shared_u64 woken; /* the highest phase whose sleepers have all been woken; raised by who has
 			   * woken them. Wrongly low: needless system calls. Wrongly high: as slept,
 			   * wrongly low */
 	uint64_t unused[2];
