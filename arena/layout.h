@@ -339,13 +339,22 @@ struct rwlock_object {
 //
 // An owner word is 0, or the id of the lease that holds the permit (lease_id). Ids never come back,
 // so whoever finds a lost one's may free it by CAS at any later time. A wrong owner would be fatal.
+//
+// The signal, which the baton's holder sleeps on: what it said last, and a number that counts up
+// with each change for a wake. Only ASLEEP needs a wake; and WAKING, as who said that may have died
+// before its wake.
+#define SEMAPHORE_SIGNAL_AWAKE 0u
+#define SEMAPHORE_SIGNAL_ASLEEP 1u // or about to: it looks at the permits once more after that
+#define SEMAPHORE_SIGNAL_WAKING 2u
+#define SEMAPHORE_SIGNAL_SAYS 3u // mask
+#define SEMAPHORE_SIGNAL_ONE 4u
 struct semaphore {
 	struct object_header header;
 	shared_u32 permits; /* owner words that follow; constant while placed */
 	shared_u32 limit;   /* how many may be held; stored by lh_semaphore_resize; those who want
 			    * more than it sleep on it, and so does the baton's holder */
 	shared_u32 signal; /* changed by whoever gave permits back while somebody had the baton, who
-			    * sleeps on it: SEMAPHORE_SIGNAL_… in src/semaphore.h. Wrongly AWAKE:
+			    * sleeps on it: SEMAPHORE_SIGNAL_…, above. Wrongly AWAKE:
 			    * who sleeps is not told (until its backstop) */
 	uint32_t pad;
 	shared_u64 gate; /* 0, or id of the baton's holder whom nobody may pass any more; CASed by

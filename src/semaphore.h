@@ -16,15 +16,6 @@
 
 #include <leasehold/semaphore.h>
 
-// The signal, which the baton's holder sleeps on: what it said last, and a number that counts up
-// with each change for a wake. Only ASLEEP needs a wake; and WAKING, as who said that may have died
-// before its wake.
-#define SEMAPHORE_SIGNAL_AWAKE 0u
-#define SEMAPHORE_SIGNAL_ASLEEP 1u // or about to: it looks at the permits once more after that
-#define SEMAPHORE_SIGNAL_WAKING 2u
-#define SEMAPHORE_SIGNAL_SAYS 3u // mask
-#define SEMAPHORE_SIGNAL_ONE 4u
-
 // An acquire call under way.
 struct semaphore_attempt {
 	struct lh_arena *arena;

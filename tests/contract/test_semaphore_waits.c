@@ -5,8 +5,6 @@
 // semaphore.h that test_semaphore.c does not provoke: -ECANCELED, -EINTR, -ESTALE.
 #include "tests/contract/semaphore.h"
 
-#include "src/semaphore.h"
-
 #include <pthread.h>
 #include <signal.h>
 

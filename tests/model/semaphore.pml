@@ -35,7 +35,7 @@
  * must-fail: -DNO_WAKE -DPROCS=2 -DBIG=2   a release wakes nobody
  * must-fail: -DNO_FENCE -DPROCS=2 -DBIG=2 -DPLAINMASK=4   released by a store, looks whether somebody sleeps too soon
  * must-fail: -DSAYS_LATE -DPROCS=2 -DBIG=2   says that it sleeps after its last look
- * must-fail: -DNO_WAKING -DPROCS=3 -DDEATHS=1 -DPLAINMASK=14   says that the sleeper is awake before the wake
+ * must-fail: -DNO_WAKING -DONE -DPROCS=3 -DDEATHS=1   says that the sleeper is awake before the wake
  * must-fail: -DNO_MEMBARRIER -DPROCS=2 -DBIG=2 -DPLAINMASK=4   no membarrier before the sleep
  * must-fail: -DNO_ARM -DPROCS=2 -DBIG=2 -DDEATHS=1   not armed on the holders' lives
  * must-fail: -DNO_FREE -DPROCS=2 -DBIG=2 -DDEATHS=1   what is free by the walk over holders is ignored
