@@ -339,13 +339,23 @@ struct rwlock_object {
 //
 // An owner word is 0, or the id of the lease that holds the permit (lease_id). Ids never come back,
 // so whoever finds a lost one's may free it by CAS at any later time. A wrong owner would be fatal.
+//
+// The signal, which the baton's holder sleeps on: what it said last, and a number that counts up
+// with each change for a wake. Only ASLEEP needs a wake; and WAKING, as who said that may have died
+// before its wake.
+#define SEMAPHORE_SIGNAL_AWAKE 0u
+#define SEMAPHORE_SIGNAL_ASLEEP 1u // or about to: it looks at the permits once more after that
+#define SEMAPHORE_SIGNAL_WAKING 2u
+#define SEMAPHORE_SIGNAL_SAYS 3u // mask
+#define SEMAPHORE_SIGNAL_ONE 4u
 struct semaphore {
 	struct object_header header;
 	shared_u32 permits; /* owner words that follow; constant while placed */
 	shared_u32 limit;   /* how many may be held; stored by lh_semaphore_resize; those who want
 			    * more than it sleep on it, and so does the baton's holder */
-	shared_u32 signal;  /* + 1 by whoever gave permits back while somebody had the baton, who
-			    * sleeps on it */
+	shared_u32 signal; /* changed by whoever gave permits back while somebody had the baton, who
+			    * sleeps on it: SEMAPHORE_SIGNAL_…, above. Wrongly AWAKE:
+			    * who sleeps is not told (until its backstop) */
 	uint32_t pad;
 	shared_u64 gate; /* 0, or id of the baton's holder whom nobody may pass any more; CASed by
 			  * it, and to 0 by its reapers. A hint: wrongly set, others go the long
@@ -363,7 +373,10 @@ struct barrier_object {
 		slept; /* the highest phase that somebody has slept for; raised by who is about to.
 			   * Wrongly high: needless system calls. Wrongly low: fatal, who sleeps is
 			   * not told of the completion (until its backstop) */
-	uint64_t unused[3];
+	shared_u64 woken; /* the highest phase whose sleepers have all been woken; raised by who has
+			   * woken them. Wrongly low: needless system calls. Wrongly high: as slept,
+			   * wrongly low */
+	uint64_t unused[2];
 	uint32_t kind, index; /* as in object_header; constant while placed, like the rest */
 	uint64_t data_size;
 	uint32_t flags;      /* LH_BARRIER_… */

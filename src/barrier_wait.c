@@ -83,12 +83,26 @@ static int judge_all(struct waiter *waiter, uint64_t *until)
 	return 0;
 }
 
-// The waiter's phase is complete. Pairs with raise_slept: who has not yet said that it sleeps finds
-// another word than it would sleep on.
+static void raise_to(shared_u64 *highest, uint64_t phase)
+{
+	uint64_t seen = atomic_load(highest);
+
+	while (seen < phase && !atomic_compare_exchange_weak(highest, &seen, phase))
+		;
+}
+
+// The waiter's phase is complete: who sleeps for it is woken, once, and those who sleep for the next
+// one by now are left alone. Pairs with sleep_on: who has not yet said that it sleeps finds another
+// word than it would sleep on.
 static void wake_sleepers(const struct waiter *waiter)
 {
-	if (atomic_load(&waiter->barrier.object->slept) >= waiter->phase)
-		barrier_wake(&waiter->barrier);
+	struct barrier_object *object = waiter->barrier.object;
+
+	if (atomic_load(&object->slept) < waiter->phase ||
+	    atomic_load(&object->woken) >= waiter->phase)
+		return;
+	barrier_wake(&waiter->barrier);
+	raise_to(&object->woken, waiter->phase);
 }
 
 // phase → + 1, of a word loaded before every place was seen to have arrived, and every member to
@@ -162,23 +176,14 @@ static void tell(struct waiter *waiter)
 	barrier_wake(&waiter->barrier);
 }
 
-// Before the word is compared and slept on: whoever completes the phase after that wakes us.
-static void raise_slept(const struct waiter *waiter)
-{
-	shared_u64 *slept = &waiter->barrier.object->slept;
-	uint64_t seen = atomic_load(slept);
-
-	while (seen < waiter->phase && !atomic_compare_exchange_weak(slept, &seen, waiter->phase))
-		;
-}
-
 static int sleep_on(struct waiter *waiter, uint64_t word, uint64_t until)
 {
 	const struct barrier *barrier = &waiter->barrier;
 	int error;
 
 	tell(waiter);
-	raise_slept(waiter);
+	// Before the word is compared and slept on: whoever completes the phase after that wakes us.
+	raise_to(&barrier->object->slept, waiter->phase);
 	if (!waiter->waits) {
 		waiter->waits = true;
 		wait_begin(&waiter->wait, barrier->arena, waiter->lease, waiter->deadline);

@@ -9,8 +9,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define likely(condition) __builtin_expect(!!(condition), 1)
-
 // ---------------------------------------------------------------------------------------------
 // The handle's own word, [3]: no-repair bit | count << 32 | granules from one element to the next
 
@@ -204,16 +202,16 @@ int lh_mutex_lock(const lh_mutex *mutex, lh_lease *lease, lh_deadline deadline, 
 	struct hold_record *record;
 	uint64_t word, taken;
 
-	if (!likely(mutex && lease && primitive_is_simple(mutex->private_, lease)))
+	if (!likely(mutex) || !likely(lease) || !primitive_is_simple(mutex->private_, lease))
 		return lock_slow(mutex, lease, deadline, ret_grant, NULL);
 	header = mutex_header(mutex);
 	record = hold_first(lease, mutex_granule(mutex));
 	word = atomic_load_explicit(&header->word, memory_order_relaxed);
 	taken = word + WORD_TOKEN_ONE + WORD_PLAIN + lease->name;
-	if (!likely(!(word & (WORD_OWNER_MASK | WORD_MARK | WORD_DIED)) &&
-		    word_may_be_plain(
-			    word, atomic_load_explicit(&header->waiters, memory_order_relaxed)) &&
-		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
+	if (!likely(!(word & (WORD_OWNER_MASK | WORD_MARK | WORD_DIED))) ||
+	    !likely(word_may_be_plain(
+		    word, atomic_load_explicit(&header->waiters, memory_order_relaxed))) ||
+	    !likely(!atomic_load_explicit(&record->object, memory_order_relaxed)))
 		return lock_slow(mutex, lease, deadline, ret_grant, NULL);
 	hold_write(record, mutex->private_[2]);
 	// free → ours (PLAIN), token + 1. A crash before: our record is an intent; after: we held
@@ -321,15 +319,15 @@ int lh_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
 	struct hold_record *record;
 	uint64_t word;
 
-	if (!likely(mutex && lease && primitive_is_simple(mutex->private_, lease)))
+	if (!likely(mutex) || !likely(lease) || !primitive_is_simple(mutex->private_, lease))
 		return unlock_slow(mutex, lease);
 	header = mutex_header(mutex);
 	record = hold_first(lease, mutex_granule(mutex));
 	word = atomic_load_explicit(&header->word, memory_order_relaxed);
 	// Owned by a lease that is not lost and in the first place of its table: the short way.
-	if (!likely((word & (WORD_OWNER_MASK | WORD_PLAIN)) == (lease->name | WORD_PLAIN) &&
-		    atomic_load_explicit(&record->object, memory_order_relaxed) ==
-			    mutex->private_[2]))
+	if (!likely((word & (WORD_OWNER_MASK | WORD_PLAIN)) == (lease->name | WORD_PLAIN)) ||
+	    !likely(atomic_load_explicit(&record->object, memory_order_relaxed) ==
+		    mutex->private_[2]))
 		return unlock_slow(mutex, lease);
 	if (!likely(!free_plain(header, word)))
 		return mutex_finish_plain(header, record);

@@ -34,8 +34,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define likely(condition) __builtin_expect(!!(condition), 1)
-
 #define ONCE_SLOT_SHIFT 16
 #define ONCE_BELOW_TOKEN (WORD_TOKEN_ONE - 1)
 
@@ -447,7 +445,8 @@ hot_path int lh_once_call(const lh_once *once, lh_lease *lease,
 {
 	int error;
 
-	if (likely(once && lease && primitive_is_simple(once->private_, lease) && is_done(once)))
+	if (likely(once) && likely(lease) && primitive_is_simple(once->private_, lease) &&
+	    likely(is_done(once)))
 		return 0;
 	if (!once)
 		return -EINVAL;

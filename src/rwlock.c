@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#define likely(condition) __builtin_expect(!!(condition), 1)
-
 #define LOOKS_BEFORE_CLOCK 16 // reads without bias between two looks at the clock
 
 // ---------------------------------------------------------------------------------------------
@@ -303,15 +301,15 @@ hot_path int lh_rwlock_read_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_de
 	struct hold_record *record;
 	uint64_t word;
 
-	if (!likely(rwlock && lease && primitive_is_simple(rwlock->private_, lease)))
+	if (!likely(rwlock) || !likely(lease) || !primitive_is_simple(rwlock->private_, lease))
 		return read_slow(rwlock, lease, deadline, ret_grant);
 	object = object_of(rwlock);
 	record = first_record(rwlock, lease);
-	if (!likely(!atomic_load_explicit(&record->object, memory_order_relaxed) &&
-		    (atomic_load_explicit(
-			     (shared_u64 *)((uintptr_t)object->readers + lease->readers_offset),
-			     memory_order_relaxed) &
-		     lease->readers_bit)))
+	if (!likely(!atomic_load_explicit(&record->object, memory_order_relaxed)) ||
+	    !likely(atomic_load_explicit(
+			    (shared_u64 *)((uintptr_t)object->readers + lease->readers_offset),
+			    memory_order_relaxed) &
+		    lease->readers_bit))
 		return read_slow(rwlock, lease, deadline, ret_grant);
 	hold_write(record, record_of(rwlock, LH_HOLD_SHARED));
 	fence_light(); // pairs with fence_heavy in rwlock_wait.c
@@ -389,14 +387,14 @@ hot_path int lh_rwlock_write_lock(const lh_rwlock *rwlock, lh_lease *lease, lh_d
 	struct hold_record *record;
 	uint64_t word, taken;
 
-	if (!likely(rwlock && lease && primitive_is_simple(rwlock->private_, lease)))
+	if (!likely(rwlock) || !likely(lease) || !primitive_is_simple(rwlock->private_, lease))
 		return write_slow(rwlock, lease, deadline, ret_grant);
 	object = object_of(rwlock);
 	record = first_record(rwlock, lease);
 	word = atomic_load_explicit(&object->header.word, memory_order_relaxed);
 	taken = word + WORD_TOKEN_ONE + lease->name;
-	if (!likely((word & WORD_BELOW_TOKEN) == RWLOCK_FENCED && taken > word &&
-		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
+	if (!likely((word & WORD_BELOW_TOKEN) == RWLOCK_FENCED) || !likely(taken > word) ||
+	    !likely(!atomic_load_explicit(&record->object, memory_order_relaxed)))
 		return write_slow(rwlock, lease, deadline, ret_grant);
 	hold_write(record, record_of(rwlock, LH_HOLD_INTENT));
 	// free → ours, token + 1. A crash before: our record is an intent; after: a writer that
@@ -535,7 +533,7 @@ hot_path int lh_rwlock_unlock(const lh_rwlock *rwlock, lh_lease *lease)
 	struct hold_record *record;
 	uint64_t held;
 
-	if (!likely(rwlock && lease && primitive_is_simple(rwlock->private_, lease)))
+	if (!likely(rwlock) || !likely(lease) || !primitive_is_simple(rwlock->private_, lease))
 		return unlock_slow(rwlock, lease);
 	object = object_of(rwlock);
 	record = first_record(rwlock, lease);

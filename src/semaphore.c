@@ -8,8 +8,6 @@
 
 #include <errno.h>
 
-#define likely(condition) __builtin_expect(!!(condition), 1)
-
 // ---------------------------------------------------------------------------------------------
 // The handle; its own word, [3]: semaphore_mask << 32 | how many permits were created
 
@@ -197,15 +195,15 @@ int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 	struct semaphore *body;
 	struct hold_record *record;
 
-	if (!likely(semaphore && lease && primitive_is_simple(semaphore->private_, lease) &&
-		    permits == 1))
+	if (!likely(semaphore) || !likely(lease) || !likely(permits == 1) ||
+	    !primitive_is_simple(semaphore->private_, lease))
 		return acquire_slow(semaphore, lease, permits, deadline);
 	body = body_of(semaphore);
 	record = hold_first(lease, primitive_granule(semaphore->private_));
 	if (!likely(atomic_load_explicit(&body->limit, memory_order_relaxed) ==
-			    permits_of(semaphore) &&
-		    !atomic_load_explicit(&body->gate, memory_order_relaxed) &&
-		    !atomic_load_explicit(&record->object, memory_order_relaxed)))
+		    permits_of(semaphore)) ||
+	    !likely(!atomic_load_explicit(&body->gate, memory_order_relaxed)) ||
+	    !likely(!atomic_load_explicit(&record->object, memory_order_relaxed)))
 		return acquire_slow(semaphore, lease, permits, deadline);
 	hold_write(record, semaphore->private_[2]);
 	if (!likely(semaphore_take(body, place_of(semaphore, lease), lease->id)))
@@ -218,12 +216,36 @@ int lh_semaphore_acquire(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 // ---------------------------------------------------------------------------------------------
 // Release
 
-void semaphore_wake(struct semaphore *semaphore)
+void semaphore_wake_again(struct semaphore *semaphore)
 {
 	if (!word_owner(atomic_load(&semaphore->header.word)))
 		return;
-	atomic_fetch_add(&semaphore->signal, 1);
+	atomic_fetch_add(&semaphore->signal, SEMAPHORE_SIGNAL_ONE);
 	futex_wake(&semaphore->signal, FUTEX_ALL);
+}
+
+// ASLEEP → WAKING, wake, WAKING → AWAKE: while somebody comes to, nobody else need wake him.
+void semaphore_wake(struct semaphore *semaphore)
+{
+	uint32_t seen, waking;
+
+	if (!word_owner(atomic_load(&semaphore->header.word)))
+		return;
+	// Of a plain release: pairs with fall_asleep, after which the permits are looked at.
+	atomic_thread_fence(memory_order_seq_cst);
+	seen = atomic_load(&semaphore->signal);
+	do {
+		if ((seen & SEMAPHORE_SIGNAL_SAYS) == SEMAPHORE_SIGNAL_AWAKE)
+			return;
+		waking = seen;
+		if ((seen & SEMAPHORE_SIGNAL_SAYS) == SEMAPHORE_SIGNAL_ASLEEP)
+			waking = (seen & ~SEMAPHORE_SIGNAL_SAYS) + SEMAPHORE_SIGNAL_ONE +
+				 SEMAPHORE_SIGNAL_WAKING;
+	} while (waking != seen &&
+		 !atomic_compare_exchange_weak(&semaphore->signal, &seen, waking));
+	futex_wake(&semaphore->signal, FUTEX_ALL);
+	atomic_compare_exchange_strong(&semaphore->signal, &waking,
+				       waking & ~SEMAPHORE_SIGNAL_SAYS);
 }
 
 void semaphore_tell(struct semaphore *semaphore, struct lh_lease *lease)
@@ -340,8 +362,8 @@ int lh_semaphore_release(const lh_semaphore *semaphore, lh_lease *lease, uint32_
 	struct hold_record *record;
 	uint32_t index;
 
-	if (!likely(semaphore && lease && primitive_is_simple(semaphore->private_, lease) &&
-		    permits == 1))
+	if (!likely(semaphore) || !likely(lease) || !likely(permits == 1) ||
+	    !primitive_is_simple(semaphore->private_, lease))
 		return release_slow(semaphore, lease, permits);
 	body = body_of(semaphore);
 	record = hold_first(lease, primitive_granule(semaphore->private_));

@@ -33,9 +33,12 @@ struct semaphore_attempt {
 // -ESTALE the lease holds what it held before; the record is the caller's.
 int semaphore_acquire(const struct semaphore_attempt *attempt);
 
-// Wakes the baton's holder, after permits were given back. They were so by a read-modify-write, or
-// else fence_light stands between.
+// Tells the baton's holder, if it sleeps, after permits were given back. They were so by a
+// read-modify-write, or else fence_light stands between.
 void semaphore_wake(struct semaphore *semaphore);
+
+// The same where somebody may have died before he had told: whether it sleeps or not.
+void semaphore_wake_again(struct semaphore *semaphore);
 
 // The same after the lease has given permits back; it passes the baton on, if it has kept that.
 void semaphore_tell(struct semaphore *semaphore, struct lh_lease *lease);

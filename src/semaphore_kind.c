@@ -53,7 +53,7 @@ bool semaphore_reap(struct lh_arena *arena, const struct lost_lease *lost, uint6
 	atomic_compare_exchange_strong(&semaphore->gate, &id, 0);
 	had_baton = mutex_reap_word(arena, &semaphore->header, lost, 0, &word);
 	// Also if nothing was its own any more: it may have died between freeing and waking.
-	semaphore_wake(semaphore);
+	semaphore_wake_again(semaphore);
 	if (freed || had_baton)
 		event_record(arena, died ? LH_EVENT_OWNER_DIED : LH_EVENT_EXPIRED, lost,
 			     (uint64_t)granule * LAYOUT_LINE, 0);

@@ -252,6 +252,19 @@ static void open_gate(const struct semaphore_attempt *attempt)
 	atomic_compare_exchange_strong(&attempt->semaphore->gate, &closed_by, 0);
 }
 
+// From here on whoever gives back makes a system call to wake us. False: somebody has told us since
+// `signal` was loaded.
+static bool fall_asleep(struct semaphore *semaphore, uint32_t *signal)
+{
+	const uint32_t asleep = (*signal & ~SEMAPHORE_SIGNAL_SAYS) | SEMAPHORE_SIGNAL_ASLEEP;
+
+	if (*signal != asleep &&
+	    !atomic_compare_exchange_strong(&semaphore->signal, signal, asleep))
+		return false;
+	*signal = asleep;
+	return true;
+}
+
 // Not enough is free. 0 or -EAGAIN: look again.
 static int wait_for_more(struct collector *collector, uint32_t signal, uint32_t limit)
 {
@@ -264,6 +277,8 @@ static int wait_for_more(struct collector *collector, uint32_t signal, uint32_t 
 		begin_wait(collector);
 		return -EAGAIN;
 	}
+	if (!is_now(attempt) && !fall_asleep(attempt->semaphore, &signal))
+		return -EAGAIN;
 	wait_round(&collector->wait);
 	wait_on(&collector->wait, &attempt->semaphore->signal, signal);
 	wait_on(&collector->wait, &attempt->semaphore->limit, limit);

@@ -111,8 +111,8 @@ static void each_phase_has_one_number_and_one_leader(void **state)
 }
 
 // A completion makes no system call unless somebody has said that it sleeps: who is seen to wait
-// has.
-static void who_sleeps_has_said_so_before(void **state)
+// has. And who has woken him says so, lest all who learn of the phase do it again.
+static void who_sleeps_has_said_so_before_and_who_wakes_it_afterwards(void **state)
 {
 	const struct scene *scene = *state;
 	struct worker *first, *second;
@@ -126,9 +126,15 @@ static void who_sleeps_has_said_so_before(void **state)
 		assert_int_equal(atomic_load(&object()->slept), phase);
 		assert_int_equal(worker_do(second, wait_until, UINT64_MAX), 0);
 		assert_int_equal(worker_hear(first), 0);
+		assert_int_equal(atomic_load(&object()->woken), phase);
 	}
 	atomic_store(&object()->slept, UINT64_MAX); // damage: needless wakes
 	tell_to_wait(first);
+	assert_int_equal(worker_do(second, wait_until, UINT64_MAX), 0);
+	assert_int_equal(worker_hear(first), 0);
+	atomic_store(&object()->woken, UINT64_MAX); // damage: a backstop more
+	tell_to_wait(first);
+	scene_await_wait(scene->arena, worker_lease(first), true);
 	assert_int_equal(worker_do(second, wait_until, UINT64_MAX), 0);
 	assert_int_equal(worker_hear(first), 0);
 	assert_int_equal(worker_end(first), 0);
@@ -411,7 +417,7 @@ int main(void)
 		SCENE_TEST(what_it_is_made_with_is_checked),
 		SCENE_TEST(a_barrier_of_one_never_waits),
 		SCENE_TEST(each_phase_has_one_number_and_one_leader),
-		SCENE_TEST(who_sleeps_has_said_so_before),
+		SCENE_TEST(who_sleeps_has_said_so_before_and_who_wakes_it_afterwards),
 		SCENE_TEST(one_party_too_many_is_refused),
 		SCENE_TEST(a_place_that_was_left_is_waited_for_and_can_be_joined_again),
 		SCENE_TEST(a_party_that_joined_while_others_slept_is_watched),

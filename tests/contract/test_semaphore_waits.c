@@ -502,6 +502,41 @@ static void a_lowered_limit_sends_a_collector_aside(void **state)
 	assert_all_free(scene, 4);
 }
 
+// Who sleeps says so, who gives back tells it once, and until it sleeps again nobody else need. What
+// is wrong there costs a backstop, and no more. (G8)
+static void who_sleeps_for_a_permit_is_told_once(void **state)
+{
+	const struct scene *scene = *state;
+	lh_lease *holder = scene_lease(scene->arena);
+	struct worker *worker;
+	uint32_t signal;
+
+	place(scene->arena, 1);
+	worker = start(scene, NULL);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(take(holder, 1), 0);
+		worker_tell(worker, step_acquire, 1);
+		do {
+			scene_pause();
+			signal = atomic_load(&words()->signal);
+		} while ((signal & SEMAPHORE_SIGNAL_SAYS) != SEMAPHORE_SIGNAL_ASLEEP);
+		assert_int_equal(give(holder, 1), 0);
+		assert_int_equal(worker_hear(worker), 0);
+		assert_int_equal(atomic_load(&words()->signal),
+				 (signal & ~SEMAPHORE_SIGNAL_SAYS) + SEMAPHORE_SIGNAL_ONE);
+		assert_int_equal(worker_do(worker, step_release, 1), 0);
+	}
+	assert_int_equal(take(holder, 1), 0);
+	worker_tell(worker, step_acquire, 1);
+	scene_await_wait(scene->arena, worker_lease(worker), true);
+	atomic_store(&words()->signal, SEMAPHORE_SIGNAL_AWAKE); // damage: nobody tells it
+	assert_int_equal(give(holder, 1), 0);
+	assert_int_equal(worker_hear(worker), 0);
+	assert_int_equal(worker_end(worker), 0);
+	assert_int_equal(lh_lease_release(holder), 0);
+	assert_all_free(scene, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -520,6 +555,7 @@ int main(void)
 		SCENE_TEST(after_a_shrink_no_more_than_the_limit_are_granted),
 		SCENE_TEST(a_raised_limit_lets_waiters_in),
 		SCENE_TEST(a_lowered_limit_sends_a_collector_aside),
+		SCENE_TEST(who_sleeps_for_a_permit_is_told_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,9 +12,9 @@
  * sleep until then. There is no backstop.
  *
  * Labels (docs/protocol/barrier.md): arrive 1 place -> ARRIVED; look 2 load the word; scan 3 the
- * places, then the lives; complete 4 CAS the word, then wake; learnt 4b of it: wake,
- * as who completed it may have died before; say 5a that I sleep; arm 5 those after me, up to the first
- * that has arrived; sleep 6; told 7 of a death: look at every life, then, before I sleep again or
+ * places, then the lives; complete 4 CAS the word, then wake, then say so (awake 4c); learnt 4b of it:
+ * the same if nobody has said so, as who completed it may have died before; say 5a that I sleep; arm 5
+ * those after me, up to the first that has arrived; sleep 6; told 7 of a death: look at every life, then, before I sleep again or
  * return, wake all; withdraw 8 place, then epoch; drop 9 a lost party: break the word, then the place, or the place, then the epoch; join 10 JOINING, epoch
  * and wake, member. Reset: evict and mend each place, end.
  *
@@ -42,6 +42,7 @@
  * must-fail: -DNO_TELL -DN=3 -DDEATHS=1 -DSHRINK=1   told of a death, looks and tells as if not
  * must-fail: -DNO_WAKE -DN=3 -DDEATHS=1 -DSHRINK=1   completed without a party, wakes nobody
  * must-fail: -DNO_PASS -DN=3 -DDEATHS=1 -DSHRINK=0   learns of it, passes nothing on
+ * must-fail: -DWOKEN_FIRST -DN=3 -DDEATHS=1 -DSHRINK=1   says that all are awake, then wakes them
  * must-fail: -DSAYS_NOTHING -DN=2 -DSHRINK=0   sleeps without saying so
  * must-fail: -DSLEPT_FIRST -DN=2 -DSHRINK=0   who completes looks for sleepers, then completes
  * must-fail: -DNO_CHAIN -DN=3 -DDEATHS=2 -DSHRINK=0   watches only those that have not arrived
@@ -88,6 +89,7 @@
 byte phase, epoch;			/* the word */
 bit broken;
 byte slept;				/* the highest phase that somebody has slept for */
+byte woken;				/* the highest phase whose sleepers have all been woken */
 byte own[N], flag[N], arrived[N];	/* places: name + 1; JOINING ...; the phase arrived at */
 byte ref[N];				/* who has looked at it since its last change, as bits */
 byte who[P];				/* the party whose lease has that name */
@@ -124,6 +126,30 @@ byte leaders;				/* of the latest phase */
 #endif
 
 #define wake_word() asleep = 0
+
+/* Who sleeps for phase goal, if not told yet: then says that they are awake. */
+inline wake_sleepers(some_sleep)
+{
+	if
+	:: some_sleep ->
+		if
+		:: woken < goal ->
+#ifdef WOKEN_FIRST
+			atomic { woken = goal };
+			wake_word()
+#else
+			wake_word();
+			atomic {
+				if
+				:: woken < goal -> woken = goal
+				:: else
+				fi }
+#endif
+		:: else
+		fi
+	:: else
+	fi
+}
 
 inline count_up()
 {
@@ -343,14 +369,12 @@ complete:	atomic {
 			:: else -> t = 0; goto look
 			fi };
 #ifndef NO_WAKE
-		if
 #ifdef SLEPT_FIRST
-		:: t -> t = 0; wake_word()
+		wake_sleepers(t);
+		t = 0;
 #else
-		:: slept >= goal -> wake_word()
+		wake_sleepers(slept >= goal);
 #endif
-		:: else
-		fi;
 #endif
 		goto passed;
 break_again:	atomic {
@@ -364,10 +388,7 @@ dropping:	drop(p);
 		goto look;
 learnt:
 #ifndef NO_PASS
-		if
-		:: slept >= goal -> wake_word()
-		:: else
-		fi;
+		wake_sleepers(slept >= goal);
 #endif
 		goto passed;
 missing:	if

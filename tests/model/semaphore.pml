@@ -10,7 +10,8 @@
  * Kernel and x86-TSO: as in mutex.pml. Only the plain release store of a single permit can be late.
  *
  * Labels (docs/protocol/semaphore.md): try one permit; baton; look load signal and limit; collect take
- * what is free; confirm recheck limit, count and lease; judge the holders; arm on {signal, limit,
+ * what is free; confirm recheck limit, count and lease; say that I am about to sleep; judge the
+ * holders; arm on {signal, limit,
  * their lives}; back; giveback; release; reap.
  *
  * Shown: G1, G6 never more granted than the limit (assertion at the grant); a lease that was lost
@@ -32,6 +33,9 @@
  *
  * must-fail: -DNO_BATON -DPROCS=2 -DBIG=6   two collect at the same time
  * must-fail: -DNO_WAKE -DPROCS=2 -DBIG=2   a release wakes nobody
+ * must-fail: -DNO_FENCE -DPROCS=2 -DBIG=2 -DPLAINMASK=4   released by a store, looks whether somebody sleeps too soon
+ * must-fail: -DSAYS_LATE -DPROCS=2 -DBIG=2   says that it sleeps after its last look
+ * must-fail: -DNO_WAKING -DONE -DPROCS=3 -DDEATHS=1   says that the sleeper is awake before the wake
  * must-fail: -DNO_MEMBARRIER -DPROCS=2 -DBIG=2 -DPLAINMASK=4   no membarrier before the sleep
  * must-fail: -DNO_ARM -DPROCS=2 -DBIG=2 -DDEATHS=1   not armed on the holders' lives
  * must-fail: -DNO_FREE -DPROCS=2 -DBIG=2 -DDEATHS=1   what is free by the walk over holders is ignored
@@ -64,6 +68,10 @@
 
 #define SIGNAL 1			/* futex words, as bits of q[] */
 #define LIMIT 2
+#define AWAKE 0
+#define ASLEEP 1
+#define WAKING 2
+#define NOBODY 255			/* signal counts from 0 */
 #define LIVE(p) (2 << (p))
 #define LOST(p) (dead[p] || expired[p])
 #define WANTS (1 + ((BIG >> me) & 1))
@@ -75,6 +83,7 @@
 
 byte owner[2];				/* of each permit; 0: free */
 byte baton, limit, signal;
+byte says;				/* the signal's low bits: AWAKE, ASLEEP, WAKING */
 byte sb[PROCS + 1];			/* a late release store: of permit sb - 1 */
 bit dead[PROCS + 1], expired[PROCS + 1], kill[PROCS + 1];
 byte q[PROCS + 1];
@@ -127,12 +136,50 @@ inline tell()
 {
 #ifndef NO_WAKE
 	if
-	:: baton -> atomic { drain(me); signal++ } wake_all(SIGNAL)
+	:: baton ->
+		atomic {
+#ifndef NO_FENCE
+			drain(me);
+#endif
+			if
+			:: says == ASLEEP -> signal++; told = signal;
+#ifndef NO_WAKING
+				says = WAKING
+#else
+				says = AWAKE
+#endif
+			:: says == WAKING -> told = signal
+			:: says == AWAKE -> told = NOBODY
+			fi
+		}
+		if
+		:: told != NOBODY ->
+			wake_all(SIGNAL);
+			atomic {
+				if
+				:: says == WAKING && told == signal -> says = AWAKE
+				:: else
+				fi;
+				told = NOBODY
+			}
+		:: else
+		fi
 	:: else -> skip
 	fi
 #else
 	skip
 #endif
+}
+
+/* The same behind one that was lost: it may not have told. */
+inline tell_again()
+{
+	if
+	:: baton ->
+		atomic { drain(me); signal++ }
+		wake_all(SIGNAL)
+	:: else -> skip
+	fi
 }
 
 inline give_back(i, x)
@@ -158,7 +205,7 @@ inline reap(x)
 		:: else
 		fi
 	}
-	tell()
+	tell_again()
 }
 
 /* The same by me, who may have kept the baton. */
@@ -226,7 +273,7 @@ inline confirm()
 
 proctype Lease(byte me)
 {
-	byte s, l, n, o1, o2, turn;
+	byte s, l, n, o1, o2, turn, told = NOBODY;
 	bit ok, fenced, quit, late, got0, got1, free, again, kept;
 
 	{
@@ -346,6 +393,14 @@ confirming:		confirm();
 			goto look
 		:: else
 		fi;
+#if !defined(LATE) && !defined(SAYS_LATE)
+say:		atomic {
+			if
+			:: signal == s -> says = ASLEEP
+			:: else -> goto look
+			fi
+		}
+#endif
 judge:		atomic {
 			o1 = owner[0]; n = (o1 == 0 && l > 0);
 			free = n; n = (o1 != 0);
@@ -375,7 +430,15 @@ judge:		atomic {
 		:: else
 		fi;
 #ifdef LATE
-		s = signal;
+		atomic { s = signal; says = ASLEEP }
+#endif
+#ifdef SAYS_LATE
+		atomic {
+			if
+			:: signal == s -> says = ASLEEP
+			:: else -> goto back
+			fi
+		}
 #endif
 arm:		if
 		:: atomic { signal == s -> q[me] = SIGNAL }
@@ -471,7 +534,8 @@ leave:		skip;
 			q[me] = 0; woken[me] = 0; granted[me] = 0;
 			drain(me);
 			s = 0; l = 0; n = 0; o1 = 0; o2 = 0; turn = 0;
-			ok = 0; fenced = 0; quit = 0; late = 0; got0 = 0; got1 = 0; free = 0; again = 0; kept = 0
+			ok = 0; fenced = 0; quit = 0; late = 0; got0 = 0; got1 = 0; free = 0; again = 0; kept = 0;
+			told = NOBODY
 		}
 		dead[me] = 1;
 		wake_one(LIVE(me))
