@@ -42,17 +42,17 @@
  *	   and no libcrypto.
  *
  *   SCHEME://…
- *	   A server, by a provider that is a shared object of its own, leasehold-provider-SCHEME.so. It is
- *	   loaded, and stays so, from the directory leasehold/providers beside the library's file, or that of
- *	   the installation; the environment variable LEASEHOLD_PROVIDERS names another, but not to
- *	   programs with privileges that their user lacks. None comes with the library yet. Of the
- *	   threads of one process that want a key one asks the server, in the order in which they
- *	   came; two threads of the set's do that and the renewing. LH_NOW waits for the answer, at most 10 s; it is
- *	   -EBUSY also while another thread of the process has asked for the key and has none yet.
- *	   Handles are good up to a moment by the local clock that is no later than the server's: so
- *	   the TTL is at first up to an eighth shorter than was asked for. -ENOTCONN: the server
- *	   cannot be reached, and gives up what was asked of it or held by itself, at the TTL at the latest.
- *	   LH_LEASE_KILL_ON_EXPIRY is -ENOTSUP.
+ *	   A server, by a provider that is a shared object, leasehold-provider-SCHEME.so. It is loaded,
+ *	   and stays so, from leasehold/providers beside the library's file, or that of the installation;
+ *	   the environment variable LEASEHOLD_PROVIDERS names another directory, but not to programs
+ *	   with privileges that their user lacks. None comes with the library yet. Of the threads of one
+ *	   process that want a key one asks the server, in the order in which they came; two threads of
+ *	   the set's do that and the renewing. LH_NOW, or a deadline that has passed, waits for the
+ *	   answer, at most 10 s; it is -EBUSY also while another thread of the process has asked for the
+ *	   key, may wait, and has no answer yet. A handle is good up to a moment by the local clock that
+ *	   is no later than the server's: so the TTL is at first up to an eighth shorter than was asked
+ *	   for. -ENOTCONN: the server cannot be reached; what was asked of it or is held it gives up by
+ *	   itself, at the TTL at the latest. LH_LEASE_KILL_ON_EXPIRY is -ENOTSUP.
  *
  * Deadlock: where the provider has LH_CAP_DEADLOCK, those that wait for each other are told: of
  * each cycle one gets -EDEADLK. A call that waits while it holds other keys (lh_acquire_all with

@@ -198,12 +198,12 @@ static void a_late_grant_that_nobody_wants_is_given_back(void **state)
 
 		hold_back(LOCK_SERVER_OP(PACKET_ASK));
 		start_waiter(&waiter, wait_for_key);
-		if (i % 2) { // the answer comes about when the deadline does
+		if (i % 2) // the answer comes about when the deadline does
 			usleep(900 * (useconds_t)i);
-			hold_back(0);
-		}
-		pthread_join(waiter.thread, NULL);
+		while (i % 2 == 0 && lh_now() < waiter.deadline.ns + LH_MS(5))
+			usleep(500);
 		hold_back(0);
+		pthread_join(waiter.thread, NULL);
 		if (waiter.result == 0)
 			let_go(waiter.handle);
 		else
@@ -212,6 +212,55 @@ static void a_late_grant_that_nobody_wants_is_given_back(void **state)
 			sched_yield();
 		let_go(hold_elsewhere("key"));
 	}
+	close_both();
+}
+
+// G3: nor does anybody get one that is over by the time it is told of.
+static void a_grant_that_ended_before_it_was_told_is_asked_for_anew(void **state)
+{
+	static const struct lh_acquire_options brief = { .ttl_ns = LH_MS(200) };
+	struct waiter waiter = { .deadline = LH_FOREVER, .options = &brief };
+	uint64_t before;
+
+	(void)state;
+	hold_back(LOCK_SERVER_OP(PACKET_ASK));
+	start_waiter(&waiter, wait_for_key);
+	await_granted(1);
+	while (server_counts().held)
+		usleep(1000);
+	before = lh_now();
+	hold_back(0);
+	pthread_join(waiter.thread, NULL);
+	assert_int_equal(waiter.result, 0);
+	assert_true(lh_handle_token(waiter.handle) >= 2);
+	await_end(waiter.handle);
+	assert_true(lh_now() >= before + brief.ttl_ns - brief.ttl_ns / 8);
+	assert_int_equal(lh_handle_release(waiter.handle), -ESTALE);
+	close_both();
+}
+
+// "from the grant on": of a TTL at most an eighth has gone by, however long the wait.
+static void the_ttl_is_nearly_whole_however_long_the_wait(void **state)
+{
+	static const struct lh_acquire_options options = { .ttl_ns = LH_SEC(2) };
+	struct waiter waiter = { .deadline = LH_FOREVER, .options = &options };
+	lh_handle *handle = hold_elsewhere("key");
+	uint64_t before, remaining;
+
+	(void)state;
+	start_waiter(&waiter, wait_for_key);
+	await_line("key", 1);
+	await_asked(2);
+	before = lh_now();
+	while (lh_now() < before + options.ttl_ns / 2)
+		usleep(1000);
+	before = lh_now();
+	let_go(handle);
+	pthread_join(waiter.thread, NULL);
+	remaining = lh_handle_remaining(waiter.handle);
+	assert_true(lh_now() + remaining >= before + options.ttl_ns - options.ttl_ns / 8);
+	assert_int_equal(server_counts().asked, 2);
+	let_go(waiter.handle);
 	close_both();
 }
 
@@ -260,6 +309,8 @@ int main(void)
 		REMOTE_TEST(a_request_for_something_else_is_withdrawn),
 		REMOTE_TEST(a_late_grant_is_given_to_the_next),
 		REMOTE_TEST(a_late_grant_that_nobody_wants_is_given_back),
+		REMOTE_TEST(a_grant_that_ended_before_it_was_told_is_asked_for_anew),
+		REMOTE_TEST(the_ttl_is_nearly_whole_however_long_the_wait),
 		REMOTE_TEST(who_may_not_wait_waits_for_the_answer_alone),
 	};
 

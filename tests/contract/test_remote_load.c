@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: LABELS threads
 //
 // Providers of named locks that are loaded: which file it is, and what is said of one that is not
 // there or cannot be used (locks.h, lh_locks_open; docs/providers/writing.md).
