@@ -74,6 +74,7 @@ static const struct {
 	{ ENOMEM, "out of memory" },
 	{ EOVERFLOW, "a counter is used up: place the primitive anew" },
 	{ EMSGSIZE, "the buffer is too small" },
+	{ ELIBBAD, "the provider's shared object cannot be used: the detail says which, and why" },
 	{ ENODATA, "nothing was ever sent" },
 	{ EUSERS, "all parties have joined" },
 	{ EPIPE, "the sender closed, died or was lost" },

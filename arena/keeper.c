@@ -22,6 +22,7 @@
 struct keeper_duty {
 	struct cds_lfht_node node;
 	bool (*lost)(void *subject); // NULL: of a lease, which is what follows
+	uint64_t (*when)(const void *subject);
 	void *subject;
 	struct lh_arena *arena;
 	uint32_t slot;
@@ -90,7 +91,7 @@ static uint64_t next_look(const struct keeper_duty *duty)
 	if (duty->told) // its arena may be closed by now
 		return UINT64_MAX;
 	if (duty->lost)
-		return clock_now() + WATCH_POLL_NS;
+		return duty->when ? duty->when(duty->subject) : clock_now() + WATCH_POLL_NS;
 	if (duty->detached)
 		return clock_now() + DETACHED_POLL_NS;
 	next = lease_word_expiry(atomic_load(&duty->arena->leases[duty->slot].state));
@@ -496,7 +497,9 @@ void keeper_free_inherited(struct lh_lease *lease)
 int keeper_watch(struct keeper_watch *watch, void (*callback)(void *context), void *context)
 {
 	PROCESS_NO_CANCEL;
-	const struct keeper_duty made = { .lost = watch->lost, .subject = watch->subject };
+	const struct keeper_duty made = { .lost = watch->lost,
+					  .when = watch->when,
+					  .subject = watch->subject };
 	struct keeper_duty *duty;
 	int error;
 
@@ -516,7 +519,9 @@ int keeper_watch(struct keeper_watch *watch, void (*callback)(void *context), vo
 int keeper_watch_fd(struct keeper_watch *watch)
 {
 	PROCESS_NO_CANCEL;
-	const struct keeper_duty made = { .lost = watch->lost, .subject = watch->subject };
+	const struct keeper_duty made = { .lost = watch->lost,
+					  .when = watch->when,
+					  .subject = watch->subject };
 	struct keeper_duty *duty;
 	int result;
 

@@ -22,10 +22,12 @@ void keeper_free_inherited(struct lh_lease *lease);
 void keeper_forget(struct lh_arena *arena);
 
 // What is lost without a lease that tells: the keeper asks `lost` several times a second. `lost`
-// must not call the library. The rest is as with leases: keeper_on_loss, keeper_loss_fd,
+// must not call the library. Or from the moment on that `when` tells, which may come later each time.
+// If it is to come earlier: keeper_kick. The rest is as with leases: keeper_on_loss, keeper_loss_fd,
 // keeper_drop.
 struct keeper_watch {
 	bool (*lost)(void *subject);
+	uint64_t (*when)(const void *subject); // NULL: it cannot be told
 	void *subject;
 	struct keeper_duty *duty; // NULL: none yet
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Named locks: what is the same whatever the engine.
-#include "src/provider.h"
+#include "src/remote.h"
 
 #include "arena/error.h"
 
@@ -17,33 +17,40 @@ static const struct provider *const providers[] = { &provider_shm, &provider_fil
 // ---------------------------------------------------------------------------------------------
 // Opening
 
+// Built in, or loaded.
+static int find_provider(const char *scheme, size_t length, const struct provider **ret_provider)
+{
+	for (size_t i = 0; i < PROVIDERS; i++) {
+		if (strlen(providers[i]->scheme) != length ||
+		    memcmp(providers[i]->scheme, scheme, length) != 0)
+			continue;
+		*ret_provider = providers[i];
+		return 0;
+	}
+	return remote_load(scheme, length, ret_provider);
+}
+
 int lh_locks_open(const char *url, lh_locks **ret_locks)
 {
 	const char *end = url ? strstr(url, "://") : NULL;
+	const struct provider *provider;
+	struct lh_locks *locks;
+	int error;
 
 	if (!url || !ret_locks)
 		return error_detail(-EINVAL, "url or ret_locks is NULL");
 	if (!end)
 		return error_detail(-EINVAL, "\"%.100s\" is no URL: it has no \"://\"", url);
-	for (size_t i = 0; i < PROVIDERS; i++) {
-		const struct provider *provider = providers[i];
-		struct lh_locks *locks;
-		int error;
-
-		if (strlen(provider->scheme) != (size_t)(end - url) ||
-		    memcmp(provider->scheme, url, (size_t)(end - url)) != 0)
-			continue;
-		error = provider->open(end + 3, &locks);
-		if (error)
-			return error;
-		locks->provider = provider;
-		atomic_init(&locks->handles, 0);
-		atomic_init(&locks->helper, NULL);
-		*ret_locks = locks;
-		return 0;
-	}
-	return error_detail(-ENOTSUP, "no provider of named locks is called \"%.*s\"",
-			    (int)(end - url < 40 ? end - url : 40), url);
+	error = find_provider(url, (size_t)(end - url), &provider);
+	if (!error)
+		error = provider->open(provider, end + 3, &locks);
+	if (error)
+		return error;
+	locks->provider = provider;
+	atomic_init(&locks->handles, 0);
+	atomic_init(&locks->helper, NULL);
+	*ret_locks = locks;
+	return 0;
 }
 
 int lh_locks_close(lh_locks *locks)
@@ -109,14 +116,13 @@ int locks_check_options(const lh_locks *locks, const struct lh_acquire_options *
 		return error_detail(-EINVAL,
 				    "acquire options: an explicit TTL is renewed only with "
 				    "LH_LEASE_AUTO_RENEW");
-	if (options->renew_every_ns >= (options->ttl_ns ? options->ttl_ns : LH_SEC(30)))
+	if (options->renew_every_ns >= (options->ttl_ns ? options->ttl_ns : LOCKS_TTL_NS))
 		return error_detail(-EINVAL,
 				    "acquire options: renew_every_ns is not below the TTL");
-	return 0;
+	return locks->provider->check ? locks->provider->check(options) : 0;
 }
 
-// Notes what the failure was about, if nobody below has said more.
-static void explain(const struct provider_key *key)
+void locks_explain(const struct provider_key *key)
 {
 	char name[48];
 	size_t length = 0;
@@ -140,7 +146,7 @@ int locks_acquire(lh_locks *locks, const struct provider_request *request, lh_ha
 	error_note_nothing();
 	error = locks->provider->acquire(locks, request, &handle);
 	if (error) {
-		explain(&request->keys[0]);
+		locks_explain(&request->keys[0]);
 		return error;
 	}
 	handle->locks = locks;
@@ -437,7 +443,7 @@ int lh_key_version(lh_locks *locks, const char *key, uint64_t *ret_version)
 	error_note_nothing();
 	error = locks->provider->version(locks, &wanted, ret_version);
 	if (error)
-		explain(&wanted);
+		locks_explain(&wanted);
 	return error;
 }
 

@@ -6,10 +6,12 @@
 // so what is cancelled in time never had one, and what was granted is finished with it.
 #include "src/pending.h"
 
+#include "arena/cancel.h"
 #include "arena/error.h"
 #include "arena/keeper.h"
 #include "arena/process.h"
 #include "arena/sys/clock.h"
+#include "arena/sys/futex.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,19 +27,19 @@ static void free_pending(struct lh_pending *pending)
 	free(pending);
 }
 
-static struct lh_pending *make(struct lh_locks *locks, const char *key, lh_deadline deadline,
-			       const struct lh_acquire_options *options)
+static struct lh_pending *make(struct lh_locks *locks, const struct provider_key *key,
+			       lh_deadline deadline, const struct lh_acquire_options *options)
 {
-	const size_t size = strlen(key);
-	struct lh_pending *pending = calloc(1, sizeof(*pending) + size);
+	struct lh_pending *pending = calloc(1, sizeof(*pending) + key->size);
 
 	if (!pending)
 		return NULL;
 	pending->helper = pending_helper_of(locks);
 	pending->locks = locks;
 	pending->generation = process_generation();
-	memcpy(pending->bytes, key, size); // NOLINT(bugprone-not-null-terminated-result)
-	pending->key = (struct provider_key){ .bytes = pending->bytes, .size = size };
+	if (key->size)
+		memcpy(pending->bytes, key->bytes, key->size);
+	pending->key = (struct provider_key){ .bytes = pending->bytes, .size = key->size };
 	pending->deadline = deadline;
 	pending->since_ns = clock_now();
 	pending->fd = -1;
@@ -59,6 +61,7 @@ int lh_acquire_start(lh_locks *locks, const char *key, lh_deadline deadline,
 {
 	PROCESS_NO_CANCEL;
 	static const struct lh_acquire_options defaults;
+	const struct provider_key wanted = { .bytes = key, .size = key ? strlen(key) : 0 };
 	struct pending_helper *helper;
 	struct lh_pending *pending;
 	bool first;
@@ -66,15 +69,15 @@ int lh_acquire_start(lh_locks *locks, const char *key, lh_deadline deadline,
 
 	if (!locks || !key || !ret_pending)
 		return error_detail(-EINVAL, "locks, key or ret_pending is NULL");
-	if (strlen(key) > LH_KEY_MAX)
-		return error_detail(-EMSGSIZE, "a key of %zu bytes: at most %u", strlen(key),
+	if (wanted.size > LH_KEY_MAX)
+		return error_detail(-EMSGSIZE, "a key of %zu bytes: at most %u", wanted.size,
 				    LH_KEY_MAX);
 	error = locks_check_options(locks, options ? options : &defaults, LOCKS_KNOWN_FLAGS);
 	if (!error)
 		error = process_start();
 	if (error)
 		return error;
-	pending = make(locks, key, deadline, options);
+	pending = make(locks, &wanted, deadline, options);
 	if (!pending)
 		return error_detail(-ENOMEM, "no memory");
 	helper = pending->helper;
@@ -83,7 +86,7 @@ int lh_acquire_start(lh_locks *locks, const char *key, lh_deadline deadline,
 	pthread_mutex_unlock(&helper->lock);
 	if (first && locks->provider->is_local)
 		error = pending_try(pending, NULL);
-	else if (!first && deadline.ns == 0)
+	else if (!first && deadline.ns == 0 && locks->provider->is_local)
 		error = -EBUSY;
 	else
 		error = -EAGAIN; // not tried
@@ -126,6 +129,12 @@ int lh_pending_fd(const lh_pending *pending)
 	return result;
 }
 
+static void tell(const struct lh_pending *pending)
+{
+	error_note("%s", pending->detail);
+	locks_explain(&pending->key);
+}
+
 // Frees it, and counts it as not out any more.
 static void end_pending(struct lh_pending *pending)
 {
@@ -156,7 +165,7 @@ int lh_pending_finish(lh_pending *pending, lh_handle **ret_handle)
 		return -EINPROGRESS;
 	result = pending->result;
 	if (result)
-		error_note("%s", pending->detail);
+		tell(pending);
 	else
 		*ret_handle = pending->handle;
 	end_pending(pending);
@@ -199,4 +208,74 @@ int lh_pending_cancel(lh_pending *pending)
 		pthread_cond_wait(&pending->helper->progress, &pending->helper->lock);
 	pthread_mutex_unlock(&pending->helper->lock);
 	return 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// In a call
+
+static bool is_finished(struct lh_pending *pending)
+{
+	return atomic_load_explicit(&pending->finished, memory_order_acquire);
+}
+
+// Leaves the queue, unless what it waits for is there, or is being given to it at this moment.
+static void give_up(struct lh_pending *pending, int error)
+{
+	struct pending_helper *helper = pending->helper;
+
+	pthread_mutex_lock(&helper->lock);
+	while (pending->state == PENDING_TRIED)
+		pthread_cond_wait(&helper->progress, &helper->lock);
+	if (pending->state == PENDING_WAITS) {
+		pending_leave_queue(pending, error);
+		pending_kick(helper);
+	}
+	pthread_mutex_unlock(&helper->lock);
+}
+
+static void await_finish(struct lh_pending *pending)
+{
+	struct lh_cancel *cancel = pending->options.cancel;
+	const uint64_t until = pending_is_once(pending) ? FUTEX_NEVER : pending->deadline.ns;
+	const struct futex_word words[] = { { &pending->finished, 0, true },
+					    { cancel ? &cancel->fired : NULL, 0, true } };
+
+	while (!is_finished(pending)) {
+		futex_wait_many(words, cancel ? 2 : 1, until);
+		if (is_finished(pending))
+			break;
+		if (cancel_fired(cancel))
+			give_up(pending, -ECANCELED);
+		else if (clock_now() >= until)
+			give_up(pending, -ETIMEDOUT);
+	}
+	pthread_mutex_lock(&pending->helper->lock); // who has finished it has let go of it then
+	pthread_mutex_unlock(&pending->helper->lock);
+}
+
+int pending_wait(struct lh_locks *locks, const struct provider_key *key, lh_deadline deadline,
+		 const struct lh_acquire_options *options, struct lh_handle **ret_handle)
+{
+	struct lh_pending *pending;
+	int result;
+
+	if (cancel_fired(options->cancel))
+		return error_detail(-ECANCELED, "the cancel token has fired");
+	pending = make(locks, key, deadline, options);
+	if (!pending)
+		return error_detail(-ENOMEM, "no memory");
+	pending->in_call = true;
+	pthread_mutex_lock(&pending->helper->lock);
+	result = pending_enqueue(pending->helper, pending);
+	pthread_mutex_unlock(&pending->helper->lock);
+	if (!result) {
+		await_finish(pending);
+		result = pending->result;
+		if (result)
+			tell(pending);
+		else
+			*ret_handle = pending->handle;
+	}
+	free_pending(pending);
+	return result;
 }

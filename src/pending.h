@@ -6,7 +6,7 @@
 #ifndef SRC_PENDING_H
 #define SRC_PENDING_H
 
-#include "src/provider.h"
+#include "src/locks.h"
 
 #include "arena/error.h"
 
@@ -26,7 +26,9 @@ struct lh_pending {
 	lh_deadline deadline;
 	uint64_t since_ns;
 	enum pending_state state;
-	bool cancelled; // while it was tried
+	_Atomic uint32_t finished; // 1: it is; the futex that who waits in a call sleeps on
+	bool in_call;              // its own thread looks after deadline and token, and frees it
+	bool cancelled;            // while it was tried
 	bool was_tried;
 	int fd; // -1: nobody has asked
 	int result;
@@ -68,12 +70,23 @@ struct pending_helper {
 	void *tree;         // of the queues, by key: tsearch
 };
 
+// Acquires a key of a provider that is not local: in the key's queue, and in the caller's thread.
+// Errors as lh_acquire.
+int pending_wait(struct lh_locks *locks, const struct provider_key *key, lh_deadline deadline,
+		 const struct lh_acquire_options *options, struct lh_handle **ret_handle);
+
 // The set's helper, of this process; NULL: no memory.
 struct pending_helper *pending_helper_of(struct lh_locks *locks);
 // One try. Outside the mutex: may start a thread, or ask another machine.
 int pending_try(struct lh_pending *pending, struct provider_queue *queue);
 
 // Under the mutex:
+
+// Whether it may not wait: what it gets is the first answer.
+static inline bool pending_is_once(const struct lh_pending *pending)
+{
+	return pending->deadline.ns <= pending->since_ns;
+}
 
 // Has the helper look.
 void pending_kick(struct pending_helper *helper);

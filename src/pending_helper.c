@@ -91,6 +91,9 @@ void pending_finish(struct lh_pending *pending, int result)
 
 	pending->result = result;
 	pending->state = PENDING_FINISHED;
+	atomic_store_explicit(&pending->finished, 1, memory_order_release);
+	if (pending->in_call)
+		futex_wake_private(&pending->finished, 1);
 	if (pending->fd >= 0 && write(pending->fd, &one, sizeof(one)) != sizeof(one))
 		pending->result = -EBADF; // cannot be: the counter is 0, unless the user closed it
 }
@@ -98,7 +101,7 @@ void pending_finish(struct lh_pending *pending, int result)
 void pending_leave_queue(struct lh_pending *pending, int result)
 {
 	cds_list_del(&pending->node);
-	if (pending->options.cancel)
+	if (pending->options.cancel && !pending->in_call)
 		pending->helper->token_is_left = true;
 	pending_finish(pending, result);
 }
@@ -136,7 +139,7 @@ static bool try_first(struct pending_helper *helper, struct queue *queue)
 		pending_leave_queue(pending, error);
 	else if (pending->cancelled)
 		pending_leave_queue(pending, -ECANCELED);
-	if (pending->cancelled)
+	if (pending->cancelled || pending->in_call)
 		pthread_cond_broadcast(&helper->progress);
 	queue->shared.refused = error == -EBUSY;
 	return queue->shared.refused;
@@ -147,10 +150,29 @@ static bool has_passed(const struct lh_pending *pending, uint64_t now)
 	return pending->deadline.ns != UINT64_MAX && now >= pending->deadline.ns;
 }
 
-// Nobody is before it, and it has not been tried: it is, whenever its deadline was.
+// Nobody is before it, and it has not been tried: it is, whenever its deadline was. On a server what
+// had time to wait leaves at its deadline; what had none waits for an answer, also behind others
+// like it, who have none yet.
 static bool is_tried_anyway(const struct queue *queue, const struct lh_pending *pending)
 {
-	return pending == first_of(queue) && !pending->was_tried;
+	const struct lh_pending *before;
+
+	if (pending->was_tried)
+		return false;
+	if (pending->locks->provider->is_local)
+		return pending == first_of(queue);
+	cds_list_for_each_entry(before, &queue->waiting, node) {
+		if (before == pending || !pending_is_once(before))
+			break;
+	}
+	return before == pending && pending_is_once(pending);
+}
+
+// Whether it is tried without a look whether that is worth while.
+static bool is_tried_blindly(const struct lh_pending *pending, bool told)
+{
+	return !told || (pending->locks->provider->is_local && !pending->was_tried &&
+			 has_passed(pending, clock_now()));
 }
 
 static bool has_fired(struct pending_helper *helper, const struct lh_cancel *cancel)
@@ -220,7 +242,7 @@ static void end_waits(struct pending_helper *helper, struct queue *queue, struct
 			continue;
 		}
 		wait_not_after(wait, pending->deadline.ns);
-		if (cancel && cancel != added)
+		if (cancel && cancel != added && !pending->in_call)
 			add_cancel(helper, cancel, wait);
 		added = cancel;
 	}
@@ -244,7 +266,8 @@ static bool serve(struct pending_helper *helper, struct queue *queue, bool told,
 
 		queue->shared.options = &pending->options;
 		queue->shared.since_ns = pending->since_ns;
-		if (told && !(has_passed(pending, clock_now()) && !pending->was_tried) &&
+		queue->shared.once = pending_is_once(pending);
+		if (!is_tried_blindly(pending, told) &&
 		    !locks->provider->is_free(locks, &queue->shared, wait))
 			break;
 		if (!try_first(helper, queue)) {
@@ -412,6 +435,8 @@ static int start_thread(struct pending_helper *helper)
 		return 0;
 	if (helper->locks->provider->sleep && helper->event < 0)
 		helper->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); // else tries at intervals
+	if (helper->event < 0 && !helper->locks->provider->is_local)
+		return error_detail(-errno, "eventfd");
 	error = process_start_thread(&helper->thread, help, helper);
 	if (error)
 		return error_detail(error, "the thread for pending acquires cannot be started");

@@ -41,6 +41,19 @@
  *	   key's, or damaged; -ENOTSUP: no such locks there, or a key of more than 200 bytes
  *	   and no libcrypto.
  *
+ *   SCHEME://…
+ *	   A server, by a provider that is a shared object, leasehold-provider-SCHEME.so. It is loaded,
+ *	   and stays so, from leasehold/providers beside the library's file, or that of the installation;
+ *	   the environment variable LEASEHOLD_PROVIDERS names another directory, but not to programs
+ *	   with privileges that their user lacks. None comes with the library yet. Of the threads of one
+ *	   process that want a key one asks the server, in the order in which they came; two threads of
+ *	   the set's do that and the renewing. LH_NOW, or a deadline that has passed, waits for the
+ *	   answer, at most 10 s; it is -EBUSY also while another thread of the process has asked for the
+ *	   key, may wait, and has no answer yet. A handle is good up to a moment by the local clock that
+ *	   is no later than the server's: so the TTL is at first up to an eighth shorter than was asked
+ *	   for. -ENOTCONN: the server cannot be reached; what was asked of it or is held it gives up by
+ *	   itself, at the TTL at the latest. LH_LEASE_KILL_ON_EXPIRY is -ENOTSUP.
+ *
  * Deadlock: where the provider has LH_CAP_DEADLOCK, those that wait for each other are told: of
  * each cycle one gets -EDEADLK. A call that waits while it holds other keys (lh_acquire_all with
  * LH_ACQUIRE_IN_ORDER, lh_acquire_path) is in one by itself. A handle that was acquired before
@@ -152,7 +165,9 @@ LH_STATIC_ASSERT(sizeof(void *) != 8 || sizeof(struct lh_acquire_options) == 104
  * handles of their own; those of the parent are lost to them.
  * Errors:
  *   -EINVAL   no URL, or not understood
- *   -ENOTSUP  no such provider
+ *   -ENOTSUP  no such provider; the detail says which file was looked for
+ *   -ELIBBAD  the file is there, and no provider, or another version's
+ *   -ENOTCONN its server cannot be reached
  *   -ENOMEM   no memory
  *   shm: those of lh_arena_open, and -ENOSPC: the arena has no room for a table of keys
  *   file: -ENOENT: no such directory; -EACCES: it may not be searched; -EROFS
@@ -192,6 +207,7 @@ LH_API unsigned lh_locks_capabilities(const lh_locks *locks);
  *               explicit TTL with renewal fields but without LH_LEASE_AUTO_RENEW; label too long
  *   -ENOMEM, -EAGAIN   no memory; the library's thread cannot be started
  *   -EBADMSG    what the provider keeps is damaged
+ *   -ENOTCONN   the server cannot be reached, or does not answer: nothing is held here
  * Order: acquire; it pairs with the release before it, and what a lost holder wrote up to its end
  * is visible as well. Crash: a caller that dies before the grant leaves nothing and strands nobody;
  * after it, it is a lost holder. Signal: unsafe.
@@ -235,7 +251,8 @@ LH_API LH_NODISCARD int lh_acquire_path(lh_locks *locks, const char *path, lh_de
 
 /*
  * Makes the handle good for at least ttl_ns from now; it never shortens, and never revives.
- * Errors: -ESTALE: lost; -EINVAL: NULL, or a TTL of 0 or beyond 34 years of uptime.
+ * Errors: -ESTALE: lost; -EINVAL: NULL, or a TTL of 0 or beyond 34 years of uptime; -ENOTCONN: it may
+ * be good for longer now or not.
  * Crash: extended or not.
  * Signal: unsafe.
  */
@@ -295,6 +312,7 @@ LH_API int lh_handle_loss_fd(lh_handle *handle);
  *   -ESTALE   it had been lost; freed all the same, and whoever holds the lock now is left alone
  *   -EDEADLK  called in its own on_loss callback; not freed
  *   -EBADMSG  what the provider keeps is damaged; freed
+ *   -ENOTCONN the server did not answer; released and freed, and the server gives it up at its TTL
  *   -EIO, -ENOSPC, …  file: the release could not be written down; released and freed, and the next holder is
  *             told LH_GRANT_OWNER_DIED
  * Order: release.
@@ -337,7 +355,7 @@ LH_API ssize_t lh_key_join(void *buffer, size_t capacity, const char *const part
 /*
  * Asynchronous acquire, for event loops: begins what lh_acquire does, and does not wait. The result
  * is there when lh_pending_fd becomes readable, and is had by lh_pending_finish, which every
- * pending acquire wants. A key that is free is granted before this returns.
+ * pending acquire wants. A key that is free is granted before this returns, on this host.
  *
  * The first that has to wait starts a thread of the library's ("lh-pending", all signals blocked),
  * one for all pending acquires of a set. It acquires on their behalf, for each key in the order in

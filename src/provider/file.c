@@ -114,11 +114,13 @@ static int close_locks(struct lh_locks *base)
 	return 0;
 }
 
-static int open_locks(const char *rest, struct lh_locks **ret_locks)
+static int open_locks(const struct provider *provider, const char *rest,
+		      struct lh_locks **ret_locks)
 {
 	struct file_locks *locks = calloc(1, sizeof(*locks));
 	int error;
 
+	(void)provider;
 	if (!locks)
 		return error_detail(-ENOMEM, "no memory");
 	error = process_start();

@@ -10,7 +10,7 @@
 #ifndef SRC_PROVIDER_FILE_H
 #define SRC_PROVIDER_FILE_H
 
-#include "src/provider.h"
+#include "src/locks.h"
 
 #include <stdbool.h>
 #include <sys/types.h>

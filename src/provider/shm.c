@@ -6,7 +6,7 @@
 //
 // A lease costs some hundred times what a lock does. So those of the default TTL, which the keeper
 // renews, are kept when their handle is released: a few, for the next to acquire.
-#include "src/provider.h"
+#include "src/locks.h"
 #include "src/provider/shm_pending.h"
 
 #include "arena/error.h"
@@ -144,13 +144,15 @@ static int parse(const char *rest, struct shm_url *url)
 	return error;
 }
 
-static int open_locks(const char *rest, struct lh_locks **ret_locks)
+static int open_locks(const struct provider *provider, const char *rest,
+		      struct lh_locks **ret_locks)
 {
 	struct shm_url url = { .flags = LH_CREATE,
 			       .options = { .size = DEFAULT_SIZE, .max_leases = DEFAULT_LEASES } };
 	struct shm_locks *shm;
 	int error = parse(rest, &url);
 
+	(void)provider;
 	if (error)
 		return error;
 	shm = calloc(1, sizeof(*shm));

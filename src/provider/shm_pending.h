@@ -6,7 +6,7 @@
 #define SRC_PROVIDER_SHM_PENDING_H
 
 #include "arena/wait.h"
-#include "src/provider.h"
+#include "src/locks.h"
 #include "src/provider/keys.h"
 
 // Of a set; zeroed at first.

@@ -2,7 +2,7 @@
 //
 // locks.h: what the contract of named locks is tested on. The suite takes its URL from the
 // environment, LEASEHOLD_LOCKS_URL. Where that is a scheme alone ("shm://", which is the default,
-// or "file://"), each test has an arena or a directory of its own.
+// "file://" or "test://"), each test has an arena, a directory or a lock server of its own.
 #ifndef TESTS_CONTRACT_LOCKS_H
 #define TESTS_CONTRACT_LOCKS_H
 
@@ -26,12 +26,16 @@
 #include <cmocka.h>
 #include <leasehold/leasehold.h>
 
+#include "tests/support/lock_server.h"
 #include "tests/support/peer.h"
 
 struct locks_scene {
 	char arena[64];      // "": none of its own
 	char directory[100]; // likewise
 	char url[256];
+	char server[120]; // where it listens
+	struct peer server_peer;
+	bool is_remote; // others answer, so that nothing is granted before a call returns
 	lh_locks *locks;
 };
 
@@ -56,6 +60,15 @@ static inline void locks_make_directory(const char *parent, const char *query)
 		 query);
 }
 
+static inline void locks_make_server(void)
+{
+	locks_make_directory("/tmp", "");
+	snprintf(locks_scene.server, sizeof(locks_scene.server), "%s/socket",
+		 locks_scene.directory);
+	snprintf(locks_scene.url, sizeof(locks_scene.url), "test://%s", locks_scene.server);
+	locks_scene.server_peer = lock_server_start(locks_scene.server);
+}
+
 static inline bool ends_in(const char *text, const char *end)
 {
 	return strlen(text) >= strlen(end) && strcmp(text + strlen(text) - strlen(end), end) == 0;
@@ -71,8 +84,12 @@ static inline void locks_begin(const char *query)
 		locks_make_arena(query ? query : "");
 	else if (strcmp(given, "file://") == 0)
 		locks_make_directory("/tmp", "");
+	else if (strcmp(given, "test://") == 0)
+		locks_make_server();
 	else
 		snprintf(locks_scene.url, sizeof(locks_scene.url), "%s", given);
+	locks_scene.is_remote = strncmp(locks_scene.url, "shm:", 4) != 0 &&
+				strncmp(locks_scene.url, "file:", 5) != 0;
 	need_equal(lh_locks_open(locks_scene.url, &locks_scene.locks), 0);
 }
 

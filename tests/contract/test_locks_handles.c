@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: ALSO url file
+// ctest: ALSO url test
 //
 // Named locks: handles and what becomes of them, keys, and errors. Runs on any provider
 // (tests/contract/locks.h).
@@ -491,7 +492,8 @@ static void a_holder_that_consented_is_dead_before_the_next_is_granted(void **st
 	peer = peer_start(hold_and_look, &options);
 	error = line_hear(&peer.line);
 	if (error == -ENOTSUP) {
-		printf("SKIP: pidfd_send_signal(2) is refused here\n");
+		printf("SKIP: the provider kills nobody, or pidfd_send_signal(2) is refused "
+		       "here\n");
 		peer_join(&peer);
 		close_all();
 		skip();

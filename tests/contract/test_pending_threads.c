@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: ALSO url file
+// ctest: ALSO url test
 // ctest: LABELS threads
 //
 // Asynchronous acquire of named locks by several threads of one process, on any provider
