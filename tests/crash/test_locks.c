@@ -88,19 +88,32 @@ static bool is_of(const struct hold_record *record, const char *name)
 	       memcmp((const void *)bytes, name, strlen(name)) == 0;
 }
 
+static bool refers_to_nothing(const lh_lease *lease)
+{
+	const struct lh_arena *arena = lease->arena;
+	const struct hold_record *records = &arena->holds[lease->index * arena->holds_per_lease];
+
+	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
+		if (atomic_load(&records[i].object))
+			return false;
+	}
+	return true;
+}
+
 // The victim's: it tells that it had the lock (results[1]).
 static int act(struct crash_scene *scene)
 {
 	struct hold_record *record;
 	lh_grant grant;
-	const int error = take(scene->mine, key(scene), LH_NOW, &grant, &record);
+	int error = take(scene->mine, key(scene), LH_NOW, &grant, &record);
 
 	if (error)
-		return error;
+		return refers_to_nothing(scene->mine) ? error : -EBADMSG;
 	scene->shared->results[1] = 1;
 	if (!is_of(record, key(scene)))
 		return -EBADMSG;
-	return drop(scene->mine, record);
+	error = drop(scene->mine, record);
+	return refers_to_nothing(scene->mine) ? error : -EBADMSG;
 }
 
 // ---- stages --------------------------------------------------------------------------------------
