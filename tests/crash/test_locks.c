@@ -91,10 +91,10 @@ static bool is_of(const struct hold_record *record, const char *name)
 static bool refers_to_nothing(const lh_lease *lease)
 {
 	const struct lh_arena *arena = lease->arena;
-	const struct hold_record *records = &arena->holds[lease->index * arena->holds_per_lease];
+	const size_t first = (size_t)lease->index * arena->holds_per_lease;
 
 	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
-		if (atomic_load(&records[i].object))
+		if (atomic_load(&arena->holds[first + i].object))
 			return false;
 	}
 	return true;
