@@ -144,6 +144,8 @@ static int clear_up(struct lh_arena *arena, const struct lost_lease *lease, bool
 			owner_wake_all(arena, lost.owner);
 			return 0;
 		}
+		if (!is_there(arena, lease)) // what was judged is the slot's next tenant
+			break;
 		if (verdict == VERDICT_HELD || (verdict == VERDICT_DYING && !forced))
 			return error_detail(-EBUSY, "the owner of lease %llu has not ended",
 					    (unsigned long long)lease->id);

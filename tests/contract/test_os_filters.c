@@ -197,11 +197,12 @@ static void wait_in_every_way(struct stage *stage)
 
 static void expire(struct stage *stage)
 {
-	static const struct lh_lease_options brief = { .ttl_ns = LH_MS(20) };
+	static const struct lh_lease_options timed = { .ttl_ns = LH_SEC(1000) };
 	lh_lease *lease;
 
-	need_equal(lh_lease_acquire(stage->arena, &brief, &lease), 0);
+	need_equal(lh_lease_acquire(stage->arena, &timed, &lease), 0);
 	need_equal(lh_mutex_lock(&stage->mutexes[2], lease, LH_NOW, NULL), 0);
+	need_equal(lh_lease_renew(lease, LH_MS(20)), 0);
 	const uint64_t left = lh_lease_remaining(lease);
 	const uint64_t begin = lh_now();
 

@@ -52,10 +52,15 @@ static void open_with_few_descriptors(const struct line *line, void *unused)
 
 static void hold_as(const struct line *line, void *options)
 {
+	const struct lh_lease_options *kind = options;
 	struct stage stage = stage_open(NULL, 0);
+	int flags;
 
-	stage_lease(&stage, (const struct lh_lease_options *)options);
-	line_say(line, stage_lock(&stage, 0));
+	stage_lease(&stage, kind);
+	flags = stage_lock(&stage, 0);
+	if (kind->ttl_ns)
+		need_equal(lh_lease_renew(stage.lease, LH_MS(5)), 0);
+	line_say(line, flags);
 	line_hear(line);
 }
 
@@ -65,7 +70,7 @@ static void recover_without_descriptors(const struct line *line, void *unused)
 	static struct lh_lease_options kinds[] = {
 		{ .label = "thread" },
 		{ .label = "process", .flags = LH_LEASE_PROCESS },
-		{ .label = "ttl", .ttl_ns = LH_MS(5) },
+		{ .label = "ttl", .ttl_ns = LH_SEC(1000) },
 	};
 	struct stage stage = stage_open(NULL, 0);
 

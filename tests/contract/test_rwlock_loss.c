@@ -210,20 +210,18 @@ static void sleepers_behind_a_dead_writer_go_on(void **state)
 // G3: one reader's expiry never frees another's hold, and neither shortens the other.
 static void readers_leases_do_not_shorten_one_another(void **state)
 {
-	const struct lh_lease_options brief = { .ttl_ns = LH_MS(30) };
-	const struct lh_lease_options lasting = { .ttl_ns = LH_SEC(1000) };
+	const struct lh_lease_options timed = { .ttl_ns = LH_SEC(1000) };
 	const struct scene *scene = *state;
 	const lh_rwlock rwlock = place(scene->arena, NULL);
 
 	for (int order = 0; order < 2; order++) {
-		struct worker *first = holder(scene->arena, order ? &brief : &lasting, read_lock,
-					      &rwlock);
-		struct worker *second = holder(scene->arena, order ? &lasting : &brief, read_lock,
-					       &rwlock);
+		struct worker *first = holder(scene->arena, &timed, read_lock, &rwlock);
+		struct worker *second = holder(scene->arena, &timed, read_lock, &rwlock);
 		struct worker *expiring = order ? first : second, *staying = order ? second : first;
 		lh_lease *writer = scene_lease(scene->arena);
 
 		assert_int_equal(lh_rwlock_write_lock(&rwlock, writer, LH_NOW, NULL), -EBUSY);
+		worker_shorten(expiring);
 		scene_await_state(scene->arena, worker_lease(expiring), LH_LEASE_EXPIRED);
 		assert_int_equal(lh_rwlock_write_lock(&rwlock, writer, LH_NOW, NULL), -EBUSY);
 		assert_int_equal(

@@ -9,18 +9,26 @@
 
 static struct patience *chosen;
 static uint64_t still_ns; // 0: the clock goes on
+static uint64_t step_ns;  // else: with each reading by so much
 
 uint64_t __real_clock_now(void);
 uint64_t __wrap_clock_now(void);
 
 uint64_t __wrap_clock_now(void)
 {
-	return still_ns ? still_ns : __real_clock_now();
+	return still_ns ? still_ns += step_ns : __real_clock_now();
 }
 
 void patience_stop_clock(bool stop)
 {
 	still_ns = stop ? __real_clock_now() : 0;
+	step_ns = 0;
+}
+
+void patience_step_clock(uint64_t step)
+{
+	still_ns = __real_clock_now();
+	step_ns = step;
 }
 
 void patience_begin(struct patience *patience)

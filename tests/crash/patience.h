@@ -30,5 +30,7 @@ void patience_due(struct patience *patience);
 // Has the library's clock stand still in this process, or go on: single steps take so long that on
 // a busy machine a time limit of the library's is met at one time and missed at another.
 void patience_stop_clock(bool stop);
+// Has it go on by so much with each reading: what it does every so often, it does each time.
+void patience_step_clock(uint64_t step_ns);
 
 #endif

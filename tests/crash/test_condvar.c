@@ -294,6 +294,42 @@ static void signals_go_on(struct crash_scene *scene)
 	check_the_rest(scene);
 }
 
+// ---- behind one who marked and did not wake ------------------------------------------------------
+
+static bool anyone_is_marked(const struct crash_scene *scene)
+{
+	for (uint32_t slot = 0; slot < scene->arena->lease_count; slot++) {
+		if (atomic_load(&scene->arena->leases[slot].condition) & CONDITION_MARK)
+			return true;
+	}
+	return false;
+}
+
+// Somebody waits, and who signals it dies between its mark and the wake.
+static bool signaller_dies_before_its_wake(struct crash_scene *scene)
+{
+	struct stepper first;
+	bool marked = false;
+	pid_t pid;
+
+	add_waiter(scene);
+	pid = crash_fork(scene);
+	if (pid == 0) {
+		stepper_trace_me();
+		stepper_mark();
+		lh_condvar_signal(&condvar);
+		stepper_mark();
+		_exit(0);
+	}
+	if (!stepper_begin(&first, pid, -1))
+		return false;
+	while (!marked && stepper_step(&first) == STEPPER_MORE)
+		marked = anyone_is_marked(scene);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, __WALL);
+	return marked;
+}
+
 // ---- nobody dies: a wake is due that no death and no further signal makes ------------------------
 
 static bool one_more_waits(struct crash_scene *scene)
@@ -431,6 +467,18 @@ static const struct crash_operation operations[] = {
 	  .act = broadcast,
 	  .begin = two_wait,
 	  .verify = signals_go_on },
+	{ .name = "signal behind one that died before its wake",
+	  .shows = "G8",
+	  .every = true,
+	  .thin = { 40, 10, 2 },
+	  .stage = stage,
+	  .prepare = crash_with_lease,
+	  .act = signal_once,
+	  .begin = signaller_dies_before_its_wake,
+	  .verify = signals_go_on },
+	{ CRASH_SURVIVED("signal, nobody dies, one is marked and was not woken", stage,
+			 crash_with_lease, signal_once),
+	  .begin = signaller_dies_before_its_wake, .strike = let_go_on, .verify = check_the_rest },
 	{ CRASH_SURVIVED("signal, nobody dies, one waits", stage, crash_with_lease, signal_once),
 	  .begin = one_more_waits, .strike = let_go_on, .verify = check_the_rest },
 	{ CRASH_SURVIVED("broadcast, nobody dies, two wait", stage, crash_with_lease, broadcast),

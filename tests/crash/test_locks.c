@@ -5,8 +5,8 @@
 // ctest: NOT_UNDER thread steps through single instructions
 // ctest: NOT_UNDER valgrind ptrace of its own
 //
-// Who makes, finds or takes over a key's entry dies, or is stopped while others do all that, after
-// each instruction. No key ever has two entries, no entry is lost, tokens rise, and damage is told
+// Who makes, finds or takes over a key's entry, or gives up making it, dies, or is stopped while
+// others do all that, after each instruction. No key ever has two entries, no entry is lost, tokens rise, and damage is told
 // exactly if the victim held the lock.
 #include "tests/crash/crash.h"
 
@@ -88,19 +88,32 @@ static bool is_of(const struct hold_record *record, const char *name)
 	       memcmp((const void *)bytes, name, strlen(name)) == 0;
 }
 
+static bool refers_to_nothing(const lh_lease *lease)
+{
+	const struct lh_arena *arena = lease->arena;
+	const size_t first = (size_t)lease->index * arena->holds_per_lease;
+
+	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
+		if (atomic_load(&arena->holds[first + i].object))
+			return false;
+	}
+	return true;
+}
+
 // The victim's: it tells that it had the lock (results[1]).
 static int act(struct crash_scene *scene)
 {
 	struct hold_record *record;
 	lh_grant grant;
-	const int error = take(scene->mine, key(scene), LH_NOW, &grant, &record);
+	int error = take(scene->mine, key(scene), LH_NOW, &grant, &record);
 
 	if (error)
-		return error;
+		return refers_to_nothing(scene->mine) ? error : -EBADMSG;
 	scene->shared->results[1] = 1;
 	if (!is_of(record, key(scene)))
 		return -EBADMSG;
-	return drop(scene->mine, record);
+	error = drop(scene->mine, record);
+	return refers_to_nothing(scene->mine) ? error : -EBADMSG;
 }
 
 // ---- stages --------------------------------------------------------------------------------------
@@ -163,6 +176,53 @@ static void stage_lost(struct crash_scene *scene)
 	stage(scene);
 	any_news = true;
 	crash_dead_holder(scene, hold_all);
+}
+
+// ---- a draft that comes to nothing ---------------------------------------------------------------
+
+// The entry that the victim has taken for the key and not linked yet; NULL: it has none.
+static struct key_entry *draft_of_victim(const struct crash_scene *scene)
+{
+	for (uint32_t i = 0; i < ENTRIES; i++) {
+		struct key_entry *entry = &keys.entries[i];
+
+		if (key_phase(atomic_load(&entry->state)) == KEY_USED &&
+		    hold_find_of(keys.arena, scene->shared->slot, LH_KIND_RWLOCK,
+				 keys_granule(&keys, entry)))
+			return entry;
+	}
+	return NULL;
+}
+
+// The victim has an entry for the key; then another makes the key one, faster. One who looked for
+// room died meanwhile, and has left the draft RETIRING.
+static bool begin_overtaken(struct crash_scene *scene)
+{
+	struct key_entry *draft;
+	uint64_t state;
+
+	while (!(draft = draft_of_victim(scene))) {
+		if (stepper_step(&scene->stepper) != STEPPER_MORE)
+			return false;
+	}
+	crash_must(scene, take_and_drop(scene->lease, "key"), "key");
+	highest = 1;
+	state = atomic_load(&draft->state);
+	return atomic_compare_exchange_strong(&draft->state, &state,
+					      key_state(KEY_RETIRING, state));
+}
+
+static struct hold_record *block_taken;
+
+// Another long key has the one block, and is referred to.
+static void stage_no_block(struct crash_scene *scene)
+{
+	stage(scene);
+	scene->kept = 1;
+	crash_must(scene,
+		   keys_refer(&keys, scene->lease, long_other, strlen(long_other), 0, LH_NOW,
+			      &block_taken),
+		   "long");
 }
 
 // ---- what must come of it ------------------------------------------------------------------------
@@ -271,6 +331,13 @@ static void verify(struct crash_scene *scene)
 	crash_check_empty(scene);
 }
 
+static void verify_refused(struct crash_scene *scene)
+{
+	CRASH_CHECK(scene, !scene->shared->results[1], "it was granted a key without room for it");
+	hold_clear(block_taken);
+	verify(scene);
+}
+
 // ---- stopped -------------------------------------------------------------------------------------
 
 // While it stands there, another takes the key, and then every entry that can be had for other
@@ -354,10 +421,25 @@ static const struct crash_operation operations[] = {
 	  .not_quick = true },
 	{ KILLED("a key in the room of the dead", stage_lost), .thin = { 1, 75, 20 },
 	  .not_quick = true },
+	{ KILLED("a new key that another makes first", stage), .begin = begin_overtaken,
+	  .thin = { 300, 42, 11 } },
+	{ .name = "a long key without room for it",
+	  .shows = "G6",
+	  .every = true,
+	  .space = SPACE,
+	  .stage = stage_no_block,
+	  .prepare = crash_with_lease,
+	  .act = act,
+	  .strike = kill_victim,
+	  .verify = verify_refused,
+	  .thin = { 1, 42, 11 },
+	  .not_quick = true },
 	{ STOPPED("stopped before a new key", stage), .thin = { 300, 42, 11 } },
 	{ STOPPED("stopped before a key that is there", stage_found), .thin = { 1, 40, 10 },
 	  .not_quick = true },
 	{ STOPPED("stopped before the room of another", stage_full), .thin = { 400, 50, 14 } },
+	{ STOPPED("stopped before a new key that another makes first", stage),
+	  .begin = begin_overtaken, .thin = { 300, 42, 11 } },
 };
 
 int main(void)

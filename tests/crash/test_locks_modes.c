@@ -7,16 +7,20 @@
 //
 // Who takes or lets go of a key in one of its modes, or of a permit, dies after each instruction,
 // alone, with others asleep, and woken as the owner of the word; or is stopped past its expiry
-// while others take what excludes it, and goes on. Those who wait sleep without a backstop
-// (patience.h).
+// while others take what excludes it, and goes on; or is overtaken just before or after it says
+// that it holds, and backs out. Those who wait sleep without a backstop (patience.h).
 #include "tests/crash/crash.h"
+#include "tests/crash/crash_ask.h"
 
 #include "src/provider/keys.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -207,11 +211,75 @@ static bool begin_woken(struct crash_scene *scene)
 	return stepper_leave_call(&scene->stepper);
 }
 
+// Whether the victim's record says that it holds, or is about to look whether it does.
+static bool has_published(const struct crash_scene *scene)
+{
+	for (uint32_t i = 0; i < keys.entry_count; i++) {
+		if (rwlock_mode_seen(keys.arena, scene->shared->slot,
+				     keys_granule(&keys, &keys.entries[i])) == victims_mode)
+			return true;
+	}
+	return false;
+}
+
+// The victim has said that it holds and has not looked again whether it may: then somebody owns the
+// word and waits for it.
+static bool begin_outrun(struct crash_scene *scene)
+{
+	while (!has_published(scene)) {
+		if (stepper_step(&scene->stepper) != STEPPER_MORE)
+			return false;
+	}
+	add_waiter(scene, opposite());
+	return true;
+}
+
+// The same, and that one stands still until the victim is dead.
+static bool begin_outrun_by_one_who_stops(struct crash_scene *scene)
+{
+	if (!begin_outrun(scene))
+		return false;
+	kill(scene->shared->waiters[0].pid, SIGSTOP);
+	waitpid(scene->shared->waiters[0].pid, NULL, WUNTRACED);
+	return true;
+}
+
+// By mode, how many steps lead to where the victim says that it holds: shared by all directors. 0:
+// none has counted them yet.
+static uint32_t *steps_to_publish;
+
+static void count_steps(struct crash_scene *scene)
+{
+	uint32_t steps = 0;
+
+	while (!has_published(scene) && stepper_step(&scene->stepper) == STEPPER_MORE)
+		steps++;
+	steps_to_publish[victims_mode] = steps;
+}
+
 static void director_holds(struct crash_scene *scene)
 {
 	lh_grant grant;
 
 	crash_must(scene, take(scene->lease, opposite(), LH_NOW, &grant, &victims), "hold");
+}
+
+// The victim has looked at the word and is about to say that it holds: then another is granted what
+// excludes it. The first director of an operation only counts.
+static bool begin_overtaken(struct crash_scene *scene)
+{
+	if (!steps_to_publish[victims_mode]) {
+		count_steps(scene);
+		return crash_wants_where();
+	}
+	for (uint32_t i = 0; i + 1 < steps_to_publish[victims_mode]; i++) {
+		if (stepper_step(&scene->stepper) != STEPPER_MORE)
+			return false;
+	}
+	if (has_published(scene))
+		return false;
+	director_holds(scene);
+	return true;
 }
 
 static void shared_behind_intent(struct crash_scene *scene)
@@ -292,7 +360,7 @@ static void check_all(struct crash_scene *scene)
 	}
 }
 
-static void verify(struct crash_scene *scene)
+static void collect(struct crash_scene *scene)
 {
 	patience_due(&scene->shared->patience);
 	for (size_t i = 0; i < scene->waiter_count; i++) {
@@ -306,6 +374,11 @@ static void verify(struct crash_scene *scene)
 	CRASH_CHECK(scene, atomic_load(&scene->shared->patience.lost_wakes) == 0,
 		    "G8: somebody was not woken");
 	scene->waiter_count = 0;
+}
+
+static void verify(struct crash_scene *scene)
+{
+	collect(scene);
 	crash_reap_children(scene);
 	if (scene->variant & CRASH_SLOTS_FIRST)
 		crash_use_all_slots(scene, 1);
@@ -313,18 +386,26 @@ static void verify(struct crash_scene *scene)
 	crash_check_empty(scene);
 }
 
-// ---- stopped -------------------------------------------------------------------------------------
-
-// Whether its record says that it holds, or is about to look whether it does.
-static bool has_published(const struct crash_scene *scene)
+// Another has had what excludes it all the time.
+static void verify_overtaken(struct crash_scene *scene)
 {
-	for (uint32_t i = 0; i < keys.entry_count; i++) {
-		if (rwlock_mode_seen(keys.arena, scene->shared->slot,
-				     keys_granule(&keys, &keys.entries[i])) == victims_mode)
-			return true;
-	}
-	return false;
+	CRASH_CHECK(scene, !scene->shared->results[1], "G1: two hold what excludes each other");
+	crash_reap_children(scene);
+	crash_must(scene, drop(scene->lease, victims), "drop");
+	verify(scene);
 }
+
+// It lives, and who owns the word is told that it has backed out.
+static void back_out_and_stay(struct crash_scene *scene)
+{
+	crash_let_go_on(scene);
+	CRASH_CHECK(scene, scene->shared->result == -EBUSY || scene->shared->results[1],
+		    "it got %d", scene->shared->result);
+	collect(scene);
+	kill(scene->victim, SIGKILL);
+}
+
+// ---- stopped -------------------------------------------------------------------------------------
 
 // It was lost while it stood there, and another has what excludes it. It goes on and changes
 // nothing.
@@ -381,6 +462,15 @@ static void verify_stopped(struct crash_scene *scene)
 	.name = (shown), .shows = "G2 G8", .every = true, .space = SPACE, .stage = (staged),       \
 	.prepare = patient, .act = act_wait, .begin = begin_woken, .strike = kill_victim,          \
 	.verify = verify, .thin = { 300, 30, 8 }
+#define BACKS_OUT(shown, staged) KILLED(shown, staged), .begin = begin_outrun_by_one_who_stops
+#define OVERTAKEN(shown, staged)                                                                   \
+	.name = (shown), .shows = "G1 G2 G6", .every = true, .space = SPACE, .stage = (staged),    \
+	.prepare = crash_with_lease, .act = act, .begin = begin_overtaken, .strike = kill_victim,  \
+	.verify = verify_overtaken, .thin = { 300, 30, 8 }
+#define BACKS_OUT_AND_STAYS(shown, staged)                                                         \
+	CRASH_SURVIVED(shown, staged, crash_with_lease, act),                                      \
+		.space = SPACE, .begin = begin_outrun, .strike = back_out_and_stay,                \
+		.verify = verify
 #define STOPPED(shown, staged)                                                                     \
 	.name = (shown), .shows = "G1 G3 G4 G6", .every = true, .space = SPACE, .stage = (staged), \
 	.prepare = crash_with_ttl, .act = act, .after = after_stop, .strike = expire_and_go_on,    \
@@ -401,6 +491,15 @@ static const struct crash_operation operations[] = {
 	{ WOKEN("shared, woken", shared_behind_intent) },
 	{ WOKEN("intention to write, woken", intent_behind_shared) },
 	{ WOKEN("a permit, woken", permit_behind_another) },
+	{ BACKS_OUT("shared, backs out", shared_among_shared) },
+	{ BACKS_OUT("intention to write, backs out", intent_among_intents), .not_quick = true },
+	{ BACKS_OUT("intention to read, backs out", intent_to_read), .not_quick = true },
+	{ BACKS_OUT_AND_STAYS("shared, backs out, nobody dies", shared_among_shared) },
+	{ BACKS_OUT_AND_STAYS("intention to write, backs out, nobody dies", intent_among_intents) },
+	{ BACKS_OUT_AND_STAYS("intention to read, backs out, nobody dies", intent_to_read) },
+	{ OVERTAKEN("shared, overtaken before it says so", shared_among_shared) },
+	{ OVERTAKEN("intention to write, overtaken before it says so", intent_among_intents) },
+	{ OVERTAKEN("intention to read, overtaken before it says so", intent_to_read) },
 	{ STOPPED("stopped before shared", shared_among_shared), .not_quick = true },
 	{ STOPPED("stopped before shared after intentions", shared_after_intents) },
 	{ STOPPED("stopped before an intention to write", intent_after_shared) },
@@ -410,5 +509,11 @@ static const struct crash_operation operations[] = {
 
 int main(void)
 {
+	steps_to_publish = mmap(NULL, (PERMIT + 1) * sizeof(*steps_to_publish),
+				PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (steps_to_publish == MAP_FAILED) {
+		perror("mmap");
+		return EXIT_FAILURE;
+	}
 	return crash_run(operations, sizeof(operations) / sizeof(operations[0]));
 }

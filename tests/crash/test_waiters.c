@@ -9,6 +9,7 @@
 // or after it was woken in its own wait. Living waiters must get through at once (G2, G8): they
 // sleep without the backstop, so a wake that nobody gave fails the test.
 #include "arena/lease.h"
+#include "src/deadlock.h"
 #include "tests/crash/crash.h"
 
 #include <errno.h>
@@ -93,12 +94,38 @@ static void holding_with_another_lease(struct crash_scene *scene)
 	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &second), "another lease");
 }
 
+// The same, but that another thread might let go of what it holds, if there were one: so its wait
+// says that it is alone.
+static void holding_unsaid_with_another_lease(struct crash_scene *scene)
+{
+	crash_holding(scene);
+	lease_set_session(scene->mine, deadlock_session(false));
+	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &second), "another lease");
+	patience_step_clock(LH_MS(10)); // it looks whether it is alone at once
+}
+
 static int lock_for_oneself(struct crash_scene *scene)
 {
 	lh_grant grant;
 	const int error = lh_mutex_lock(&scene->mutex, second, LH_FOREVER, &grant);
 
 	return error == -EDEADLK ? crash_unlock(scene) : error ? error : -EBADMSG;
+}
+
+static void told_and_unlocked(struct crash_scene *scene)
+{
+	crash_let_go_on(scene);
+	CRASH_CHECK(scene, scene->shared->result == 0, "G8: its lock or unlock said %d",
+		    scene->shared->result);
+	crash_observe(scene);
+	crash_collect_waiters(scene);
+	kill(scene->victim, SIGKILL);
+}
+
+static void check_mutex_and_empty(struct crash_scene *scene)
+{
+	crash_check_mutex(scene);
+	crash_check_empty(scene);
 }
 
 static void another_comes(struct crash_scene *scene)
@@ -311,6 +338,17 @@ static const struct crash_operation operations[] = {
 	  .begin = crash_one_sleeper,
 	  .impatient = true, // by the time, a walk searches or not
 	  .verify = crash_verify },
+	{ .name = "lock that closes a cycle of the only thread there is, one sleeps",
+	  .shows = "G1 G2 G5 G8 G12",
+	  .stage = crash_stage,
+	  .prepare = holding_unsaid_with_another_lease,
+	  .act = lock_for_oneself,
+	  .begin = crash_one_sleeper,
+	  .verify = crash_verify },
+	{ CRASH_SURVIVED("told of a cycle of the only thread there is, nobody dies, one sleeps",
+			 crash_stage, holding_unsaid_with_another_lease, lock_for_oneself),
+	  .begin = crash_one_sleeper, .strike = told_and_unlocked,
+	  .verify = check_mutex_and_empty },
 	{ .name = "asleep, two behind it",
 	  .shows = "G8",
 	  .repeat = { 10, 50, 200 },
