@@ -120,6 +120,8 @@ static void start_party(struct crash_scene *scene, uint32_t number)
 	if (atomic_load(&party->go) == PARTY_COMPLETES_AND_DIES)
 		complete_and_die(party);
 	party->result = lh_barrier_wait(&parties.barrier, lease, LH_FOREVER, &party->grant);
+	if (party->sleeps) // a victim that watches its life sees no end of it, or always does
+		raise(SIGSTOP);
 	crash_must(scene, lh_lease_release(lease), "party's release");
 	atomic_store(&party->done, 1);
 	_exit(0);
@@ -139,6 +141,7 @@ void parties_add(struct crash_scene *scene, uint32_t number)
 
 void parties_put_to_sleep(struct crash_scene *scene, uint32_t number)
 {
+	parties.list[number].sleeps = true;
 	atomic_store(&parties.list[number].go, PARTY_WAITS);
 	crash_await_asleep(scene, parties.list[number].pid);
 	parties.sleepers++;
@@ -227,6 +230,8 @@ void parties_check_sleepers(struct crash_scene *scene, int expected)
 	for (uint32_t i = 0; i < parties.sleepers; i++) {
 		const struct party *sleeper = &parties.list[i];
 
+		waitpid(sleeper->pid, NULL, WUNTRACED);
+		kill(sleeper->pid, SIGCONT);
 		waitpid(sleeper->pid, NULL, 0);
 		CRASH_CHECK(scene, atomic_load(&sleeper->done), "sleeper %u died", i);
 		CRASH_CHECK(scene, sleeper->result == expected, "sleeper %u got %d instead of %d",

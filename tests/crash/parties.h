@@ -20,6 +20,7 @@ enum { PARTY_WAITS = 1, PARTY_COMPLETES_AND_DIES };
 struct party {
 	pid_t pid;
 	uint32_t slot; /* of its lease */
+	bool sleeps;   /* and stands still when its wait is over, until it is asked for */
 	_Atomic uint32_t joined, go, done;
 	int result;
 	lh_grant grant;
