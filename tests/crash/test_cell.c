@@ -89,6 +89,26 @@ static void stage_held(struct crash_scene *scene)
 	token++;
 }
 
+// Another process drafts, and stays.
+static void stage_drafter(struct crash_scene *scene)
+{
+	lh_lease *lease;
+	void *draft;
+
+	stage(scene);
+	scene->holder = crash_fork(scene);
+	if (scene->holder == 0) {
+		crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "lease");
+		crash_must(scene, lh_cell_begin(&cell, lease, LH_NOW, &draft, NULL), "begin");
+		atomic_store(&scene->shared->go, 1);
+		for (;;)
+			pause();
+	}
+	while (!atomic_exchange(&scene->shared->go, 0))
+		sched_yield();
+	token++;
+}
+
 static void draft_two(struct crash_scene *scene)
 {
 	void *draft;
@@ -265,6 +285,65 @@ static void verify_waiters_death(struct crash_scene *scene)
 	crash_check_empty(scene);
 }
 
+// ---- woken ---------------------------------------------------------------------------------------
+
+static void patient(struct crash_scene *scene)
+{
+	patience_begin(&scene->shared->patience);
+	crash_with_lease(scene);
+}
+
+// The victim sleeps, another behind it, when the draft ends. The other stands still until the
+// victim stands at the point: of two who are awake either may be first, and of a death the kernel
+// tells one. (Should that one die before it has told the others, they look at their backstop:
+// docs/decisions/0005-two-deaths-at-once.md.)
+static bool asleep_before_another(struct crash_scene *scene)
+{
+	if (!crash_victim_asleep(scene))
+		return false;
+	writer_waits(scene);
+	kill(scene->shared->waiters[0].pid, SIGSTOP);
+	waitpid(scene->shared->waiters[0].pid, NULL, WUNTRACED);
+	return true;
+}
+
+static bool woken_by_abort(struct crash_scene *scene)
+{
+	if (!asleep_before_another(scene))
+		return false;
+	crash_must(scene, lh_cell_abort(&cell, scene->lease), "abort");
+	return stepper_leave_call(&scene->stepper);
+}
+
+static bool woken_by_death(struct crash_scene *scene)
+{
+	if (!asleep_before_another(scene))
+		return false;
+	kill(scene->holder, SIGKILL);
+	crash_bury(scene, scene->holder);
+	scene->holder = 0;
+	return stepper_leave_call(&scene->stepper);
+}
+
+// Where the victim drafts by now the other sleeps on its life; else it is through.
+static void kill_before_woken(struct crash_scene *scene)
+{
+	kill(scene->shared->waiters[0].pid, SIGCONT);
+	crash_await_asleep(scene, scene->shared->waiters[0].pid);
+	crash_kill(scene);
+}
+
+static void verify_woken(struct crash_scene *scene)
+{
+	check_waiters(scene);
+	crash_reap_children(scene);
+	check_value(scene, "after the death");
+	write_some(scene, 100);
+	crash_check_values(scene, cell.private_);
+	crash_check_empty(scene);
+	check_value(scene, "afterwards");
+}
+
 // ---- nobody dies: what it wakes is not woken by its death ----------------------------------------
 
 static void let_go_on(struct crash_scene *scene)
@@ -353,6 +432,38 @@ static void stop_and_succeed(struct crash_scene *scene)
 	number = 30;
 }
 
+// While it waits, with another behind it: who is through then has never heard of it.
+static void stop_waiting(struct crash_scene *scene)
+{
+	void *draft;
+	int error;
+
+	crash_stop(scene);
+	writer_waits(scene);
+	crash_shorten(scene);
+	crash_await_loss(scene);
+	crash_must(scene, lh_cell_abort(&cell, scene->lease), "abort");
+	check_waiters(scene);
+	check_value(scene, "succeeded");
+	write_some(scene, 10);
+	if (!(scene->variant & CRASH_LEFT_FREE))
+		crash_must(scene, lh_cell_begin(&cell, scene->lease, LH_NOW, &draft, NULL),
+			   "begin");
+	crash_resume(scene);
+	CRASH_CHECK(scene, atomic_load(&scene->shared->finished), "the resumed one died");
+	CRASH_CHECK(scene, scene->shared->result == -ESTALE, "G4: its call said %d",
+		    scene->shared->result);
+	for (int i = 0; i < AFTER; i++)
+		CRASH_CHECK(scene, scene->shared->results[i] == -ESTALE, "G4: call %d then said %d",
+			    i, scene->shared->results[i]);
+	check_value(scene, "G4: when the stopped one had gone on");
+	if (scene->variant & CRASH_LEFT_FREE)
+		return;
+	error = lh_cell_abort(&cell, scene->lease);
+	CRASH_CHECK(scene, error == 0, "G1: the successor's abort: %d", error);
+	token++;
+}
+
 static void verify_stop(struct crash_scene *scene)
 {
 	check_value(scene, "in the end");
@@ -395,6 +506,9 @@ static void overtake(struct crash_scene *scene)
 #define KILLED(shown, ready, called)                                                               \
 	.name = (shown), .shows = "G2 G5 G7", .every = true, .prepare = (ready), .act = (called),  \
 	.verify = verify_death
+#define WOKEN(shown, staged)                                                                       \
+	.name = (shown), .shows = "G2 G5 G7 G8", .every = true, .stage = (staged),                 \
+	.prepare = patient, .act = act_begin, .strike = kill_before_woken, .verify = verify_woken
 #define STOPPED(shown, ready, called)                                                              \
 	.name = (shown), .shows = "G1 G3 G4 G5 G7", .every = true, .prepare = (ready),             \
 	.act = (called), .stage = stage, .strike = stop_and_succeed, .verify = verify_stop
@@ -424,6 +538,10 @@ static const struct crash_operation operations[] = {
 	  .prepare = crash_with_lease,
 	  .act = act_begin,
 	  .verify = verify_waiters_death },
+	{ WOKEN("begin, woken by an abort, another behind it", stage_held), .begin = woken_by_abort,
+	  .thin = { 60, 12, 3 } },
+	{ WOKEN("begin, woken by a death, another behind it", stage_drafter),
+	  .begin = woken_by_death, .thin = { 100, 20, 5 } },
 	{ .name = "read, overtaken",
 	  .shows = "G7",
 	  .every = true,
@@ -437,6 +555,17 @@ static const struct crash_operation operations[] = {
 	{ SURVIVED("abort, nobody dies, another waits", act_abort) },
 	{ STOPPED("stopped in begin", crash_with_ttl, act_begin), .not_quick = true,
 	  .thin = { 80, 15, 4 }, .after = try_everything },
+	{ .name = "stopped in begin that waits, up to its sleep, another behind it",
+	  .shows = "G3 G4 G7 G8",
+	  .every = true,
+	  .sleeps = true,
+	  .thin = { 100, 20, 5 },
+	  .stage = stage_held,
+	  .prepare = crash_with_ttl,
+	  .act = act_begin,
+	  .after = try_everything,
+	  .strike = stop_waiting,
+	  .verify = verify_stop },
 	{ STOPPED("stopped in commit", drafting_with_ttl, act_commit), .thin = { 60, 12, 3 },
 	  .after = try_everything },
 	{ STOPPED("stopped in abort", drafting_with_ttl, act_abort), .not_quick = true,

@@ -376,6 +376,50 @@ static void stop_and_expire(struct crash_scene *scene)
 	reap_slot(scene->arena, scene->shared->slot);
 }
 
+// It stands still before it sleeps, one waiting before it; another comes behind it, or takes the
+// mutex that it held yet. No signal is for it, whether it has been cleared up behind or not.
+static void stop_unsignalled(struct crash_scene *scene)
+{
+	crash_observe(scene);
+	stepper_detach(&scene->stepper, SIGSTOP);
+	waitpid(scene->victim, NULL, WUNTRACED);
+	if (!scene->held) // else it would sleep until the expiry as it was
+		add_waiter(scene);
+	crash_shorten(scene);
+	crash_await_loss(scene);
+	if (!(scene->variant & CRASH_LEFT_FREE))
+		reap_slot(scene->arena, scene->shared->slot);
+	if (scene->held)
+		add_waiter(scene);
+}
+
+static size_t queued_beside_victim(const struct crash_scene *scene)
+{
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < scene->arena->lease_count; i++)
+		count += i != scene->shared->slot &&
+			 (atomic_load(&scene->arena->leases[i].condition) & CONDITION_QUEUED);
+	return count;
+}
+
+static void signal_others_then_resume(struct crash_scene *scene)
+{
+	while (queued_beside_victim(scene) < scene->waiter_count)
+		sched_yield();
+	for (size_t i = 0; i < scene->waiter_count; i++)
+		send(scene);
+	collect(scene);
+	crash_resume(scene);
+	CRASH_CHECK(scene, atomic_load(&scene->shared->finished), "the resumed one died");
+	CRASH_CHECK(scene, scene->shared->result == -ESTALE, "G4: its wait said %d",
+		    scene->shared->result);
+	for (int i = 0; i < 2; i++)
+		CRASH_CHECK(scene, scene->shared->results[i] == -ESTALE, "G4: then call %d said %d",
+			    i, scene->shared->results[i]);
+	check_the_rest(scene);
+}
+
 static void resume_and_check(struct crash_scene *scene)
 {
 	const bool held = scene->held;
@@ -494,6 +538,17 @@ static const struct crash_operation operations[] = {
 	  .begin = signalled_before_two,
 	  .strike = stop_and_expire,
 	  .verify = resume_and_check },
+	{ .name = "stopped in wait up to its sleep, one before and one behind it",
+	  .shows = "G3 G4 G8",
+	  .every = true,
+	  .thin = { 60, 16, 4 },
+	  .stage = stage_with_one_waiting,
+	  .prepare = holding_with_ttl,
+	  .act = wait_for_signal,
+	  .after = lock_and_release,
+	  .sleeps = true,
+	  .strike = stop_unsignalled,
+	  .verify = signal_others_then_resume },
 };
 
 int main(void)

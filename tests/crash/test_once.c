@@ -119,6 +119,31 @@ static void end_holder(struct crash_scene *scene)
 	scene->holder = 0;
 }
 
+// Its initialiser fails when it is told to.
+static int fail_when_told(void *data, void *context)
+{
+	atomic_store(&outside->in_init, 1);
+	while (!atomic_load(&outside->proceed))
+		sched_yield();
+	return fail(data, context);
+}
+
+static void stage_to_fail(struct crash_scene *scene)
+{
+	lh_lease *lease;
+
+	stage(scene);
+	scene->holder = crash_fork(scene);
+	if (scene->holder == 0) {
+		crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "lease");
+		outside->result = lh_once_call(&once, lease, fail_when_told, NULL, LH_FOREVER);
+		crash_must(scene, lh_lease_release(lease), "release");
+		_exit(0);
+	}
+	while (!atomic_load(&outside->in_init))
+		sched_yield();
+}
+
 static void stage_dead(struct crash_scene *scene)
 {
 	stage_hung(scene);
@@ -240,6 +265,56 @@ static void kill_waiting(struct crash_scene *scene)
 	end_holder(scene);
 }
 
+// ---- woken ---------------------------------------------------------------------------------------
+
+static void patient(struct crash_scene *scene)
+{
+	patience_begin(&scene->shared->patience);
+	crash_with_lease(scene);
+}
+
+// The victim sleeps, another behind it, when the attempt ends. The other stands still until the
+// victim stands at the point: of two who are awake either may be first, and of a death the kernel
+// tells one. (Should that one die before it has told the others, they look at their backstop:
+// docs/decisions/0005-two-deaths-at-once.md.)
+static bool asleep_before_another(struct crash_scene *scene)
+{
+	if (!crash_victim_asleep(scene))
+		return false;
+	add_waiter(scene);
+	kill(outside->waiter, SIGSTOP);
+	waitpid(outside->waiter, NULL, WUNTRACED);
+	return true;
+}
+
+static bool woken_by_failure(struct crash_scene *scene)
+{
+	if (!asleep_before_another(scene))
+		return false;
+	atomic_store(&outside->proceed, 1);
+	waitpid(scene->holder, NULL, 0);
+	scene->holder = 0;
+	CRASH_CHECK(scene, outside->result == -ENXIO, "the failed one got %d", outside->result);
+	return stepper_leave_call(&scene->stepper);
+}
+
+static bool woken_by_death(struct crash_scene *scene)
+{
+	if (!asleep_before_another(scene))
+		return false;
+	end_holder(scene);
+	return stepper_leave_call(&scene->stepper);
+}
+
+// Where the victim runs its initialiser by now the other sleeps on its life; else it is through.
+static void kill_before_woken(struct crash_scene *scene)
+{
+	kill(outside->waiter, SIGCONT);
+	crash_await_asleep(scene, outside->waiter);
+	was_done = lh_once_done(&once) && value_now(scene) == BY_VICTIM;
+	crash_kill(scene);
+}
+
 // ---- stopped -------------------------------------------------------------------------------------
 
 static void after_stop(struct crash_scene *scene)
@@ -282,20 +357,38 @@ static void stop_and_succeed(struct crash_scene *scene)
 	check_value(scene);
 }
 
+// While it waits, with another behind it: who is through then has never heard of it.
+static void stop_waiting(struct crash_scene *scene)
+{
+	uint64_t word;
+
+	crash_stop(scene);
+	add_waiter(scene);
+	crash_shorten(scene);
+	crash_await_loss(scene);
+	was_done = false;
+	end_holder(scene);
+	check_waiter(scene);
+	check_value(scene);
+	word = atomic_load(&object()->word);
+	crash_resume(scene);
+	CRASH_CHECK(scene, atomic_load(&scene->shared->finished), "the resumed one died");
+	CRASH_CHECK(scene, atomic_load(&object()->word) == word,
+		    "G4: the resumed one changed the word");
+	CRASH_CHECK(scene, scene->shared->result == -ESTALE, "G4: its call said %d",
+		    scene->shared->result);
+	for (int i = 0; i < 2; i++)
+		CRASH_CHECK(scene, scene->shared->results[i] == -ESTALE, "G4: then call %d said %d",
+			    i, scene->shared->results[i]);
+	check_value(scene);
+}
+
 static void verify_stopped(struct crash_scene *scene)
 {
 	crash_check_empty(scene);
 }
 
 // ---- nobody dies: a wake is due that no death makes ------------------------------------------------
-
-static int fail_when_told(void *data, void *context)
-{
-	atomic_store(&outside->in_init, 1);
-	while (!atomic_load(&outside->proceed))
-		sched_yield();
-	return fail(data, context);
-}
 
 static int call_and_fail_when_told(struct crash_scene *scene)
 {
@@ -326,6 +419,12 @@ static void let_go(struct crash_scene *scene)
 #define KILLED(shown, staged, called)                                                              \
 	.name = (shown), .shows = "G1 G2 G7 G8", .every = true, .stage = (staged),                 \
 	.prepare = crash_with_lease, .act = (called), .verify = verify
+#define WOKEN(shown, staged)                                                                       \
+	.name = (shown), .shows = "G1 G2 G7 G8", .every = true, .stage = (staged),                 \
+	.prepare = patient, .act = call, .strike = kill_before_woken, .verify = verify
+#define STOPPED(shown, staged)                                                                     \
+	.name = (shown), .shows = "G3 G4 G7", .every = true, .stage = (staged),                    \
+	.prepare = crash_with_ttl, .act = call, .after = after_stop, .verify = verify_stopped
 
 static const struct crash_operation operations[] = {
 	{ KILLED("call", stage, call), .strike = kill_victim, .thin = { 30, 5, 1 } },
@@ -337,6 +436,10 @@ static const struct crash_operation operations[] = {
 	  .strike = kill_before_waiter, .thin = { 60, 10, 2 } },
 	{ KILLED("call that waits, up to its sleep, another behind it", stage_hung, call),
 	  .sleeps = true, .strike = kill_waiting, .thin = { 150, 30, 6 } },
+	{ WOKEN("call, woken by a failure, another behind it", stage_to_fail),
+	  .begin = woken_by_failure, .thin = { 60, 10, 2 } },
+	{ WOKEN("call, woken by a death, another behind it", stage_hung), .begin = woken_by_death,
+	  .thin = { 100, 20, 4 } },
 	{ KILLED("call that clears up behind the dead", stage_dead, call), .strike = kill_victim,
 	  .thin = { 100, 20, 4 } },
 	{ .name = "lease release, the initialiser was left, another behind it",
@@ -357,16 +460,9 @@ static const struct crash_operation operations[] = {
 	  .after = stay,
 	  .strike = let_go,
 	  .verify = verify },
-	{ .name = "stopped in call",
-	  .shows = "G3 G4 G7",
-	  .every = true,
-	  .thin = { 40, 6, 1 },
-	  .stage = stage,
-	  .prepare = crash_with_ttl,
-	  .act = call,
-	  .after = after_stop,
-	  .strike = stop_and_succeed,
-	  .verify = verify_stopped },
+	{ STOPPED("stopped in call", stage), .strike = stop_and_succeed, .thin = { 40, 6, 1 } },
+	{ STOPPED("stopped in call that waits, up to its sleep, another behind it", stage_hung),
+	  .sleeps = true, .strike = stop_waiting, .thin = { 150, 30, 6 } },
 };
 
 int main(void)

@@ -257,6 +257,91 @@ static bool woken_by_backstop(struct crash_scene *scene)
 	return crash_victim_asleep_before_two(scene) && stepper_leave_call(&scene->stepper);
 }
 
+// ---- acquiring ------------------------------------------------------------------------------------
+
+static lh_lease *first; // the victim's thread is known: nothing is read of /proc
+
+static void with_another_lease(struct crash_scene *scene)
+{
+	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &first), "lease");
+	scene->shared->slot = first->index;
+}
+
+static int acquire_with_ttl(struct crash_scene *scene)
+{
+	const struct lh_lease_options options = { .ttl_ns = LH_SEC(1000), .label = "a label" };
+
+	return lh_lease_acquire(scene->arena, &options, &scene->mine);
+}
+
+static void try_if_acquired(struct crash_scene *scene)
+{
+	if (scene->shared->result == 0)
+		try_everything(scene);
+	lh_lease_release(first);
+}
+
+// The slot that the victim has taken besides its first one; -1: none.
+static int slot_taken(const struct crash_scene *scene)
+{
+	for (uint32_t i = 0; i < scene->arena->lease_count; i++) {
+		if (i != scene->lease->index && i != scene->shared->slot &&
+		    atomic_load(&scene->arena->leases[i].owner))
+			return (int)i;
+	}
+	return -1;
+}
+
+static void check_acquired(struct crash_scene *scene, bool taken, bool lost)
+{
+	const struct crash_shared *shared = scene->shared;
+	const int expected = lost ? -ESTALE : 0;
+	const int told[] = { 0, 1, 3, 7, 8, AT_RELEASE }; // what the unlost may do
+
+	CRASH_CHECK(scene, atomic_load(&shared->finished), "the resumed one died");
+	CRASH_CHECK(scene, shared->result == (taken ? 0 : -ENOLCK),
+		    "G6: acquire said %d, a slot was %s", shared->result,
+		    taken ? "taken" : "not taken");
+	for (size_t i = 0; taken && i < sizeof(told) / sizeof(told[0]); i++)
+		CRASH_CHECK(scene, shared->results[told[i]] == expected, "G4: then %s said %d",
+			    calls[told[i]], shared->results[told[i]]);
+}
+
+// All other slots are somebody's when it goes on: it has the one that it had taken, or none. If
+// that was a lease by then it is lost.
+static void stop_and_crowd(struct crash_scene *scene)
+{
+	lh_lease *leases[CRASH_LEASES];
+	uint32_t victims_first = scene->shared->slot;
+	bool lost = false;
+	int slot, count = 0;
+
+	crash_stop(scene);
+	slot = slot_taken(scene);
+	if (slot >= 0) {
+		scene->shared->slot = (uint32_t)slot;
+		lost = lease_word_state(atomic_load(&crash_slot(scene)->state)) == LEASE_LIVE;
+	}
+	if (lost) {
+		scene->shared->lease = atomic_load(&crash_slot(scene)->id);
+		crash_shorten(scene);
+		crash_await_loss(scene);
+		CRASH_CHECK(scene,
+			    lease_word_state(atomic_load(&crash_slot(scene)->state)) ==
+				    LEASE_EXPIRED,
+			    "G3: it is not lost");
+	}
+	while (count < CRASH_LEASES && lh_lease_acquire(scene->arena, NULL, &leases[count]) == 0)
+		count++;
+	CRASH_CHECK(scene, count == CRASH_LEASES - (slot >= 0 ? 3 : 2),
+		    "G6: %d leases were to be had beside slot %d", count, slot);
+	scene->shared->slot = victims_first;
+	crash_resume(scene);
+	check_acquired(scene, slot >= 0, lost);
+	while (count)
+		lh_lease_release(leases[--count]);
+}
+
 #define STOPPED(shown, called)                                                                     \
 	.name = (shown), .shows = "G1 G3 G4 G5", .every = true, .act = (called),                   \
 	.after = try_everything, .strike = stop_and_succeed, .verify = crash_verify
@@ -295,6 +380,15 @@ static const struct crash_operation operations[] = {
 	  .prepare = crash_holding_with_ttl },
 	{ STOPPED("stopped in region release", crash_region_release), .thin = { 20, 4, 1 },
 	  .prepare = with_a_region },
+	{ .name = "stopped in lease acquire with a TTL",
+	  .shows = "G3 G4 G6",
+	  .every = true,
+	  .thin = { 20, 4, 1 },
+	  .prepare = with_another_lease,
+	  .act = acquire_with_ttl,
+	  .after = try_if_acquired,
+	  .strike = stop_and_crowd,
+	  .verify = crash_verify },
 	{ .name = "stopped in lease release, with a mutex and leased memory",
 	  .shows = "G1 G3 G4 G5 G6",
 	  .every = true,

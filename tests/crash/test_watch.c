@@ -85,6 +85,24 @@ static void stage_dead_sender(struct crash_scene *scene)
 	crash_bury(scene, pid);
 }
 
+// Another process sends, and stays.
+static void stage_sender(struct crash_scene *scene)
+{
+	lh_lease *lease;
+
+	stage(scene);
+	scene->holder = crash_fork(scene);
+	if (scene->holder == 0) {
+		crash_must(scene, lh_lease_acquire(scene->arena, NULL, &lease), "lease");
+		crash_must(scene, lh_watch_claim(&watch, lease), "claim");
+		atomic_store(&scene->shared->go, 1);
+		for (;;)
+			pause();
+	}
+	while (!atomic_exchange(&scene->shared->go, 0))
+		sched_yield();
+}
+
 static void sending(struct crash_scene *scene)
 {
 	crash_with_lease(scene);
@@ -258,6 +276,78 @@ static void verify_receivers_death(struct crash_scene *scene)
 	check_end(scene);
 }
 
+// ---- woken ---------------------------------------------------------------------------------------
+
+static void patient(struct crash_scene *scene)
+{
+	patience_begin(&scene->shared->patience);
+	subscribe(scene);
+}
+
+static bool asleep_before_others(struct crash_scene *scene)
+{
+	return crash_victim_asleep(scene) && receivers_sleep(scene);
+}
+
+static bool woken_by_send(struct crash_scene *scene)
+{
+	if (!asleep_before_others(scene))
+		return false;
+	crash_must(scene, send_number(scene->lease, 2), "send");
+	return stepper_leave_call(&scene->stepper);
+}
+
+static bool woken_by_close(struct crash_scene *scene)
+{
+	if (!asleep_before_others(scene))
+		return false;
+	crash_must(scene, lh_watch_close(&watch, scene->lease), "close");
+	return stepper_leave_call(&scene->stepper);
+}
+
+// The others stand still until the victim stands at the point: of a death the kernel tells one.
+// (Should that one die before it has told the others, they look at their backstop:
+// docs/decisions/0005-two-deaths-at-once.md.)
+static bool woken_by_death(struct crash_scene *scene)
+{
+	if (!asleep_before_others(scene))
+		return false;
+	for (size_t i = 0; i < scene->waiter_count; i++) {
+		kill(scene->shared->waiters[i].pid, SIGSTOP);
+		waitpid(scene->shared->waiters[i].pid, NULL, WUNTRACED);
+	}
+	kill(scene->holder, SIGKILL);
+	crash_bury(scene, scene->holder);
+	scene->holder = 0;
+	return stepper_leave_call(&scene->stepper);
+}
+
+static void kill_before_others(struct crash_scene *scene)
+{
+	for (size_t i = 0; i < scene->waiter_count; i++)
+		kill(scene->shared->waiters[i].pid, SIGCONT);
+	crash_kill(scene);
+}
+
+// The victim is told, and lives: the others are told by it.
+static bool told_of_death(struct crash_scene *scene)
+{
+	if (!asleep_before_others(scene))
+		return false;
+	kill(scene->holder, SIGKILL);
+	crash_bury(scene, scene->holder);
+	scene->holder = 0;
+	return stepper_leave_call(&scene->stepper);
+}
+
+static void let_it_tell(struct crash_scene *scene)
+{
+	crash_let_go_on(scene);
+	check_receivers(scene, false);
+	kill(scene->victim, SIGKILL);
+	crash_reap_children(scene);
+}
+
 // ---- a reader that is overtaken while it stands still -----------------------------------------------
 
 static struct value read_value;
@@ -423,6 +513,10 @@ static void verify_stop(struct crash_scene *scene)
 	CRASH_SURVIVED(shown, stage, sending, called), .begin = receivers_sleep,                   \
 						       .strike = let_go_on, .verify = verify_end
 
+#define WOKEN(shown, staged)                                                                       \
+	.name = (shown), .shows = "G2 G7 G8", .every = true, .stage = (staged),                    \
+	.prepare = patient, .act = act_changed, .verify = verify_death
+
 static const struct crash_operation operations[] = {
 	{ KILLED("send, receivers asleep", sending, act_send), .thin = { 40, 8, 2 }, .stage = stage,
 	  .begin = receivers_sleep },
@@ -444,6 +538,15 @@ static const struct crash_operation operations[] = {
 	  .act = act_changed,
 	  .begin = nobody_sleeps,
 	  .verify = verify_receivers_death },
+	{ WOKEN("a receiver, woken by a send, others asleep", stage_sending),
+	  .begin = woken_by_send, .thin = { 16, 4, 1 } },
+	{ WOKEN("a receiver, woken by a close, others asleep", stage_sending),
+	  .begin = woken_by_close, .not_quick = true, .thin = { 16, 4, 1 } },
+	{ WOKEN("a receiver, woken by a death, others asleep", stage_sender),
+	  .begin = woken_by_death, .strike = kill_before_others, .thin = { 40, 8, 2 } },
+	{ CRASH_SURVIVED("a receiver, told of a death, others asleep, and stays", stage_sender,
+			 patient, act_changed),
+	  .begin = told_of_death, .strike = let_it_tell, .verify = verify_end },
 	{ .name = "read, overtaken",
 	  .shows = "G7",
 	  .every = true,
