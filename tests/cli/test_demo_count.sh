@@ -49,7 +49,7 @@ printf 'a b\nc\n' >"$files/$name"
 ln -s /usr/share/dict "$files/symbolic link, not to be followed"
 ln "$files/$name" "$files/hard link"
 
-run 0 --kills 40 --recoveries 10 --kill-every 20 --seed 7 "$files"
+run 0 --kills 40 --recoveries 10 --kill-every 50 --seed 7 "$files"
 says '^equal  *in every pass$'
 says '^arena  *clean'
 says 'seed: 7$'
@@ -62,7 +62,7 @@ counted=$(awk '$1 == "workers" { print $3, $4, $5 }' <<<"$output")
 nothing_left
 
 echo "-- one file, for which wc prints no line of totals; one worker, so nobody waits"
-run 0 --kills 3 --recoveries 1 --workers 1 --kill-every 10 "$files/a directory/deeper"
+run 0 --kills 3 --recoveries 1 --workers 1 --kill-every 50 "$files/a directory/deeper"
 says '^equal '
 run 0 --kills 0 --recoveries 0 "$files/hard link"
 says '^equal '
