@@ -86,11 +86,11 @@ int remote_make_handle(struct remote_session *session, const struct provider_hol
 
 // Of the handle and all its parts; 0: one is lost, or it is the parent's. Async-signal-safe.
 uint64_t remote_remaining(const struct remote_handle *whole);
-// When the first of its parts is lost, as far as is known now.
-uint64_t remote_until(const void *whole);
+// When the first part of a handle is lost, as far as is known now.
+uint64_t remote_until(const void *subject);
 bool remote_is_inherited(const struct remote_handle *handle);
 // Has it renewed as the options want, from now on. Starts the thread. 0 or a negative errno.
-int remote_renew_as(struct remote_handle *part, const struct lh_acquire_options *options);
+int remote_renew_as(struct remote_handle *handle, const struct lh_acquire_options *options);
 // Renews all parts at once, in the caller's thread. 0, -ESTALE, or another negative errno.
 int remote_renew_now(struct remote_handle *whole, uint64_t ttl_ns);
 // Frees it with all its parts, which are renewed no more; those whose renewal is out when that has

@@ -64,8 +64,8 @@ static bool is_scheme(const char *text, size_t length)
 	if (length == 0 || length > SCHEME_MOST || !is_letter(text[0]))
 		return false;
 	for (size_t i = 1; i < length; i++) {
-		if (!is_letter(text[i]) && !(text[i] >= '0' && text[i] <= '9') &&
-		    !memchr("+-.", text[i], 3))
+		if (!is_letter(text[i]) && !(text[i] >= '0' && text[i] <= '9') && text[i] != '+' &&
+		    text[i] != '-' && text[i] != '.')
 			return false;
 	}
 	return true;

@@ -279,7 +279,7 @@ int remote_renew_now(struct remote_handle *whole, uint64_t ttl_ns)
 
 	cds_list_for_each_entry(part, &whole->parts, part)
 		count++;
-	renewals = calloc(count, sizeof(*renewals));
+	renewals = calloc(count ? count : 1, sizeof(*renewals));
 	if (!renewals)
 		return error_detail(-ENOMEM, "no memory");
 	count = 0;

@@ -33,7 +33,7 @@ static void renewals_of_a_thousand_handles_go_in_few_messages(void **state)
 	do {
 		usleep(10000);
 		counts = server_counts();
-	} while (counts.renewed_items < MANY * ROUNDS);
+	} while (counts.renewed_items < (uint64_t)MANY * ROUNDS);
 	printf("%" PRIu64 " renewals in %" PRIu64 " messages\n", counts.renewed_items,
 	       counts.renew_packets);
 	assert_true(counts.renew_packets * 20 <= counts.renewed_items);
@@ -251,9 +251,10 @@ static void hold_and_fork(const struct line *line, void *context)
 	need_equal(lh_locks_open(locks_scene.url, &locks_scene.locks), 0);
 	hold("key", &options);
 	child = fork();
-	while (child == 0) {
+	if (child == 0) {
 		alarm(300); // should the test fail
-		pause();
+		for (;;)
+			pause();
 	}
 	line_say(line, child);
 	line_hear(line);

@@ -58,7 +58,7 @@ static void what_cannot_be_used_is_refused_with_the_reason(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 2; i++) { // no try spoils the next
-		refuse("nothing://x", -ELIBBAD, "leasehold_provider");
+		refuse("empty://x", -ELIBBAD, "leasehold_provider");
 		refuse("later://x", -ELIBBAD, "interface");
 		refuse("larger://x", -ELIBBAD, "interface");
 	}
