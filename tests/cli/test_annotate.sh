@@ -10,7 +10,8 @@ library=$(dirname "$(find "$LEASEHOLD_BUILD" -maxdepth 1 -name libleasehold.so -
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 source=$top/tests/cli/annotate/race.c
-kinds=(mutex rwlock semaphore barrier condvar once cell watch release)
+kinds=(mutex rwlock semaphore barrier condvar once cell watch release region cancel fence claim changed
+	loss lost_wait)
 compilers=(gcc clang)
 seed=${LEASEHOLD_SEED:-$SRANDOM}
 skipped=
