@@ -23,7 +23,12 @@
  * a lock can be lost with its owner, or passed on by a lease of a process, which tools would report
  * as misuse. So they find races, but no inversions of the order of locks; lease-inspector finds
  * cycles of waiting. Readers of a rwlock are ordered after writers, and writers after both, but no
- * reader after another.
+ * reader after another. What a lost lease lets go, which nobody waits for, is no order: what its
+ * holder wrote after the loss is reported.
+ *
+ * Not told, as nothing is missing: the …_consistent calls, since whoever does not learn of the damage
+ * any more comes after the unlock of the one who declared it. Nor is placing and finding (…_at,
+ * lh_find): tell threads of objects by what starts them, or by a lock.
  *
  * libleasehold itself, not compiled for ThreadSanitizer, calls memcpy and the like, which that
  * sees: run with TSAN_OPTIONS=suppressions=…/share/leasehold/tsan.supp.
@@ -68,6 +73,7 @@
 
 #if LH_ANNOTATES
 
+#include <errno.h>
 #include <leasehold/api.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -110,25 +116,30 @@ LH_ANNOTATE void lh_annotate_after(uint64_t point)
 #endif
 }
 
+/* Private: memory that the library uses by atomics; valgrind's tools know none and take it for racing. */
+LH_ANNOTATE void lh_annotate_overlook(uint64_t address, size_t size)
+{
+#ifdef LH_ANNOTATES_VALGRIND
+	VALGRIND_HG_DISABLE_CHECKING((uintptr_t)address, size);
+	VALGRIND_DO_CLIENT_REQUEST_STMT(VG_USERREQ__DRD_START_SUPPRESSION, (uintptr_t)address, size,
+					0, 0, 0);
+#else
+	(void)address;
+	(void)size;
+#endif
+}
+
 /*
  * Private: the points of an object are its own two first words (readers have let go: the second),
- * and the arena's private memory for what goes with a lease when that is released. A handle's first
- * two words say where these are (src/inline.c compares them), as the second of a lease does.
+ * and two words of the arena's private memory: for what goes with a lease when that is released, and
+ * for leased memory. A handle's first two words say where these are (src/inline.c compares them), as
+ * the second of a lease does. Cancel tokens, and named locks, have one point for all of them.
  */
 #define LH_ANNOTATE_OBJECT(handle) ((handle) ? (handle)->private_[1] : 0)
 #define LH_ANNOTATE_READERS(handle)                                                                \
 	((handle) && (handle)->private_[1] ? (handle)->private_[1] + 8 : 0)
 #define LH_ANNOTATE_ARENA(handle) ((handle) ? (handle)->private_[0] : 0)
-
-/* Private: the result of a call that, if 0, has taken the object. */
-LH_ANNOTATE int lh_annotate_taken(int result, uint64_t object, uint64_t arena)
-{
-	if (result == 0) {
-		lh_annotate_after(object);
-		lh_annotate_after(arena);
-	}
-	return result;
-}
+#define LH_ANNOTATE_MEMORY(arena) ((arena) ? (arena) + 8 : 0)
 
 /* Private: a word of the lease's beginning; 0 without a lease. */
 LH_ANNOTATE uint64_t lh_annotate_of_lease(const void *lease, int word)
@@ -149,17 +160,92 @@ LH_END_DECLS
 #if LH_ANNOTATES
 LH_BEGIN_DECLS
 
+#if defined(LH_DECLARED_CANCEL) && !defined(LH_ANNOTATES_CANCEL)
+#define LH_ANNOTATES_CANCEL
+#define LH_ANNOTATE_CANCEL ((uint64_t)(uintptr_t)lh_cancel_fire)
+
+/* Private: the result of a call that, if 0, has taken the object. Who is cancelled has read a token. */
+LH_ANNOTATE int lh_annotate_taken(int result, uint64_t object, uint64_t arena)
+{
+	if (result == 0) {
+		lh_annotate_after(object);
+		lh_annotate_after(arena);
+	} else if (result == -ECANCELED) {
+		lh_annotate_after(LH_ANNOTATE_CANCEL);
+	}
+	return result;
+}
+
+LH_ANNOTATE void lh_annotated_cancel_fire(lh_cancel *cancel)
+{
+	lh_annotate_before(LH_ANNOTATE_CANCEL);
+	lh_cancel_fire(cancel);
+}
+
+#define lh_cancel_fire(...) lh_annotated_cancel_fire(__VA_ARGS__)
+#endif
+
+#if defined(LH_DECLARED_GRANT) && !defined(LH_ANNOTATES_GRANT)
+#define LH_ANNOTATES_GRANT
+
+/* A token that is refused is too late for anything to come after it. */
+LH_NODISCARD LH_ANNOTATE int lh_annotated_fence_check(uint64_t *highest, uint64_t token)
+{
+	const uint64_t point = (uint64_t)(uintptr_t)highest;
+	int result;
+
+	if (point && point % sizeof(*highest) == 0) {
+		lh_annotate_overlook(point, sizeof(*highest));
+		if (__atomic_load_n(highest, __ATOMIC_RELAXED) <= token)
+			lh_annotate_before(point);
+	}
+	result = lh_fence_check(highest, token);
+	if (result != -EINVAL)
+		lh_annotate_after(point);
+	return result;
+}
+
+#define lh_fence_check(...) lh_annotated_fence_check(__VA_ARGS__)
+#endif
+
 #if defined(LH_DECLARED_LEASE) && !defined(LH_ANNOTATES_LEASE)
 #define LH_ANNOTATES_LEASE
 
-/* Lets go of whatever the lease holds. */
+/* Private: what the lease lets go of comes before what follows, unless others may have it already. */
+LH_ANNOTATE void lh_annotate_let_go(const lh_lease *lease, uint64_t point)
+{
+	if (lh_lease_valid(lease))
+		lh_annotate_before(point);
+}
+
+/* Lets go of whatever the lease holds; of memory, also of a lost one's. */
 LH_ANNOTATE int lh_annotated_lease_release(lh_lease *lease)
 {
-	lh_annotate_before(lh_annotate_of_lease(lease, LH_ANNOTATE_LEASE_ARENA));
+	const uint64_t arena = lh_annotate_of_lease(lease, LH_ANNOTATE_LEASE_ARENA);
+
+	lh_annotate_let_go(lease, arena);
+	lh_annotate_before(LH_ANNOTATE_MEMORY(arena));
 	return lh_lease_release(lease);
 }
 
+LH_ANNOTATE int lh_annotated_region_acquire(lh_lease *lease, size_t size, uint64_t *ret_offset)
+{
+	const uint64_t arena = lh_annotate_of_lease(lease, LH_ANNOTATE_LEASE_ARENA);
+
+	return lh_annotate_taken(lh_region_acquire(lease, size, ret_offset),
+				 LH_ANNOTATE_MEMORY(arena), 0);
+}
+
+LH_ANNOTATE int lh_annotated_region_release(lh_lease *lease, uint64_t offset)
+{
+	lh_annotate_before(
+		LH_ANNOTATE_MEMORY(lh_annotate_of_lease(lease, LH_ANNOTATE_LEASE_ARENA)));
+	return lh_region_release(lease, offset);
+}
+
 #define lh_lease_release(...) lh_annotated_lease_release(__VA_ARGS__)
+#define lh_region_acquire(...) lh_annotated_region_acquire(__VA_ARGS__)
+#define lh_region_release(...) lh_annotated_region_release(__VA_ARGS__)
 #endif
 
 #if defined(LH_DECLARED_MUTEX) && !defined(LH_ANNOTATES_MUTEX)
@@ -174,7 +260,7 @@ LH_NODISCARD LH_ANNOTATE int lh_annotated_mutex_lock(const lh_mutex *mutex, lh_l
 
 LH_ANNOTATE int lh_annotated_mutex_unlock(const lh_mutex *mutex, lh_lease *lease)
 {
-	lh_annotate_before(LH_ANNOTATE_OBJECT(mutex));
+	lh_annotate_let_go(lease, LH_ANNOTATE_OBJECT(mutex));
 	return lh_mutex_unlock(mutex, lease);
 }
 
@@ -191,10 +277,11 @@ LH_NODISCARD LH_ANNOTATE int lh_annotated_condvar_wait(const lh_condvar *condvar
 {
 	int result;
 
-	lh_annotate_before(LH_ANNOTATE_OBJECT(mutex));
+	lh_annotate_let_go(lease, LH_ANNOTATE_OBJECT(mutex));
 	result = lh_condvar_wait(condvar, mutex, lease, deadline, ret_grant);
-	(void)lh_annotate_taken(0, LH_ANNOTATE_OBJECT(mutex), LH_ANNOTATE_ARENA(mutex));
-	return result;
+	if (lh_mutex_held(mutex, lease)) /* with a time-out and the like, too; not if it was lost */
+		(void)lh_annotate_taken(0, LH_ANNOTATE_OBJECT(mutex), LH_ANNOTATE_ARENA(mutex));
+	return lh_annotate_taken(result, 0, 0);
 }
 
 #define lh_condvar_wait(...) lh_annotated_condvar_wait(__VA_ARGS__)
@@ -234,7 +321,7 @@ LH_NODISCARD LH_ANNOTATE int lh_annotated_rwlock_upgrade(const lh_rwlock *rwlock
 
 LH_ANNOTATE int lh_annotated_rwlock_downgrade(const lh_rwlock *rwlock, lh_lease *lease)
 {
-	lh_annotate_before(LH_ANNOTATE_OBJECT(rwlock));
+	lh_annotate_let_go(lease, LH_ANNOTATE_OBJECT(rwlock));
 	return lh_rwlock_downgrade(rwlock, lease);
 }
 
@@ -246,7 +333,8 @@ LH_ANNOTATE int lh_annotated_rwlock_unlock(const lh_rwlock *rwlock, lh_lease *le
 						       __ATOMIC_RELAXED)
 				     : 0;
 
-	lh_annotate_before((word & LH_ANNOTATE_OWNER) ==
+	lh_annotate_let_go(lease,
+			   (word & LH_ANNOTATE_OWNER) ==
 					   lh_annotate_of_lease(lease, LH_ANNOTATE_LEASE_NAME)
 				   ? object
 				   : LH_ANNOTATE_READERS(rwlock));
@@ -274,7 +362,7 @@ LH_NODISCARD LH_ANNOTATE int lh_annotated_semaphore_acquire(const lh_semaphore *
 LH_ANNOTATE int lh_annotated_semaphore_release(const lh_semaphore *semaphore, lh_lease *lease,
 					       uint32_t permits)
 {
-	lh_annotate_before(LH_ANNOTATE_OBJECT(semaphore));
+	lh_annotate_let_go(lease, LH_ANNOTATE_OBJECT(semaphore));
 	return lh_semaphore_release(semaphore, lease, permits);
 }
 
@@ -328,15 +416,8 @@ LH_ANNOTATE int lh_annotated_once_at(lh_arena *arena, uint64_t offset,
 {
 	const int result = lh_once_at(arena, offset, options, ret_once);
 
-#ifdef LH_ANNOTATES_VALGRIND
-	if (result == 0) {
-		VALGRIND_HG_DISABLE_CHECKING((uintptr_t)ret_once->private_[1],
-					     lh_once_footprint(options));
-		VALGRIND_DO_CLIENT_REQUEST_STMT(VG_USERREQ__DRD_START_SUPPRESSION,
-						(uintptr_t)ret_once->private_[1],
-						lh_once_footprint(options), 0, 0, 0);
-	}
-#endif
+	if (result == 0)
+		lh_annotate_overlook(ret_once->private_[1], lh_once_footprint(options));
 	return result;
 }
 
@@ -412,13 +493,13 @@ LH_NODISCARD LH_ANNOTATE int lh_annotated_cell_begin(const lh_cell *cell, lh_lea
 
 LH_ANNOTATE int lh_annotated_cell_commit(const lh_cell *cell, lh_lease *lease)
 {
-	lh_annotate_before(LH_ANNOTATE_OBJECT(cell));
+	lh_annotate_let_go(lease, LH_ANNOTATE_OBJECT(cell));
 	return lh_cell_commit(cell, lease);
 }
 
 LH_ANNOTATE int lh_annotated_cell_abort(const lh_cell *cell, lh_lease *lease)
 {
-	lh_annotate_before(LH_ANNOTATE_OBJECT(cell));
+	lh_annotate_let_go(lease, LH_ANNOTATE_OBJECT(cell));
 	return lh_cell_abort(cell, lease);
 }
 
@@ -437,11 +518,25 @@ LH_ANNOTATE int lh_annotated_cell_read(const lh_cell *cell, void *buffer, uint64
 #if defined(LH_DECLARED_WATCH) && !defined(LH_ANNOTATES_WATCH)
 #define LH_ANNOTATES_WATCH
 
+LH_ANNOTATE int lh_annotated_watch_claim(const lh_watch *watch, lh_lease *lease)
+{
+	return lh_annotate_taken(lh_watch_claim(watch, lease), LH_ANNOTATE_OBJECT(watch),
+				 LH_ANNOTATE_ARENA(watch));
+}
+
+/* It may claim as well. */
 LH_ANNOTATE int lh_annotated_watch_send(const lh_watch *watch, lh_lease *lease, const void *value,
 					size_t size)
 {
-	lh_annotate_before(LH_ANNOTATE_OBJECT(watch));
-	return lh_watch_send(watch, lease, value, size);
+	lh_annotate_let_go(lease, LH_ANNOTATE_OBJECT(watch));
+	return lh_annotate_taken(lh_watch_send(watch, lease, value, size),
+				 LH_ANNOTATE_OBJECT(watch), LH_ANNOTATE_ARENA(watch));
+}
+
+LH_ANNOTATE int lh_annotated_watch_close(const lh_watch *watch, lh_lease *lease)
+{
+	lh_annotate_let_go(lease, LH_ANNOTATE_OBJECT(watch));
+	return lh_watch_close(watch, lease);
 }
 
 LH_ANNOTATE int lh_annotated_watch_read(lh_watch_receiver *receiver, void *buffer, size_t capacity,
@@ -451,8 +546,21 @@ LH_ANNOTATE int lh_annotated_watch_read(lh_watch_receiver *receiver, void *buffe
 				 LH_ANNOTATE_OBJECT(receiver), 0);
 }
 
+/* That there is a value, and that there will be none, tells of what the sender did. */
+LH_ANNOTATE int lh_annotated_watch_changed(lh_watch_receiver *receiver, lh_deadline deadline)
+{
+	const int result = lh_watch_changed(receiver, deadline);
+
+	(void)lh_annotate_taken(result == -EPIPE ? 0 : result, LH_ANNOTATE_OBJECT(receiver),
+				LH_ANNOTATE_ARENA(receiver));
+	return result;
+}
+
+#define lh_watch_claim(...) lh_annotated_watch_claim(__VA_ARGS__)
 #define lh_watch_send(...) lh_annotated_watch_send(__VA_ARGS__)
+#define lh_watch_close(...) lh_annotated_watch_close(__VA_ARGS__)
 #define lh_watch_read(...) lh_annotated_watch_read(__VA_ARGS__)
+#define lh_watch_changed(...) lh_annotated_watch_changed(__VA_ARGS__)
 #endif
 
 LH_END_DECLS

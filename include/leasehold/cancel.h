@@ -65,4 +65,7 @@ LH_API void lh_cancel_destroy(lh_cancel *cancel);
 
 LH_END_DECLS
 
+#define LH_DECLARED_CANCEL
+#include <leasehold/annotate.h>
+
 #endif

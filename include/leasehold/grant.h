@@ -78,4 +78,7 @@ LH_API LH_NODISCARD int lh_fence_check(uint64_t *highest, uint64_t token);
 
 LH_END_DECLS
 
+#define LH_DECLARED_GRANT
+#include <leasehold/annotate.h>
+
 #endif

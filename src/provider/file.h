@@ -152,7 +152,8 @@ struct file_locks {
 		notifiers[FILE_NOTIFIERS]; // kept for the next to wait; NULL: none
 	// Of the set's helper thread alone: file_pending.c
 	struct notifier *pending_notifier;
-	void *watches; // of the queues that have one, by watch: tsearch
+	void *watches;   // of the queues that have one, by watch: tsearch
+	uint64_t losses; // how often its notifier has lost news, which may have been any queue's
 };
 
 // Where one who waits for a key stands, from one look at it to the next.
@@ -171,6 +172,7 @@ struct file_place {
 struct file_queue {
 	struct file_place place;
 	bool told;          // something has happened to the file
+	uint64_t losses;    // struct file_locks: those that it knows of
 	uint64_t looked_ns; // when it was looked at
 };
 

@@ -63,15 +63,6 @@ void file_pending_unwatch(struct file_locks *locks, struct file_queue *queue)
 
 // ---------------------------------------------------------------------------------------------
 
-static void mark_told(const void *node, VISIT visit, void *context)
-{
-	struct file_queue *queue = *(struct file_queue *const *)node;
-
-	(void)context;
-	if (visit == postorder || visit == leaf)
-		queue->told = true;
-}
-
 static uint32_t place_of(int watch)
 {
 	return (uint32_t)watch % PROVIDER_PLACES;
@@ -83,7 +74,7 @@ static uint64_t tell(struct file_locks *locks, int watch)
 	struct file_queue *queue;
 
 	if (watch == NOTIFY_NONE) {
-		twalk_r(locks->watches, mark_told, NULL);
+		locks->losses++;
 		return UINT64_MAX;
 	}
 	queue = find(locks, watch); // NULL: of one that has ended
@@ -125,30 +116,40 @@ int file_pending_sleep(struct file_locks *locks, const int *others, size_t count
 	return notify_sleep(notifier ? notifier->open.fd : NOTIFY_NONE, others, count, until_ns);
 }
 
+// Whether something has happened to its file, or may have, since this was last asked.
+static bool take_news(const struct file_locks *locks, struct file_queue *queue)
+{
+	const bool news = queue->told || queue->losses != locks->losses;
+
+	queue->told = false;
+	queue->losses = locks->losses;
+	return news;
+}
+
 bool file_pending_is_free(struct file_locks *locks, struct provider_queue *queue, struct wait *wait)
 {
 	struct file_queue *own = queue->own;
 	const uint64_t now = clock_now();
+	bool told;
 
 	queue->refused = false;
 	if (!own)
 		own = queue->own = calloc(1, sizeof(*own));
 	if (!own)
 		return true; // a newcomer each time
+	told = take_news(locks, own);
 	if (!own->place.waits) {
-		own->told = false;
 		own->looked_ns = now;
 		// What was let go before is seen by a try now; and what fails here it says.
 		(void)file_begin_place(locks, own, &queue->key);
 		return true;
 	}
 	queue->place = own->place.notifier ? place_of(own->place.watch) : PROVIDER_NO_PLACE;
-	if (!own->told && now < own->looked_ns + own->place.backstop_ns) {
+	if (!told && now < own->looked_ns + own->place.backstop_ns) {
 		wait_not_after(wait, own->looked_ns + own->place.backstop_ns);
 		return false;
 	}
-	file_next_backstop(&own->place, own->told, BACKSTOP_LAST_NS);
-	own->told = false;
+	file_next_backstop(&own->place, told, BACKSTOP_LAST_NS);
 	own->looked_ns = now;
 	return true;
 }

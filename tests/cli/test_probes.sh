@@ -3,7 +3,8 @@
 # ctest: NOT_UNDER address the traced program would need the sanitizer's runtime
 # ctest: NOT_UNDER thread the traced program would need the sanitizer's runtime
 # The probes are in the library with the arguments that docs/debugging.md lists, none of them where a free
-# lock is taken or let go; lease-trace's scripts are understood by bpftrace and see what they say.
+# lock is taken or let go; each fires, as gdb sees, which needs no leave of the kernel's; lease-trace's
+# scripts are understood by bpftrace and see what they say.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 library=$(find "$LEASEHOLD_BUILD" -maxdepth 1 -name libleasehold.so -print -quit)
@@ -86,16 +87,47 @@ completes() {
 [ "$(completes --)" = "--help --list --print --version" ] || fail "its options: $(completes --)"
 [ -z "$(completes grant g)" ] || fail "bpftrace's options are not its own"
 
+cc -std=gnu11 -Wall -Wextra -Werror -I"$top/include" -o "$work/lh-probed" \
+	"$top/tests/cli/probes/scene.c" -L"$(dirname "$library")" -Wl,-rpath,"$(dirname "$library")" \
+	-lleasehold
+
+if command -v gdb >/dev/null; then
+	echo "-- seen to fire, by gdb"
+	{
+		echo 'set debuginfod enabled off'
+		echo 'break main'
+		echo "run $name"
+		while read -r probe count; do
+			echo "break -probe-stap leasehold:${probe/-/__}"
+			echo 'commands'
+			echo 'silent'
+			echo "printf \"fired $probe $count %lu %lu %lu\\n\", \$_probe_arg0, \$_probe_arg1, \$_probe_argc"
+			echo 'continue'
+			echo 'end'
+		done <<<"$built"
+		echo 'continue'
+	} >"$work/gdb"
+	gdb --nx --batch --command="$work/gdb" "$work/lh-probed" >"$work/gdb.out" 2>&1 || :
+	grep -q 'exited normally' "$work/gdb.out" || fail "the scene in gdb: $(tail -20 "$work/gdb.out")"
+	read -r inode offset < <(grep -E '^[0-9]+ [0-9]+$' "$work/gdb.out")
+	while read -r probe count; do
+		# What is told second is the offset, or, of an expiry and a loss, the slot.
+		case $probe in
+		expiry | loss) second='[0-9]+' ;;
+		*) second=$offset ;;
+		esac
+		grep -qE "^fired $probe $count $inode $second $count\$" "$work/gdb.out" ||
+			fail "$probe did not fire: $(grep ^fired "$work/gdb.out")"
+	done <<<"$built"
+fi
+
 command -v bpftrace >/dev/null || skip "no bpftrace: the notes are right, the scripts were not tried"
 [ "$(id -u)" -eq 0 ] || skip "not root: the notes are right, the scripts were not tried"
 for script in "$work"/*.bt; do
 	bpftrace -d "$script" >"$work/out" 2>&1 || fail "$script: $(grep -v '^ ' "$work/out" | tail -5)"
 done
 
-echo "-- seen to fire"
-cc -std=gnu11 -Wall -Wextra -Werror -I"$top/include" -o "$work/lh-probed" \
-	"$top/tests/cli/probes/scene.c" -L"$(dirname "$library")" -Wl,-rpath,"$(dirname "$library")" \
-	-lleasehold
+echo "-- seen to fire, by lease-trace's scripts"
 {
 	cat "$work"/*.bt
 	echo 'BEGIN { printf("attached\n"); }'

@@ -3,52 +3,16 @@
 // (drafts that roll back when something throws, results as bool) does what it says.
 // ctest: TIMEOUT 120
 // ctest: NOT_UNDER valgrind it lacks futex_waitv, and killed children report what they held
-#include <leasehold/leasehold.hpp>
+#include "cxx.hpp"
 
 #include <cstdio>
-#include <cstdlib>
-#include <functional>
 #include <mutex>
 #include <shared_mutex>
 #include <stdexcept>
-#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
 using namespace std::chrono_literals;
-
-#define NEED(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__,            \
-				     #condition);                                                  \
-			std::abort();                                                              \
-		}                                                                                  \
-	} while (0)
-
-template <class Thrown, class Body> static int thrown_by(Body body)
-{
-	try {
-		body();
-	} catch (const Thrown &error) {
-		return error.result();
-	}
-	return 0;
-}
-
-// A process that does this and is killed.
-static void die_doing(const std::function<void()> &work)
-{
-	const pid_t child = fork();
-	int status;
-
-	if (child == 0) {
-		work();
-		kill(getpid(), SIGKILL);
-	}
-	NEED(waitpid(child, &status, 0) == child);
-	NEED(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
 
 static void the_standards_guards_lock_and_unlock(const leasehold::arena &arena)
 {

@@ -95,9 +95,7 @@ class lease
 	}
 	template <class Rep, class Period> void renew(const std::chrono::duration<Rep, Period> &ttl)
 	{
-		check(lh_lease_renew(
-			lease_, static_cast<uint64_t>(
-					std::chrono::ceil<std::chrono::nanoseconds>(ttl).count())));
+		check(lh_lease_renew(lease_, detail::nanoseconds(ttl)));
 	}
 	bool valid() const noexcept
 	{

@@ -90,16 +90,24 @@ inline bool got(int result)
 	return true;
 }
 
+// In ns; 0 for what is negative or no number, UINT64_MAX for what is beyond a hundred years.
 template <class Rep, class Period>
-lh_deadline after(const std::chrono::duration<Rep, Period> &duration)
+uint64_t nanoseconds(const std::chrono::duration<Rep, Period> &duration)
 {
 	using namespace std::chrono;
 
-	if (duration <= duration.zero())
-		return lh_deadline_after(0);
-	if (duration_cast<hours>(duration) >= hours(24 * 365 * 100))
-		return LH_FOREVER;
-	return lh_deadline_after(static_cast<uint64_t>(ceil<nanoseconds>(duration).count()));
+	if (!(duration > duration.zero()))
+		return 0;
+	// In floating point: any other unit may be too small for the longest of this one.
+	if (std::chrono::duration<long double>(duration) >= hours(24 * 365 * 100))
+		return UINT64_MAX;
+	return static_cast<uint64_t>(ceil<std::chrono::nanoseconds>(duration).count());
+}
+
+template <class Rep, class Period>
+lh_deadline after(const std::chrono::duration<Rep, Period> &duration)
+{
+	return lh_deadline_after(nanoseconds(duration));
 }
 
 // Calls attempt(deadline) until the clock, whichever it is and however it is set, has reached
@@ -110,7 +118,9 @@ int until(const std::chrono::time_point<Clock, Duration> &until, Attempt attempt
 	int result;
 
 	do {
-		result = attempt(after(until - Clock::now()));
+		const auto now = Clock::now();
+
+		result = attempt(until > now ? after(until - now) : lh_deadline_after(0));
 	} while (result == -ETIMEDOUT && Clock::now() < until);
 	return result;
 }

@@ -67,10 +67,7 @@ class handle
 	template <class Rep, class Period>
 	void extend(const std::chrono::duration<Rep, Period> &ttl)
 	{
-		check(lh_handle_extend(
-			handle_,
-			static_cast<uint64_t>(
-				std::chrono::ceil<std::chrono::nanoseconds>(ttl).count())));
+		check(lh_handle_extend(handle_, detail::nanoseconds(ttl)));
 	}
 	int loss_fd()
 	{

@@ -18,7 +18,7 @@
 namespace leasehold
 {
 
-// Lockable, TimedLockable. lock() and its like throw owner_died, with nothing held, after a holder
+// Lockable and TimedLockable, so that std::unique_lock and std::scoped_lock take it. lock() and its like throw owner_died, with nothing held, after a holder
 // was lost.
 class mutex : public detail::primitive<lh_mutex>
 {
@@ -66,6 +66,11 @@ class mutex : public detail::primitive<lh_mutex>
 	void unlock()
 	{
 		check(lh_mutex_unlock(&handle_, lease()));
+	}
+	// Whether it is held by the lease that this object locks by.
+	bool held() const
+	{
+		return lh_mutex_held(&handle_, lease());
 	}
 	template <class T> T *data() const
 	{
@@ -336,13 +341,37 @@ class condition_variable : public detail::primitive<lh_condvar>
 	{
 		return wait_once(held, detail::after(duration));
 	}
+	template <class Clock, class Duration, class Predicate>
+	bool wait_until(guard &held, const std::chrono::time_point<Clock, Duration> &time,
+			Predicate predicate) const
+	{
+		while (!predicate()) {
+			if (wait_until(held, time) == std::cv_status::timeout)
+				return predicate();
+		}
+		return true;
+	}
+	template <class Clock, class Duration>
+	std::cv_status wait_until(guard &held,
+				  const std::chrono::time_point<Clock, Duration> &time) const
+	{
+		return told(held, detail::until(time, [this, &held](lh_deadline deadline) {
+				    return wait_result(held, deadline);
+			    }));
+	}
 
       private:
+	int wait_result(guard &held, lh_deadline deadline) const
+	{
+		return lh_condvar_wait(&handle_, &held.handle_, held.lease_, deadline,
+				       &held.grant_);
+	}
 	std::cv_status wait_once(guard &held, lh_deadline deadline) const
 	{
-		const int result = lh_condvar_wait(&handle_, &held.handle_, held.lease_, deadline,
-						   &held.grant_);
-
+		return told(held, wait_result(held, deadline));
+	}
+	std::cv_status told(guard &held, int result) const
+	{
 		if (result == -ETIMEDOUT || result == -EBUSY)
 			return std::cv_status::timeout;
 		if (result != 0 && !lh_mutex_held(&held.handle_, held.lease_))

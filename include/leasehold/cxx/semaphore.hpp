@@ -48,6 +48,14 @@ class semaphore : public detail::primitive<lh_semaphore>
 		return detail::got(
 			lh_semaphore_acquire(&handle_, lease(), permits, detail::after(duration)));
 	}
+	template <class Clock, class Duration>
+	bool try_acquire_until(const std::chrono::time_point<Clock, Duration> &time,
+			       uint32_t permits = 1)
+	{
+		return detail::got(detail::until(time, [this, permits](lh_deadline deadline) {
+			return lh_semaphore_acquire(&handle_, lease(), permits, deadline);
+		}));
+	}
 	void release(uint32_t permits = 1)
 	{
 		check(lh_semaphore_release(&handle_, lease(), permits));

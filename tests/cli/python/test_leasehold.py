@@ -7,9 +7,13 @@ import os
 import signal
 import threading
 import unittest
+from unittest import mock
 
 import leasehold
+from leasehold import _library
 
+# A shell's background job is started with it ignored, and Python leaves it so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 context = multiprocessing.get_context("fork")
 
 
@@ -76,6 +80,18 @@ def interrupted_once_it_waits(wait):
         thread.join()
 
 
+def ctrl_c_after(function):
+    """Ctrl-C comes when that call of the C library has just returned, within `with`."""
+    called = getattr(_library, function)
+
+    def call(*arguments):
+        result = called(*arguments)
+        signal.raise_signal(signal.SIGINT)
+        return result
+
+    return mock.patch.object(_library, function, call)
+
+
 class InAnArena(unittest.TestCase):
     def setUp(self):
         self.name = f"leasehold-python-{os.getpid()}-{self.id().split('.')[-1]}"[:200]
@@ -123,6 +139,46 @@ class InAnArena(unittest.TestCase):
         self.assertTrue(mutex.acquire(blocking=False))
         mutex.release()
 
+    def test_what_is_granted_at_the_moment_of_ctrl_c_is_given_back(self):
+        mutex, lock = self.arena.mutex("m"), self.arena.rwlock("l")
+        semaphore, cell = self.arena.semaphore("s", 2), self.arena.cell("c", 4)
+        for function, take in (
+                ("lh_mutex_lock", mutex.acquire),
+                ("lh_mutex_lock", lambda: mutex.held().__enter__()),
+                ("lh_rwlock_write_lock", lambda: lock.writing().__enter__()),
+                ("lh_rwlock_read_lock", lambda: lock.reading().__enter__()),
+                ("lh_semaphore_acquire", lambda: semaphore.acquire(2)),
+                ("lh_cell_begin", lambda: cell.draft().__enter__())):
+            with self.subTest(function):
+                with self.assertRaises(KeyboardInterrupt), ctrl_c_after(function):
+                    take()
+        # To another thread, who has a lease of its own, all are free.
+        free = []
+
+        def take_all():
+            with mutex.held(0), lock.writing(0), semaphore.held(2, 0), cell.draft(0):
+                free.append(True)
+
+        thread = threading.Thread(target=take_all)
+        thread.start()
+        thread.join()
+        self.assertEqual(free, [True])
+
+    def test_ctrl_c_is_handled_as_the_program_wants_it(self):
+        mutex = self.arena.mutex("m")
+        came = []
+        before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+        try:
+            with ctrl_c_after("lh_mutex_lock"):
+                mutex.acquire()
+            self.assertTrue(mutex.mine)
+            self.assertEqual(len(came), 1)
+            signal.raise_signal(signal.SIGINT)
+            self.assertEqual(len(came), 2)
+            mutex.release()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
     def test_threads_have_leases_of_their_own(self):
         mutex = self.arena.mutex("m")
         tried = []
@@ -146,12 +202,81 @@ class InAnArena(unittest.TestCase):
             self.assertTrue(held.owner_died)
             held.consistent()
 
+    def test_reading_turns_into_writing_and_back(self):
+        lock = self.arena.rwlock("l")
+        with lock.reading() as held:
+            held.upgrade(timeout=0)
+            self.assertGreater(held.token, 0)
+            killed_after(lambda: self.assertRaises(leasehold.Timeout, lock.reading(0).__enter__))
+            held.downgrade()
+            holder = Holder(lambda: lock.reading(timeout=0))
+            with self.assertRaises(leasehold.Timeout):
+                held.upgrade(timeout=0.01)
+            holder.end()
+        with lock.writing(timeout=0):
+            pass
+
+    def test_the_elements_of_an_array_are_mutexes(self):
+        mutexes = self.arena.mutexes("m", 3, data_size=8)
+        killed_after(mutexes[1].acquire)
+        for index, mutex in enumerate(mutexes):
+            with mutex.held(timeout=60) as held:
+                self.assertEqual(held.owner_died, index == 1)
+                mutex.data[0] = index + 1
+        self.assertEqual([mutex.data[0] for mutex in self.arena.mutexes("m", 3, data_size=8)],
+                         [1, 2, 3])
+
+    def test_leased_memory_of_a_killed_worker_comes_back(self):  # G6
+        size = 700_000  # there is room for one
+        taken = self.arena.memory(size)
+        killed_after(taken.__enter__)
+        with self.arena.memory(size) as memory:
+            self.assertFalse(any(memory[:100]))
+            memory[0] = 1
+            with self.assertRaises(leasehold.Error):
+                with self.arena.memory(size):
+                    self.fail("twice")
+        with self.arena.memory(size) as memory:
+            self.assertEqual(memory[0], 0)
+
+    def test_what_is_closed_says_so_and_its_memory_is_not_read(self):
+        arena = leasehold.Arena(self.name)
+        mutex = arena.mutex("m", data_size=8)
+        region, cell = arena.region("r", 64), arena.cell("c", 4)
+        receiver = arena.watch("w", 4).subscribe()
+        kept = region[:8]
+        with self.assertRaises(BufferError):
+            arena.close()
+        kept.release()
+        arena.close()
+        for use in (lambda: region[0], lambda: mutex.data[0], mutex.acquire, cell.read,
+                    receiver.read, lambda: arena.mutex("m")):
+            self.assertRaises(ValueError, use)
+
     def test_permits_of_killed_workers_come_back(self):  # G6
         semaphore = self.arena.semaphore("s", 3)
         killed_after(lambda: semaphore.acquire(3))
         with semaphore.held(3, timeout=60):
             self.assertEqual(semaphore.available, 0)
         self.assertEqual(semaphore.available, 3)
+
+    def test_permits_have_numbers_and_a_limit(self):
+        semaphore = self.arena.semaphore("s", 3)
+        with semaphore.held(2):
+            self.assertEqual(len(set(semaphore.slots)), 2)
+            semaphore.resize(1)
+            self.assertEqual(semaphore.available, -1)
+        with self.assertRaises(leasehold.Timeout):
+            semaphore.acquire(2, timeout=0.01)
+
+    def test_a_killed_party_breaks_the_barrier(self):
+        barrier = self.arena.barrier("b", 2)
+        killed_after(barrier.join)
+        with self.assertRaises(leasehold.OwnerDied):
+            barrier.wait(timeout=60)
+        barrier.reset()
+        with self.assertRaises(leasehold.Timeout):
+            barrier.wait(timeout=0.01)
 
     def test_parties_meet(self):
         barrier = self.arena.barrier("b", 2)
@@ -188,6 +313,36 @@ class InAnArena(unittest.TestCase):
             self.assertTrue(changed.wait_for(lambda: mutex.data[0] == 2, timeout=60))
         worker.join()
 
+    def test_a_wait_for_a_condition_tells_damage_done_meanwhile(self):  # G12
+        mutex = self.arena.mutex("m")
+        changed = self.arena.condition("c", mutex)
+        with mutex as held:
+            worker = threading.Thread(target=lambda: killed_after(
+                lambda: (mutex.acquire(), changed.notify_all())))
+            worker.start()
+            while not held.owner_died:
+                changed.wait(timeout=0.1)
+            held.consistent()
+        worker.join()
+        self.assertTrue(mutex.acquire(timeout=60))
+        mutex.release()
+
+    def test_waiting_for_a_predicate_ends_in_time_though_woken_all_the_time(self):
+        mutex = self.arena.mutex("m")
+        changed = self.arena.condition("c", mutex)
+        ended = threading.Event()
+
+        def disturb():
+            while not ended.wait(0.005):
+                changed.notify_all()
+
+        thread = threading.Thread(target=disturb)
+        thread.start()
+        with mutex:
+            self.assertFalse(changed.wait_for(lambda: False, timeout=0.1))
+        ended.set()
+        thread.join()
+
     def test_what_make_raises_goes_to_its_caller_and_the_next_one_makes(self):
         once = self.arena.once("o", 4)
         with self.assertRaises(ZeroDivisionError):
@@ -203,6 +358,14 @@ class InAnArena(unittest.TestCase):
         killed_after(lambda: (watch.send(b"one"), watch.send(b"two")))
         self.assertEqual(list(receiver), [b"two"])
 
+    def test_one_sender_at_a_time(self):
+        watch = self.arena.watch("w", 100)
+        watch.claim()
+        killed_after(lambda: self.assertRaises(leasehold.Error, watch.claim))
+        receiver = watch.subscribe()
+        watch.close()
+        self.assertFalse(receiver.changed(timeout=60))
+
     def test_a_draft_that_raises_changes_nothing(self):  # G7
         cell = self.arena.cell("c", 4)
         with cell.draft() as draft:
@@ -212,7 +375,7 @@ class InAnArena(unittest.TestCase):
             draft[0] = 1 // 0
         draft = cell.draft()
         killed_after(draft.__enter__)
-        self.assertEqual(cell.read(), b"full")
+        self.assertEqual((cell.read(), cell.version), (b"full", 1))
 
     def test_errors_say_what_they_are_about(self):
         with self.assertRaises(leasehold.Error) as caught:
@@ -267,6 +430,83 @@ class Named(unittest.TestCase):
         self.assertTrue(interrupted_once_it_waits(lambda: self.locks.acquire("job")))
         holder.end()
         self.locks.acquire("job", timeout=60).release()
+
+    def test_what_is_granted_at_the_moment_of_ctrl_c_is_released(self):
+        for function, take in (
+                ("lh_acquire_key", lambda: self.locks.acquire("job")),
+                ("lh_acquire_all", lambda: self.locks.acquire_all(["a", "b"])),
+                ("lh_acquire_path", lambda: self.locks.acquire_path("a/b"))):
+            with self.subTest(function):
+                with self.assertRaises(KeyboardInterrupt), ctrl_c_after(function):
+                    take()
+        self.locks.acquire_all(["job", "a", "b", "a/b"], timeout=0).release()
+
+    def test_a_second_ctrl_c_during_the_clean_up_leaves_nothing_pending(self):
+        holder = Holder(lambda: self.holding("job"))
+        with ctrl_c_after("lh_pending_cancel"), ctrl_c_after("lh_acquire_start"):
+            self.assertRaises(KeyboardInterrupt, self.locks.acquire, "job")
+        # One that waits in poll, and is finished by the grant though it was to be cancelled.
+        with ctrl_c_after("lh_pending_cancel"):
+            self.assertTrue(interrupted_once_it_waits(lambda: self.locks.acquire("job")))
+        holder.end()
+        self.locks.acquire("job", timeout=60).release()
+        self.locks.close()  # not while anything is pending
+
+    def test_ctrl_c_ends_a_wait_for_several_keys(self):
+        holder = Holder(lambda: self.holding("b"))
+        self.assertTrue(interrupted_once_it_waits(lambda: self.locks.acquire_all(["a", "b"])))
+        with self.assertRaises(TimeoutError):
+            self.locks.acquire_all(["a", "b"], timeout=0.2)
+        holder.end()
+        with self.locks.acquire_all(["a", "b"], timeout=60):
+            with self.assertRaises(TimeoutError):
+                self.locks.acquire("a", timeout=0)
+
+    def test_paths_exclude_what_is_below_and_no_neighbours(self):
+        with self.locks.acquire_path("bucket/one"):
+            with self.locks.acquire_path("bucket/two", timeout=0):
+                with self.assertRaises(TimeoutError):
+                    self.locks.acquire("bucket", timeout=0)
+
+    def test_versions_change_with_each_holder(self):
+        before = self.locks.version("job")
+        with self.locks.held("job"):
+            self.assertEqual(self.locks.version("job") % 2, 1)
+        self.assertNotEqual(self.locks.version("job"), before)
+
+    def test_ctrl_c_in_asyncio_leaves_nothing_taken(self):
+        holder = Holder(lambda: self.holding("job"))
+
+        async def wait():
+            asyncio.get_running_loop().call_later(
+                0.01, lambda: os.kill(os.getpid(), signal.SIGINT))
+            await self.locks.acquire_async("job")
+
+        with self.assertRaises(KeyboardInterrupt), ctrl_c_after("lh_pending_cancel"):
+            asyncio.run(wait())
+        holder.end()
+        self.locks.acquire("job", timeout=60).release()
+        self.locks.close()
+
+    def test_a_killed_holder_ends_the_wait_of_a_task(self):
+        holder = Holder(lambda: self.holding("job"))
+
+        async def wait():
+            task = asyncio.ensure_future(self.locks.acquire_async("job", timeout=60))
+            await asyncio.sleep(0)
+            holder.kill()
+            with await task as handle:
+                self.assertTrue(handle.owner_died)
+
+        asyncio.run(wait())
+
+    def test_the_time_out_of_a_task_is_a_timeout(self):
+        async def wait():
+            with self.locks.held("job"):
+                with self.assertRaises(TimeoutError):
+                    await self.locks.acquire_async("job", timeout=0.01)
+
+        asyncio.run(wait())
 
     def test_asyncio_waits_beside_other_tasks(self):
         order = []

@@ -15,12 +15,12 @@
         work(handle.token)
 
 When a process ends, in whatever way, what it held is released, and the next holder is told. Waits give
-way to Ctrl-C. Errors are leasehold.Error, an OSError; Timeout, OwnerDied, LeaseLost and Deadlock are
-kinds of it. A time-out is None (for ever), 0 (try once) or seconds.
+way to Ctrl-C, and leave nothing taken or pending. Errors are leasehold.Error, an OSError; Timeout,
+OwnerDied, LeaseLost and Deadlock are kinds of it. A time-out is None (for ever), 0 (try once) or seconds.
 """
 
-from ._arena import Arena, Barrier, Cell, Condition, Held, Mutex, Once, RWLock, Semaphore, Watch
-from ._arena import WatchReceiver
+from ._arena import Arena, Barrier, Cell, Condition, Held, HeldRW, Mutex, Once, RWLock, Semaphore
+from ._arena import Watch, WatchReceiver
 from ._library import Deadlock, Error, LeaseLost, OwnerDied, Timeout, lh_version
 from ._locks import EXCLUSIVE, INTENT_EXCLUSIVE, INTENT_SHARED, SHARED, Handle, Locks, key_join
 
@@ -28,6 +28,6 @@ __version__ = lh_version().decode()
 
 __all__ = [
     "Arena", "Barrier", "Cell", "Condition", "Deadlock", "EXCLUSIVE", "Error", "Handle", "Held",
-    "INTENT_EXCLUSIVE", "INTENT_SHARED", "LeaseLost", "Locks", "Mutex", "Once", "OwnerDied", "RWLock",
-    "SHARED", "Semaphore", "Timeout", "Watch", "WatchReceiver", "key_join",
+    "HeldRW", "INTENT_EXCLUSIVE", "INTENT_SHARED", "LeaseLost", "Locks", "Mutex", "Once", "OwnerDied",
+    "RWLock", "SHARED", "Semaphore", "Timeout", "Watch", "WatchReceiver", "key_join",
 ]

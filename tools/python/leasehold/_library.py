@@ -14,6 +14,7 @@ ANYWHERE = 2**64 - 1
 
 CREATE, EXCL, READ_ONLY, ANY_OWNER = 1, 2, 4, 8
 GRANT_OWNER_DIED, GRANT_LEADER = 1, 2
+ACQUIRE_IN_ORDER, ACQUIRE_THIS_THREAD = 16, 32
 LEASE_AUTO_RENEW, LEASE_KILL_ON_EXPIRY, LEASE_INTERRUPTIBLE = 1, 4, 8
 
 # The soname says which binary interface this module was written for.
@@ -176,21 +177,27 @@ _PROTOTYPES = {
     "lh_lease_acquire": (c_int, c_void_p, POINTER(LeaseOptions), POINTER(c_void_p)),
     "lh_lease_release": (c_int, c_void_p),
     "lh_lease_valid": (ctypes.c_bool, c_void_p),
-    "lh_lease_remaining": (c_uint64, c_void_p),
-    "lh_lease_renew": (c_int, c_void_p, c_uint64),
+    "lh_region_acquire": (c_int, c_void_p, c_size_t, POINTER(c_uint64)),
+    "lh_region_release": (c_int, c_void_p, c_uint64),
     "lh_mutex_lock": (c_int, _H, c_void_p, Deadline, POINTER(Grant)),
     "lh_mutex_unlock": (c_int, _H, c_void_p),
     "lh_mutex_consistent": (c_int, _H, c_void_p),
+    "lh_mutex_held": (ctypes.c_bool, _H, c_void_p),
     "lh_mutex_element": (c_int, _H, c_uint32, _H),
     "lh_mutex_data": (c_void_p, _H),
     "lh_rwlock_read_lock": (c_int, _H, c_void_p, Deadline, POINTER(Grant)),
     "lh_rwlock_write_lock": (c_int, _H, c_void_p, Deadline, POINTER(Grant)),
+    "lh_rwlock_upgrade": (c_int, _H, c_void_p, Deadline, POINTER(Grant)),
+    "lh_rwlock_downgrade": (c_int, _H, c_void_p),
     "lh_rwlock_unlock": (c_int, _H, c_void_p),
     "lh_rwlock_consistent": (c_int, _H, c_void_p),
     "lh_rwlock_data": (c_void_p, _H),
     "lh_semaphore_acquire": (c_int, _H, c_void_p, c_uint32, Deadline),
     "lh_semaphore_release": (c_int, _H, c_void_p, c_uint32),
     "lh_semaphore_available": (c_int64, _H),
+    "lh_semaphore_slots": (c_int, _H, c_void_p, POINTER(c_uint32), c_size_t),
+    "lh_semaphore_resize": (c_int, _H, c_uint32),
+    "lh_barrier_join": (c_int, _H, c_void_p),
     "lh_barrier_wait": (c_int, _H, c_void_p, Deadline, POINTER(Grant)),
     "lh_barrier_leave": (c_int, _H, c_void_p),
     "lh_barrier_reset": (c_int, _H),
@@ -200,6 +207,7 @@ _PROTOTYPES = {
     "lh_once_call": (c_int, _H, c_void_p, INIT, c_void_p, Deadline),
     "lh_once_done": (ctypes.c_bool, _H),
     "lh_once_data": (c_void_p, _H),
+    "lh_watch_claim": (c_int, _H, c_void_p),
     "lh_watch_send": (c_int, _H, c_void_p, c_char_p, c_size_t),
     "lh_watch_close": (c_int, _H, c_void_p),
     "lh_watch_subscribe": (c_int, _H, POINTER(Receiver)),
@@ -215,6 +223,12 @@ _PROTOTYPES = {
     "lh_locks_capabilities": (c_uint, c_void_p),
     "lh_acquire_key": (
         c_int, c_void_p, c_char_p, c_size_t, Deadline, POINTER(AcquireOptions), POINTER(c_void_p)),
+    "lh_acquire_all": (
+        c_int, c_void_p, POINTER(c_char_p), c_size_t, Deadline, POINTER(AcquireOptions),
+        POINTER(c_void_p)),
+    "lh_acquire_path": (
+        c_int, c_void_p, c_char_p, Deadline, POINTER(AcquireOptions), POINTER(c_void_p)),
+    "lh_key_version": (c_int, c_void_p, c_char_p, POINTER(c_uint64)),
     "lh_acquire_start": (
         c_int, c_void_p, c_char_p, Deadline, POINTER(AcquireOptions), POINTER(c_void_p)),
     "lh_pending_fd": (c_int, c_void_p),

@@ -9,6 +9,7 @@ import select
 from contextlib import asynccontextmanager, contextmanager
 
 from . import _library as c
+from ._interrupt import HeldBack, taking
 from ._library import byref, c_void_p, check, check_wait
 
 EXCLUSIVE, SHARED, INTENT_SHARED, INTENT_EXCLUSIVE = range(4)
@@ -71,39 +72,42 @@ class _Pending:
     """An acquire under way; its descriptor is readable when it is finished."""
 
     def __init__(self, locks, key, timeout, options):
+        self._pointer = c_void_p()
         if b"\0" in key:
             raise ValueError("a key with a zero byte can be tried (timeout=0), not waited for")
-        self._pointer = c_void_p()
         check(c.lh_acquire_start(locks._pointer, key, c.deadline_after(timeout), byref(options),
                                  byref(self._pointer)))
-        self.fd = check(c.lh_pending_fd(self._pointer))
+
+    @property
+    def fd(self):
+        return check(c.lh_pending_fd(self._pointer))
 
     def finish(self):
         """None while it waits."""
-        handle = c_void_p()
-        result = c.lh_pending_finish(self._pointer, byref(handle))
-        if result == -errno.EINPROGRESS:
-            return None
-        self._pointer = None
-        check(result)
-        return Handle(handle)
+
+        def take(_):
+            handle = c_void_p()
+            result = c.lh_pending_finish(self._pointer, byref(handle))
+            if result == -errno.EINPROGRESS:
+                return None
+            self._pointer = None
+            check(result)
+            return Handle(handle)
+
+        return taking(take, Handle.release)
 
     def give_up(self):
-        """What it may have been granted meanwhile is released."""
-        if not self._pointer:
-            return
-        c.lh_pending_cancel(self._pointer)
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        try:
-            while True:
-                poll.poll()
-                handle = self.finish()
-                if handle:
-                    handle.release()
-                    return
-        except c.Error:
-            return  # ECANCELED, or what else ended it
+        """What it may have been granted meanwhile is released. A second Ctrl-C waits for the end of it."""
+        with HeldBack():
+            pointer, self._pointer = self._pointer, None
+            if pointer:
+                handle = c_void_p()
+                c.lh_pending_cancel(pointer)  # it is finished then
+                c.lh_pending_finish(pointer, byref(handle))
+                c.lh_handle_release(handle)
+
+    def __del__(self):
+        self.give_up()
 
 
 class Locks:
@@ -134,10 +138,12 @@ class Locks:
 
     @staticmethod
     def _options(mode=EXCLUSIVE, ttl=None, auto_renew=False, kill_on_expiry=False,
-                 max_renewals=0, max_holders=0, label=None):
+                 max_renewals=0, max_holders=0, label=None, this_thread=False, in_order=False):
         return c.AcquireOptions(mode=mode, ttl_ns=c.nanoseconds(ttl),
                                 flags=(c.LEASE_AUTO_RENEW * auto_renew
-                                       | c.LEASE_KILL_ON_EXPIRY * kill_on_expiry),
+                                       | c.LEASE_KILL_ON_EXPIRY * kill_on_expiry
+                                       | c.ACQUIRE_IN_ORDER * in_order
+                                       | c.ACQUIRE_THIS_THREAD * this_thread),
                                 max_renewals=max_renewals, max_holders=max_holders,
                                 label=c.name_bytes(label))
 
@@ -145,29 +151,77 @@ class Locks:
         """A Handle; raises Timeout. timeout 0 tries once; keys are str or bytes.
 
         Options: mode (EXCLUSIVE, SHARED, …), ttl in seconds, auto_renew, kill_on_expiry,
-        max_renewals, max_holders, label.
+        max_renewals, max_holders, label, this_thread (no other thread will release it).
         """
         key = c.name_bytes(key)
         wanted = self._options(**options)
-        handle = c_void_p()
-        result = c.lh_acquire_key(self._pointer, key, len(key), c.Deadline(c.NOW), byref(wanted),
-                                  byref(handle))
-        if result == 0:
-            return Handle(handle)
-        if result != -errno.EBUSY or timeout == 0:
-            check_wait(result)
-        # Waiting in poll lets Python run its signal handlers.
-        pending = _Pending(self, key, timeout, wanted)
-        poll = select.poll()
-        poll.register(pending.fd, select.POLLIN)
+
+        def try_once(_):
+            handle = c_void_p()
+            result = c.lh_acquire_key(self._pointer, key, len(key), c.Deadline(c.NOW),
+                                      byref(wanted), byref(handle))
+            if result == 0:
+                return Handle(handle)
+            if result != -errno.EBUSY or timeout == 0:
+                check_wait(result)
+            return None
+
+        handle = taking(try_once, Handle.release)
+        if handle:
+            return handle
+        pending = taking(lambda _: _Pending(self, key, timeout, wanted), _Pending.give_up)
         try:
-            while True:
+            # Waiting in poll lets Python run its signal handlers.
+            poll = select.poll()
+            poll.register(pending.fd, select.POLLIN)
+            while not handle:
                 poll.poll()
-                granted = pending.finish()
-                if granted:
-                    return granted
-        finally:
+                handle = pending.finish()
+        except BaseException:
             pending.give_up()
+            raise
+        return handle
+
+    def _acquire_in_steps(self, call, timeout, options):
+        # It cannot be interrupted in C: it looks up now and then, and is in line anew.
+        wanted = self._options(**options)
+        deadline = c.deadline_after(timeout)
+
+        def take(held_back):
+            handle = c_void_p()
+            while True:
+                step = c.lh_deadline_after(100_000_000)
+                last = deadline.ns <= step.ns
+                result = call(deadline if last else step, byref(wanted), byref(handle))
+                if result == 0:
+                    return Handle(handle)
+                if result != -errno.ETIMEDOUT or last:
+                    check_wait(result)
+                held_back.let_through()
+
+        return taking(take, Handle.release)
+
+    def acquire_all(self, keys, timeout=None, **options):
+        """One Handle for several keys without zero bytes, all or nothing, in an order that cannot deadlock.
+
+        Options as acquire's, and in_order: the caller's order, not the canonical one.
+        """
+        keys = [c.name_bytes(key) for key in keys]
+        names = (ctypes.c_char_p * len(keys))(*keys)
+        return self._acquire_in_steps(
+            lambda *rest: c.lh_acquire_all(self._pointer, names, len(keys), *rest), timeout, options)
+
+    def acquire_path(self, path, timeout=None, **options):
+        """A Handle for "bucket/dir/object" under intention locks on "bucket" and "bucket/dir"."""
+        path = c.name_bytes(path)
+        return self._acquire_in_steps(
+            lambda *rest: c.lh_acquire_path(self._pointer, path, *rest), timeout, options)
+
+    def version(self, key):
+        """Changes with every exclusive grant and release of the key; odd while it is held so."""
+        version = ctypes.c_uint64()
+        check(c.lh_key_version(self._pointer, c.name_bytes(key), byref(version)))
+        return version.value
 
     @contextmanager
     def held(self, key, timeout=None, **options):
@@ -179,21 +233,25 @@ class Locks:
 
     async def acquire_async(self, key, timeout=None, **options):
         """acquire for asyncio."""
-        pending = _Pending(self, c.name_bytes(key), timeout, self._options(**options))
+        wanted = self._options(**options)
         loop = asyncio.get_running_loop()
+        pending = taking(lambda _: _Pending(self, c.name_bytes(key), timeout, wanted),
+                         _Pending.give_up)
+        handle = None
         try:
-            while True:
+            fd = pending.fd
+            while not handle:
                 ready = loop.create_future()
-                loop.add_reader(pending.fd, lambda: ready.done() or ready.set_result(None))
+                loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))
                 try:
                     await ready
                 finally:
-                    loop.remove_reader(pending.fd)
-                granted = pending.finish()
-                if granted:
-                    return granted
-        finally:
+                    loop.remove_reader(fd)
+                handle = pending.finish()
+        except BaseException:
             pending.give_up()
+            raise
+        return handle
 
     @asynccontextmanager
     async def holding(self, key, timeout=None, **options):
