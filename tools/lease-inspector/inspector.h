@@ -405,10 +405,13 @@ enum { JSON_VERSION = 1 };
 
 // What a verb prints: {"version": 1, "arena": name, "now_ns": …}, what else is put into `members`,
 // and after these the arrays.
+enum { DOCUMENT_ARRAYS = 3 }; /* at most */
 struct document {
 	const struct options *options;
 	json_t *members;
-	struct text arrays;
+	const char *keys[DOCUMENT_ARRAYS];
+	struct text arrays[DOCUMENT_ARRAYS]; /* their rows */
+	size_t array_count;
 };
 // NULL without --json.
 struct document *document_start(const struct options *options, const char *arena, uint64_t now_ns);

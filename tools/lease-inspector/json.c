@@ -136,14 +136,19 @@ struct document *document_start(const struct options *options, const char *arena
 
 void document_array(struct document *document, const char *key, struct text *rows)
 {
-	const bool one_line = is_one_line(document->options);
+	if (document->array_count == DOCUMENT_ARRAYS)
+		abort(); // no verb has so many
+	document->keys[document->array_count] = key;
+	document->arrays[document->array_count++] = *rows;
+}
 
-	add_string(&document->arrays, one_line ? ",\"" : ",\n  \"");
-	add_string(&document->arrays, key);
-	add_string(&document->arrays, one_line ? "\":[" : "\": [");
-	text_add(&document->arrays, rows->bytes, rows->size);
-	add_string(&document->arrays, rows->size && !one_line ? "\n  ]" : "]");
-	free(rows->bytes);
+static void print_array(const struct options *options, const char *key, const struct text *rows)
+{
+	const bool one_line = is_one_line(options);
+
+	printf(one_line ? ",\"%s\":[" : ",\n  \"%s\": [", key);
+	fwrite(rows->bytes, 1, rows->size, stdout);
+	fputs(rows->size && !one_line ? "\n  ]" : "]", stdout);
 }
 
 void document_print(struct document *document)
@@ -155,10 +160,12 @@ void document_print(struct document *document)
 	head.size -= one_line ? strlen("}") : strlen("\n}"); // the arrays are members, too
 	// A failed write shows in ferror(stdout), which main looks at.
 	fwrite(head.bytes, 1, head.size, stdout);
-	fwrite(document->arrays.bytes, 1, document->arrays.size, stdout);
+	for (size_t i = 0; i < document->array_count; i++) {
+		print_array(document->options, document->keys[i], &document->arrays[i]);
+		free(document->arrays[i].bytes);
+	}
 	fputs(one_line ? "}\n" : "\n}\n", stdout);
 	free(head.bytes);
-	free(document->arrays.bytes);
 	json_decref(document->members);
 	free(document);
 }
