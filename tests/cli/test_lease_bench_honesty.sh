@@ -60,15 +60,21 @@ jq -en >"$work/out" "$slower < $plain and $plain < $faster" ||
 
 echo "-- a slow-down of what is not measured is refused"
 for wrong in "mutex --case uncontended --handicap nobody=5" "mutex --handicap sem_t=5" \
-	"rwlock --handicap pthread-robust=5"; do
+	"rwlock --handicap pthread-robust=5" "locks --handicap flock=5" \
+	"mutex --case header --handicap leasehold=5" "mutex --case lease --case kill --handicap leasehold=5" \
+	"mutex --case fairness --handicap flock=5" "semaphore --case recovers --handicap sem_t=5"; do
 	status=0
 	# shellcheck disable=SC2086
 	"$bench" $wrong --quick >"$work/out" 2>"$work/err" || status=$?
 	[ $status -eq 2 ] && grep -q handicap "$work/err" && [ ! -s "$work/out" ] ||
 		fail "$status, not refused before the run: $wrong"
 done
-! "$bench" mutex --quick --case header --handicap leasehold=5 >"$work/out" 2>"$work/err" ||
-	fail "nothing was slowed and nothing said"
+# And where it is not refused, something is slowed: else the run ends with an error.
+for right in "mutex --case header --case fairness --handicap leasehold=5" \
+	"semaphore --case fairness --handicap sem_t=5" "mutex --case oversubscribed --handicap flock=5"; do
+	# shellcheck disable=SC2086
+	"$bench" $right --quick --seconds 1 --json >"$work/out" || fail "nothing was slowed: $right"
+done
 
 echo "-- the empty body"
 measure mutex --seconds 1 --case uncontended
