@@ -33,25 +33,27 @@ done
 
 # Options that --help of a verb does not name are refused by it, the others are not: each verb with each
 # option that not all have.
-refusal() { # VERB OPTION: what the verb says of it
-	local verb=$1 option=$2 value words
+# refusal OPTION: what $verb, called with $words, says of it.
+refusal() {
+	local option=$1 value
 	case $option in
 	count | delay | timeout | watch) value=1 ;;
 	output) value=FROB ;;
 	*) value= ;;
 	esac
-	read -ra words <<<"$("$inspector" "$verb" --help | sed -n "1s/^usage: lease-inspector $verb \(.*\)\[OPTION.*/\1/p")"
-	words=("${words[@]/*ARENA*/no-such-arena}")
-	# Without an arena to be looked for, something else has to end it.
-	[ ${#words[@]} -gt 0 ] || words=(-o FROB)
 	"$inspector" "$verb" "${words[@]}" "--$option" ${value:+"$value"} 2>&1 && echo "it exits 0"
 }
 own=$(grep -vxE 'any-owner|bytes|color|ns|noheadings|raw|help|version' <<<"$options")
 [ "$(wc -w <<<"$own")" -ge 9 ] || { echo "FAIL: options: $own"; exit 1; }
 for verb in $verbs; do
-	takes=$("$inspector" "$verb" --help | sed -nE 's/^ {2,6}(-., )?--([a-z-]+).*/\2/p')
+	text=$("$inspector" "$verb" --help)
+	takes=$(sed -nE 's/^ {2,6}(-., )?--([a-z-]+).*/\2/p' <<<"$text")
+	read -ra words <<<"$(sed -n "1s/^usage: lease-inspector $verb \(.*\)\[OPTION.*/\1/p" <<<"$text")"
+	words=("${words[@]/*ARENA*/no-such-arena}")
+	# Without an arena to be looked for, something else has to end it.
+	[ ${#words[@]} -gt 0 ] || words=(-o FROB)
 	for option in $own; do
-		said=$(refusal "$verb" "$option" || true)
+		said=$(refusal "$option" || true)
 		refused=$(grep -c -- "--$option does not go with $verb\$" <<<"$said" || true)
 		taken=$(grep -cx -- "$option" <<<"$takes" || true)
 		[ "$refused" -eq $((1 - taken)) ] && [[ $said != *'exits 0'* ]] ||
