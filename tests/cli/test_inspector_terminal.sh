@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What lease-inspector's verbs show in a real terminal (tmux), of an arena under load, with a killed, a
-# stopped and a waiting process in sight; and of damaged copies of it, in which nothing but printable
-# characters may reach the terminal.
+# What lease-inspector's verbs show in a real terminal (tmux), of an arena under load, with a
+# killed, a stopped and a waiting process in sight; and of damaged copies of it, in which nothing
+# but printable characters may reach the terminal.
 # ctest: TIMEOUT 300
 . "$(dirname "$0")/lease_run.bash"
 command -v tmux >/dev/null || { echo "SKIP: cli.inspector_terminal: no tmux"; exit 77; }
@@ -19,17 +19,20 @@ in_terminal() {
 		"LC_ALL=C.UTF-8 $*; echo \$? >$work/exit.new; mv $work/exit.new $work/exit; exec sleep 1000"
 	until_true [ -e "$work/exit" ]
 	in_tmux capture-pane -p -t eyes >"$work/seen"
-	[[ $wanted == *"$(cat "$work/exit")"* ]] || fail "$*: exit $(cat "$work/exit"): $(cat "$work/seen")"
+	[[ $wanted == *"$(cat "$work/exit")"* ]] ||
+		fail "$*: exit $(cat "$work/exit"): $(cat "$work/seen")"
 }
 # sees PATTERN...: each is in a line of what is seen.
 sees() {
 	local pattern
 	for pattern in "$@"; do
-		grep -Eq -- "$pattern" "$work/seen" || fail "$pattern is not to be seen: $(cat "$work/seen")"
+		grep -Eq -- "$pattern" "$work/seen" ||
+			fail "$pattern is not to be seen: $(cat "$work/seen")"
 	done
 }
 
-# A lock of its own for each, the killed one's wanted by nobody: that is cleared up by whoever wants it.
+# A lock of its own for each, the killed one's wanted by nobody: that is cleared up by whoever wants
+# it.
 hold stands --ttl 1h
 stopped=$(guard_of "$holder")
 kill -STOP "$stopped"
@@ -49,16 +52,19 @@ until_true sh -c "lease-inspector leases $arena --json |
 
 echo "-- list, leases, procs, show, tree"
 in_terminal 0 lease-inspector list "$arena"
-sees '^NAME .* WAITED TOKEN FLAGS$' "^named locks  .* lost  .* $stopped lease-run-guard .* 1 .* array$"
+sees '^NAME .* WAITED TOKEN FLAGS$' \
+	"^named locks  .* lost  .* $stopped lease-run-guard .* 1 .* array$"
 in_terminal 0 "lease-inspector list $arena --all | head -n 20"
-sees "^named locks\[0\] .* held  *exclusive  *$stopped " "^named locks\[1\] .* lost  *exclusive  *$killed "
+sees "^named locks\[0\] .* held  *exclusive  *$stopped " \
+	"^named locks\[1\] .* lost  *exclusive  *$killed "
 in_terminal 0 lease-inspector leases "$arena"
 sees "^[0-9]+ live  *$stopped  *[0-9]+ stopped " "^[0-9]+ dead  *$killed  *[0-9]+ gone " \
 	'^[0-9]+ live .* sleeping .* named locks\[0\] '
 in_terminal 0 lease-inspector procs "$arena"
 sees "^ *$stopped .* stopped " "^ *$killed .* gone " ' sleeping  *yes  *1  *0  *0  *1 '
 in_terminal 0 lease-inspector show "$arena" "'named locks[0]'"
-sees '^state  *held$' "^ *[0-9]+ live  *$stopped stopped " '^ *WAITER ' '^ *[0-9]+ live .* sleeping '
+sees '^state  *held$' "^ *[0-9]+ live  *$stopped stopped " '^ *WAITER ' \
+	'^ *[0-9]+ live .* sleeping '
 in_terminal 0 lease-inspector show "$arena" "'named locks[1]'"
 sees '^state  *lost$' "^ *[0-9]+ dead  *$killed gone "
 in_terminal 0 lease-inspector tree "$arena"
@@ -68,7 +74,8 @@ in_terminal 3 lease-inspector check "$arena"
 sees '^stale .* dead, not yet cleared' "^$arena: stale$"
 
 echo "-- top"
-in_tmux respawn-pane -k -t eyes "LC_ALL=C.UTF-8 lease-inspector top $arena --delay 0.2; exec sleep 1000"
+in_tmux respawn-pane -k -t eyes \
+	"LC_ALL=C.UTF-8 lease-inspector top $arena --delay 0.2; exec sleep 1000"
 tops() { in_tmux capture-pane -p -t eyes | grep -Eq -- "$1"; }
 until_true tops '^grants/s .*[▁▂▃▄▅▆▇█]'
 until_true tops "^ *[0-9]+ .* $stopped .* stopped |^ *[0-9]+  *$stopped "
@@ -89,11 +96,14 @@ with open(sys.argv[1], "r+b") as file:
 PYTHON
 	for verb in list leases procs tree history check "show 'named locks'"; do
 		read -r name object <<<"$verb"
-		# Whatever it finds: it ends, and neither clears the screen nor writes into its title.
-		in_terminal '0 1 2 3 4 5' "echo begins; lease-inspector $name $arena-damaged $object | head -n 40"
+		# Whatever it finds: it ends, and neither clears the screen nor writes into its
+		# title.
+		in_terminal '0 1 2 3 4 5' \
+			"echo begins; lease-inspector $name $arena-damaged $object | head -n 40"
 		sees '^begins$'
 	done
 	in_terminal '0 1 2' "lease-inspector top $arena-damaged --count 2 --delay 0.01 | tail -n 40"
 	sees "^$arena-damaged|OBJECT|LEASE"
 done
-[ "$(in_tmux display-message -p -t eyes '#{alternate_on}')" = 0 ] || fail "the screen was not given back"
+[ "$(in_tmux display-message -p -t eyes '#{alternate_on}')" = 0 ] ||
+	fail "the screen was not given back"
