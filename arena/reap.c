@@ -11,8 +11,6 @@
 #include "arena/probe.h"
 #include "arena/sys/futex.h"
 
-#include <leasehold/inspect.h>
-
 #include <errno.h>
 #include <unistd.h>
 
@@ -286,14 +284,18 @@ bool reap_slot(struct lh_arena *arena, uint32_t slot)
 	return atomic_load(&lease->owner) == 0;
 }
 
-uint32_t reap_all(struct lh_arena *arena)
+struct reaped reap_all(struct lh_arena *arena)
 {
-	uint32_t left = 0;
+	const uint64_t now = clock_now();
+	struct reaped reaped = { 0 };
 
 	for (uint32_t slot = 0; slot < arena->lease_count; slot++) {
-		if (!reap_slot(arena, slot) &&
-		    lease_state_seen(arena, slot, clock_now()) != LH_LEASE_LIVE)
-			left++;
+		if (!lease_seen_lost(lease_state_seen(arena, slot, now)))
+			continue;
+		if (reap_slot(arena, slot))
+			reaped.freed++;
+		else if (lease_seen_lost(lease_state_seen(arena, slot, now)))
+			reaped.left++;
 	}
-	return left;
+	return reaped;
 }

@@ -6,6 +6,8 @@
 
 #include "arena/kind.h"
 
+#include <leasehold/inspect.h>
+
 enum verdict {
 	VERDICT_HELD,  // its owner has it, and it has not expired
 	VERDICT_LOST,  // latched EXPIRED or DEAD: what it names may be taken
@@ -26,6 +28,12 @@ void lease_expire(struct lh_arena *arena, uint32_t slot, uint64_t id);
 // The same without writing anything: what lh_next_lease shows (enum lh_lease_state); 0: free.
 uint32_t lease_state_seen(const struct lh_arena *arena, uint32_t slot, uint64_t now);
 
+// Whether that is the state of a lost lease.
+static inline bool lease_seen_lost(uint32_t seen)
+{
+	return seen == LH_LEASE_DEAD || seen == LH_LEASE_EXPIRED;
+}
+
 // Whether the lost lease still has the word that it was judged by.
 bool lease_still_lost(const struct lh_arena *arena, const struct lost_lease *lost);
 
@@ -39,7 +47,11 @@ void reap_owner(struct lh_arena *arena, uint64_t ref);
 // Judges and reaps whatever occupies a slot; whether the slot is free afterwards.
 bool reap_slot(struct lh_arena *arena, uint32_t slot);
 
-// Judges and reaps every slot; how many are still occupied by lost leases (of owners that run).
-uint32_t reap_all(struct lh_arena *arena);
+// Judges and reaps every slot.
+struct reaped {
+	uint32_t freed; // slots of lost leases that are free now
+	uint32_t left;  // those that are not: of owners that run
+};
+struct reaped reap_all(struct lh_arena *arena);
 
 #endif

@@ -10,16 +10,13 @@
 #include "arena/placement.h"
 #include "arena/reap.h"
 #include "arena/sys/identity.h"
+#include "arena/wait.h"
 
 #include <leasehold/inspect.h>
 #include <leasehold/repair.h>
 
 #include <errno.h>
-#include <time.h>
 #include <unistd.h>
-
-#define LOOK_NS                                                                                    \
-	CLOCK_NS_PER_MS // the end of a process lease's owner wakes nobody: it is asked for again
 
 static int check_writable(const lh_arena *arena)
 {
@@ -127,18 +124,37 @@ static int end_by_force(struct lh_arena *arena, const struct lost_lease *lease,
 	return kill_owner_and_wait(arena, lease, &identity, deadline);
 }
 
+static int not_ended(int error, const struct lost_lease *lease)
+{
+	return error_detail(error, "the owner of lease %llu has not ended",
+			    (unsigned long long)lease->id);
+}
+
+// Sleeps on the end of its owner, which is sure: 0: look again; -ETIMEDOUT; -EBADMSG.
+static int await_end(struct wait *wait, const struct lost_lease *lease)
+{
+	int error = 0;
+
+	wait_round(wait);
+	if (wait_on_owner(wait, lease->owner))
+		error = wait_sleep(wait);
+	return error == -ETIMEDOUT ? not_ended(error, lease) : error;
+}
+
 // Frees what the lease holds once it is seen to be lost; waits for that only if it was ended by
 // force, and then it does not matter who was first.
 static int clear_up(struct lh_arena *arena, const struct lost_lease *lease, bool forced,
 		    lh_deadline deadline)
 {
-	PROCESS_NO_CANCEL; // nanosleep(2) is a cancellation point
 	struct lost_lease lost;
-	enum verdict verdict;
+	struct wait wait;
+	int error = 0;
 
-	while (is_there(arena, lease)) {
-		verdict = forced ? lease_judge(arena, lease->slot, &lost)
-				 : lease_judge_gently(arena, lease->slot, &lost);
+	wait_begin(&wait, arena, NULL, deadline);
+	while (!error && is_there(arena, lease)) {
+		const enum verdict verdict = forced ? lease_judge(arena, lease->slot, &lost)
+						    : lease_judge_gently(arena, lease->slot, &lost);
+
 		if (verdict == VERDICT_LOST && lost.id == lease->id) {
 			reap_lease(arena, &lost);
 			owner_wake_all(arena, lost.owner);
@@ -147,15 +163,13 @@ static int clear_up(struct lh_arena *arena, const struct lost_lease *lease, bool
 		if (!is_there(arena, lease)) // what was judged is the slot's next tenant
 			break;
 		if (verdict == VERDICT_HELD || (verdict == VERDICT_DYING && !forced))
-			return error_detail(-EBUSY, "the owner of lease %llu has not ended",
-					    (unsigned long long)lease->id);
-		if (clock_now() >= deadline.ns)
-			return error_detail(-ETIMEDOUT, "the owner of lease %llu has not ended",
-					    (unsigned long long)lease->id);
+			return not_ended(-EBUSY, lease);
 		if (verdict == VERDICT_DYING)
-			nanosleep(&(struct timespec){ .tv_nsec = LOOK_NS }, NULL);
+			error = await_end(&wait, lease);
+		else if (clock_now() >= deadline.ns)
+			error = not_ended(-ETIMEDOUT, lease);
 	}
-	return forced ? 0 : not_there(lease);
+	return error || forced ? error : not_there(lease);
 }
 
 // Whether it holds the object at offset now, or something in the placement there. Bounded by the
@@ -201,35 +215,21 @@ int lh_lease_break(lh_arena *arena, uint64_t lease, uint64_t offset, int flags,
 	return error;
 }
 
-static bool is_lost(const struct lh_arena *arena, uint32_t slot)
-{
-	const uint32_t seen = lease_state_seen(arena, slot, clock_now());
-
-	return seen == LH_LEASE_DEAD || seen == LH_LEASE_EXPIRED;
-}
-
 int lh_sweep(lh_arena *arena, uint32_t *ret_freed, uint32_t *ret_left)
 {
 	const int error = check_writable(arena);
-	uint32_t freed = 0, left = 0;
+	struct reaped reaped;
 
 	if (error)
 		return error;
-	for (uint32_t slot = 0; slot < arena->lease_count; slot++) {
-		if (!is_lost(arena, slot))
-			continue;
-		if (reap_slot(arena, slot))
-			freed++;
-		else if (is_lost(arena, slot))
-			left++;
-	}
-	freed += placement_sweep(arena);
-	if (freed)
+	reaped = reap_all(arena);
+	reaped.freed += placement_sweep(arena);
+	if (reaped.freed)
 		event_record(arena, LH_EVENT_SWEPT, &(struct lost_lease){ .slot = 0 }, 0, 0);
 	if (ret_freed)
-		*ret_freed = freed;
+		*ret_freed = reaped.freed;
 	if (ret_left)
-		*ret_left = left;
+		*ret_left = reaped.left;
 	return 0;
 }
 

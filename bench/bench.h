@@ -48,13 +48,20 @@ struct bench_case {
 	void (*measure)(struct run *run, const struct bench_case *self, double seconds);
 };
 
+// A case in which peers are locked as loops of peer_loops.h do, and which peers these are.
+struct slowed_case {
+	const char *case_name;
+	const struct peer_set *set;
+};
+
 struct subcommand {
 	const char *name;
 	const char *summary;
 	const struct bench_case *cases; // ends with a name of NULL
 	// Names of the cases that --processes, --hold and --think are for, then NULL; NULL: none.
 	const char *const *contests;
-	const struct peer_set *slowed; // what --handicap is for; NULL: nothing
+	const struct slowed_case
+		*slowed; // what --handicap is for, to a name of NULL; NULL: nothing
 };
 
 extern const struct subcommand barrier_subcommand;

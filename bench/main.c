@@ -58,7 +58,7 @@ int main(int argc, char **argv)
 	system_watch_others();
 	measure(&run, &choice);
 	if (!peer_handicap_applied())
-		process_die("--handicap: nothing of that name was locked");
+		process_die("--handicap: nothing was locked by a case that was to be slowed down");
 	head.others = system_others();
 	switch (choice.format) {
 	case FORMAT_TABLE:

@@ -60,12 +60,20 @@ static const struct peer_set pairs = {
 	.further = FURTHER,
 };
 
+static const struct slowed_case slowed[] = {
+	{ "uncontended", &pairs },
+	{ "contended", &mutex_contenders },
+	{ "oversubscribed", &mutex_contenders },
+	{ "fairness", &mutex_sharers },
+	{ 0 },
+};
+
 const struct subcommand mutex_subcommand = {
 	.name = "mutex",
 	.summary = "lh_mutex against process-shared pthread mutexes and other locks",
 	.cases = cases,
 	.contests = compare_contests,
-	.slowed = &pairs,
+	.slowed = slowed,
 };
 
 #define LAYOUTS 16

@@ -14,6 +14,8 @@ void compare_contended(struct run *run, const struct bench_case *self, const str
 		       double seconds);
 void compare_oversubscribed(struct run *run, const struct bench_case *self,
 			    const struct peer_set *set, double seconds);
+void compare_fairness(struct run *run, const struct bench_case *self, const struct peer_set *set,
+		      double seconds);
 // The names of contended and oversubscribed, then NULL.
 extern const char *const compare_contests[];
 void compare_handover(struct run *run, const struct bench_case *self, const struct peer_set *set,
@@ -28,8 +30,10 @@ void mutex_header(struct run *run, const struct bench_case *self, double seconds
 // mutex_contended.c
 void mutex_contended(struct run *run, const struct bench_case *self, double seconds);
 void mutex_oversubscribed(struct run *run, const struct bench_case *self, double seconds);
+extern const struct peer_set mutex_contenders;
 // mutex_fairness.c
 void mutex_fairness(struct run *run, const struct bench_case *self, double seconds);
+extern const struct peer_set mutex_sharers;
 // mutex_handover.c
 void mutex_handover(struct run *run, const struct bench_case *self, double seconds);
 // mutex_kill.c

@@ -166,14 +166,15 @@ void compare_oversubscribed(struct run *run, const struct bench_case *self,
 static const struct peer *const peers[] = { &peer_pthread_robust,    &peer_lease,
 					    &peer_lease_ttl,         &peer_pthread_plain,
 					    &peer_pthread_robust_pi, PEERS_FURTHER };
-static const struct peer_set set = { .peers = peers, .count = sizeof(peers) / sizeof(peers[0]) };
+const struct peer_set mutex_contenders = { .peers = peers,
+					   .count = sizeof(peers) / sizeof(peers[0]) };
 
 void mutex_contended(struct run *run, const struct bench_case *self, double seconds)
 {
-	compare_contended(run, self, &set, seconds);
+	compare_contended(run, self, &mutex_contenders, seconds);
 }
 
 void mutex_oversubscribed(struct run *run, const struct bench_case *self, double seconds)
 {
-	compare_oversubscribed(run, self, &set, seconds);
+	compare_oversubscribed(run, self, &mutex_contenders, seconds);
 }

@@ -9,111 +9,118 @@
 #include <stdio.h>
 
 #include "contest.h"
+#include "fairness.h"
 #include "report.h"
 
-enum { ROBUST, LEASE, LEASE_TTL, PLAIN, COLUMNS };
-
-static const struct peer *const peers[COLUMNS] = {
-	[ROBUST] = &peer_pthread_robust,
-	[LEASE] = &peer_lease,
-	[LEASE_TTL] = &peer_lease_ttl,
-	[PLAIN] = &peer_pthread_plain,
-};
-
-enum { WAIT, PASSED, SPREAD, LEAST_OF_MOST, FIGURES };
+enum { WAIT, PASSED, FIGURES };
 
 static const struct {
 	const char *name, *unit;
 } figures[FIGURES] = {
 	[WAIT] = { "longest wait in a slice", "ns" },
 	[PASSED] = { "most grants to others + 1", "grants" },
-	[SPREAD] = { "grants each: stddev/mean", "" },
-	[LEAST_OF_MOST] = { "grants each: (min + 1)/(max + 1)", "" },
 };
 
-// From the shares of a slice and what its seats saw. One more than was counted where that may be
-// none.
 static void look(const struct pool *pool, double values[FIGURES])
 {
-	double wait = 0, passed = 0, sum = 0, squares = 0, least = INFINITY, most = 0;
+	double wait = 0, passed = 0;
 
 	for (uint32_t i = 0; i < pool->size; i++) {
 		const struct seat *seat = &pool->contest->seats[i];
-		const double share = (double)pool->shares[i];
 
 		wait = fmax(wait, (double)seat->max_wait_ns);
 		passed = fmax(passed, (double)seat->max_passed);
-		sum += share;
-		squares += share * share;
-		least = fmin(least, share);
-		most = fmax(most, share);
 	}
-	const double mean = sum / pool->size;
 	values[WAIT] = wait;
-	values[PASSED] = 1 + passed;
-	values[SPREAD] = sqrt(fmax(squares / pool->size - mean * mean, 0)) / mean;
-	values[LEAST_OF_MOST] = (least + 1) / (most + 1);
+	values[PASSED] = 1 + passed; // where that may be none
 }
 
-static void report_figure(struct run *run, const struct bench_case *self, uint32_t size, int figure,
-			  const struct samples *samples)
-{
-	char what[64];
+struct sharing {
+	struct run *run;
+	const struct bench_case *self;
+	const struct peer_set *set;
+	struct samples *samples[FIGURES];
+	struct fairness fairness;
+};
 
-	snprintf(what, sizeof(what), "%u processes, %s", size, figures[figure].name);
-	for (size_t column = ROBUST + 1; column < COLUMNS; column++) {
-		const struct comparison comparison = {
-			.case_name = self->name,
+static void report(const struct sharing *sharing, uint32_t size)
+{
+	const struct peer_set *set = sharing->set;
+	char processes[32], what[64];
+
+	snprintf(processes, sizeof(processes), "%u processes", size);
+	for (size_t column = 1; column < set->count; column++) {
+		struct comparison comparison = {
+			.case_name = sharing->self->name,
 			.what = what,
-			.peer = peers[column]->name,
-			.reference = peers[ROBUST]->name,
-			.unit = figures[figure].unit,
+			.peer = set->peers[column]->name,
+			.reference = set->peers[0]->name,
 		};
 
-		report_compare(run->report, &comparison, samples, column, ROBUST);
+		// With more processes than CPUs a wait is as much the scheduler's.
+		for (int i = 0; i < FIGURES && size == 2; i++) {
+			snprintf(what, sizeof(what), "%s, %s", processes, figures[i].name);
+			comparison.unit = figures[i].unit;
+			report_compare(sharing->run->report, &comparison, sharing->samples[i],
+				       column, 0);
+		}
+		comparison.what = processes;
+		fairness_report(&sharing->fairness, sharing->run->report, &comparison, column, 0);
 	}
 }
 
-static void compare_size(struct run *run, const struct bench_case *self, uint32_t size, uint64_t ns,
-			 double seconds)
+static void compare_size(struct sharing *sharing, uint32_t size, uint64_t ns, double seconds)
 {
+	const struct peer_set *set = sharing->set;
 	const struct contest_terms terms = { .timed = true };
-	struct samples *samples[FIGURES];
 	char purpose[32];
 
-	snprintf(purpose, sizeof(purpose), "%s %u", self->name, size);
+	snprintf(purpose, sizeof(purpose), "%s %u", sharing->self->name, size);
+	sharing->fairness = fairness_create(set->count);
 	for (int i = 0; i < FIGURES; i++)
-		samples[i] = samples_create(COLUMNS);
-	struct rounds rounds = rounds_begin(run, purpose, COLUMNS, seconds);
+		sharing->samples[i] = samples_create(set->count);
+	struct rounds rounds = rounds_begin(sharing->run, purpose, set->count, seconds);
 	while (rounds_next(&rounds)) {
-		for (size_t i = 0; i < COLUMNS; i++) {
+		for (size_t i = 0; i < set->count; i++) {
+			const size_t column = rounds.order[i];
 			double values[FIGURES];
 			struct pool pool;
 
-			pool_start(&pool, peers[rounds.order[i]], size, run->seed);
+			pool_start(&pool, set->peers[column], size, sharing->run->seed);
 			pool_slice(&pool, ns, &terms);
 			look(&pool, values);
-			pool_end(&pool, run);
+			pool_end(&pool, sharing->run);
 			for (int j = 0; j < FIGURES; j++)
-				samples_set(samples[j], rounds.round, rounds.order[i], values[j]);
+				samples_set(sharing->samples[j], rounds.round, column, values[j]);
+			fairness_set(&sharing->fairness, rounds.round, column, pool.shares, size);
 		}
 	}
-	for (int i = 0; i < FIGURES; i++) {
-		// With more processes than CPUs a wait is as much the scheduler's.
-		if (size == 2 || i >= SPREAD)
-			report_figure(run, self, size, i, samples[i]);
-		samples_destroy(samples[i]);
-	}
+	report(sharing, size);
+	for (int i = 0; i < FIGURES; i++)
+		samples_destroy(sharing->samples[i]);
+	fairness_destroy(&sharing->fairness);
 }
 
-void mutex_fairness(struct run *run, const struct bench_case *self, double seconds)
+void compare_fairness(struct run *run, const struct bench_case *self, const struct peer_set *set,
+		      double seconds)
 {
 	static const uint32_t sizes[] = { 2, 4, 16, CONTEST_MOST };
 	const size_t count = sizeof(sizes) / sizeof(sizes[0]);
 	const uint64_t ns = run->quick ? 20000000 : 200000000;
+	struct sharing sharing = { .run = run, .self = self, .set = set };
 
 	for (size_t i = 0; i < count; i++)
-		compare_size(run, self, sizes[i], ns, seconds / (double)count);
+		compare_size(&sharing, sizes[i], ns, seconds / (double)count);
 	report_note(run->report, "fairness: slices of %.0f ms, which end every wait.",
 		    (double)ns / 1e6);
+}
+
+// ---- the mutex's ---------------------------------------------------------------------------------
+static const struct peer *const peers[] = { &peer_pthread_robust, &peer_lease, &peer_lease_ttl,
+					    &peer_pthread_plain };
+const struct peer_set mutex_sharers = { .peers = peers, .count = sizeof(peers) / sizeof(peers[0]) };
+
+void mutex_fairness(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_fairness(run, self, &mutex_sharers, seconds);
 }

@@ -206,11 +206,13 @@ static const struct option options[] = {
 	{ 0 },
 };
 
-static bool is_contest(const struct subcommand *subcommand, const char *name)
+static bool is_chosen(const struct choice *choice, const char *case_name)
 {
-	for (const char *const *at = subcommand->contests; at && *at; at++) {
-		if (strcmp(*at, name) == 0)
-			return true;
+	const struct bench_case *cases = choice->subcommand->cases;
+
+	for (size_t i = 0; cases[i].name; i++) {
+		if (strcmp(cases[i].name, case_name) == 0)
+			return !choice->any_only || choice->only[i];
 	}
 	return false;
 }
@@ -222,24 +224,34 @@ static void check_terms(const struct run *run, const struct choice *choice)
 
 	if (!run->process_count && run->hold_ns < 0 && run->think_ns < 0)
 		return;
-	for (size_t i = 0; subcommand->cases[i].name; i++) {
-		if ((!choice->any_only || choice->only[i]) &&
-		    is_contest(subcommand, subcommand->cases[i].name))
+	for (const char *const *name = subcommand->contests; name && *name; name++) {
+		if (is_chosen(choice, *name))
 			return;
 	}
 	usage("--processes, --hold and --think are for no case that was chosen of ",
 	      subcommand->name);
 }
 
-static void check_handicap(const char *name, const struct subcommand *subcommand)
+static bool has_peer(const struct peer_set *set, const char *name)
 {
-	const struct peer_set *set = subcommand->slowed;
-
-	for (size_t i = 0; set && i < set->count; i++) {
+	for (size_t i = 0; i < set->count; i++) {
 		if (strcmp(set->peers[i]->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+// What would slow nothing down is refused.
+static void check_handicap(const struct choice *choice)
+{
+	const struct slowed_case *slowed = choice->subcommand->slowed;
+
+	for (; slowed && slowed->case_name; slowed++) {
+		if (is_chosen(choice, slowed->case_name) &&
+		    has_peer(slowed->set, choice->handicapped))
 			return;
 	}
-	usage("--handicap: nothing that can be slowed down is named ", name);
+	usage("--handicap: no case that was chosen can slow down ", choice->handicapped);
 }
 
 static void apply(int option, struct run *run, struct choice *choice)
@@ -317,7 +329,7 @@ void options_parse(int argc, char **argv, struct run *run, struct choice *choice
 		usage("which sub-command?", "");
 	check_terms(run, choice);
 	if (choice->handicapped)
-		check_handicap(choice->handicapped, choice->subcommand);
+		check_handicap(choice);
 	if (!(run->seconds > 0))
 		run->seconds = run->quick ? QUICK_SECONDS : SECONDS;
 }

@@ -4,187 +4,120 @@
 #include "rwlock.h"
 
 #include <stdio.h>
-#include <sys/mman.h>
-#include <time.h>
 
+#include "crowd.h"
+#include "fairness.h"
 #include "peer.h"
 #include "report.h"
 
-#define MOST 8
-
-struct seat {
-	_Alignas(64) gate orders;
-	gate done;
-	uint64_t count;
-	double cpu_ns;
-};
-
-struct table {
-	struct seat seats[MOST];
-	gate stop;
-	int kind;
-	unsigned percent; // of reads
-	_Atomic uint64_t violations;
-};
-
-struct pool {
+// What they want, as one process sees it.
+struct wanted {
 	struct locks locks;
-	struct table *table;
-	uint32_t size, next;
-	pid_t pids[MOST];
+	uint64_t seed;
 	struct random random;
 };
 
-static double cpu_now(void)
+static void attach(void *context, uint32_t process)
 {
-	struct timespec now;
+	struct wanted *wanted = context;
 
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-	return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+	wanted->random = random_stream(wanted->seed + process, "rwlock");
+	locks_attach(&wanted->locks, 0, false);
 }
 
-// A writer increments the words, a reader compares them: neither may meet a writer.
-INLINE uint64_t mix(struct pool *pool, int kind, volatile uint64_t *words)
+static void detach(void *context)
 {
-	struct table *table = pool->table;
+	struct wanted *wanted = context;
+
+	locks_detach(&wanted->locks);
+}
+
+// A writer increments the words, a reader compares them: neither may meet a writer. The terms: how
+// many of a hundred read.
+INLINE uint64_t mix(struct wanted *wanted, int kind, volatile uint64_t *words, uint64_t percent,
+		    const gate *stop, _Atomic uint64_t *violations)
+{
 	uint64_t count = 0;
 
-	while (!atomic_load_explicit(&table->stop, memory_order_relaxed)) {
-		const bool writes = random_below(&pool->random, 100) >= table->percent;
+	while (!atomic_load_explicit(stop, memory_order_relaxed)) {
+		const bool writes = random_below(&wanted->random, 100) >= percent;
 		uint64_t value;
 
-		locks_enter(&pool->locks, kind, writes);
+		locks_enter(&wanted->locks, kind, writes);
 		value = words[0];
 		for (int i = 0; i < PEER_WORDS; i++) {
 			if (words[i] != value)
-				table->violations++;
+				atomic_fetch_add(violations, 1);
 			if (writes)
 				words[i] = value + 1;
 		}
-		locks_leave(&pool->locks, kind, writes);
+		locks_leave(&wanted->locks, kind, writes);
 		count++;
 	}
 	return count;
 }
 
-static void take_seat(void *context)
+static uint64_t contend(void *context, const struct crowd_order *order, const gate *stop,
+			_Atomic uint64_t *violations)
 {
-	struct pool *pool = context;
-	struct seat *seat = &pool->table->seats[pool->next];
-	uint32_t orders = 0;
+	struct wanted *wanted = context;
+	volatile uint64_t *plain = (volatile uint64_t *)(wanted->locks.plain + 1) + 8;
+	volatile uint64_t *lease = lh_rwlock_data(&wanted->locks.handle);
+	// behind the mutex as the others' are
+	volatile uint64_t *sharable = (volatile uint64_t *)wanted->locks.sharable + 64;
 
-	locks_attach(&pool->locks, 0, false);
-	volatile uint64_t *words[KINDS] = {
-		[PLAIN] = (volatile uint64_t *)(pool->locks.plain + 1) + 8,
-		[LEASE] = lh_rwlock_data(&pool->locks.handle),
-		// behind the mutex as the others' are
-		[SHARABLE] = (volatile uint64_t *)pool->locks.sharable + 64,
-	};
-	gate_add(&seat->done, 1);
-	for (;;) {
-		orders = gate_await_order(&seat->orders, orders);
-		if (pool->table->kind == KINDS)
-			break;
-		const double start = cpu_now();
-
-		if (pool->table->kind == PLAIN)
-			seat->count = mix(pool, PLAIN, words[PLAIN]);
-		else if (pool->table->kind == LEASE)
-			seat->count = mix(pool, LEASE, words[LEASE]);
-		else
-			seat->count = mix(pool, SHARABLE, words[SHARABLE]);
-		seat->cpu_ns = cpu_now() - start;
-		gate_add(&seat->done, 1);
-	}
-	locks_detach(&pool->locks);
+	if (order->kind == PLAIN)
+		return mix(wanted, PLAIN, plain, order->terms, stop, violations);
+	if (order->kind == LEASE)
+		return mix(wanted, LEASE, lease, order->terms, stop, violations);
+	return mix(wanted, SHARABLE, sharable, order->terms, stop, violations);
 }
 
-static void pool_start(struct pool *pool, const struct run *run, uint32_t size)
-{
-	*pool = (struct pool){ .size = size, .table = process_shared_memory(sizeof(struct table)) };
-	locks_create(&pool->locks);
-	for (uint32_t i = 0; i < size; i++) {
-		pool->next = i;
-		pool->random = random_stream(run->seed + i, "rwlock");
-		pool->pids[i] = process_start(take_seat, pool);
-		gate_await(&pool->table->seats[i].done, 1);
-	}
-}
-
-static void order(struct pool *pool, uint32_t active, int kind, unsigned percent)
-{
-	pool->table->kind = kind;
-	pool->table->percent = percent;
-	atomic_store(&pool->table->stop, 0);
-	for (uint32_t i = 0; i < active; i++)
-		gate_add(&pool->table->seats[i].orders, 1);
-}
-
-struct slice {
-	double wall; // ns for each grant, of all together
-	double cpu;  // ns of one process for each of its grants
+static const struct crowd_work work = {
+	.name = "rwlock", .attach = attach, .contend = contend, .detach = detach
 };
 
-static struct slice pool_slice(struct pool *pool, uint32_t active, int kind, unsigned percent,
-			       uint64_t ns)
+static void start(struct crowd *crowd, struct wanted *wanted, const struct run *run, uint32_t size)
 {
-	uint32_t done[MOST];
-	const uint64_t start = measure_now();
-	uint64_t count = 0;
-	double cpu = 0;
-
-	for (uint32_t i = 0; i < active; i++)
-		done[i] = atomic_load(&pool->table->seats[i].done);
-	order(pool, active, kind, percent);
-	measure_sleep_until(start + ns);
-	atomic_store(&pool->table->stop, 1);
-	const uint64_t took = measure_now() - start;
-
-	for (uint32_t i = 0; i < active; i++) {
-		gate_await(&pool->table->seats[i].done, done[i] + 1);
-		count += pool->table->seats[i].count;
-		cpu += pool->table->seats[i].cpu_ns;
-	}
-	return (struct slice){ (double)took / (double)count, cpu / (double)count };
+	*wanted = (struct wanted){ .seed = run->seed };
+	locks_create(&wanted->locks);
+	crowd_start(crowd, &work, wanted, size);
 }
 
-static void pool_end(struct pool *pool, struct run *run)
+static void end(struct crowd *crowd, struct run *run)
 {
-	order(pool, pool->size, KINDS, 0);
-	for (uint32_t i = 0; i < pool->size; i++)
-		process_finish(pool->pids[i]);
-	if (pool->table->violations) {
-		fprintf(stderr, "lease-bench: rwlock: the exclusion was violated %llu times\n",
-			(unsigned long long)pool->table->violations);
-		run->failed = true;
-	}
-	munmap(pool->table, sizeof(*pool->table));
-	locks_destroy(&pool->locks);
+	struct wanted *wanted = crowd->context;
+
+	crowd_end(crowd, run);
+	locks_destroy(&wanted->locks);
 }
 
 // A reader's cost may not grow with the number of others: CPU time, since there are fewer
 // processors.
 void rwlock_readers(struct run *run, const struct bench_case *self, double seconds)
 {
-	static const uint32_t sizes[] = { 1, 2, 4, MOST };
+	static const uint32_t sizes[] = { 1, 2, 4, CROWD_MOST };
 	enum { OF_EACH = 2, SIZES = sizeof(sizes) / sizeof(sizes[0]), COLUMNS = OF_EACH * SIZES };
 	const uint64_t ns = run->quick ? 5000000 : 40000000;
 	struct samples *samples = samples_create(COLUMNS);
-	struct pool pool;
+	struct wanted wanted;
+	struct crowd crowd;
 
-	pool_start(&pool, run, MOST);
+	start(&crowd, &wanted, run, CROWD_MOST);
 	struct rounds rounds = rounds_begin(run, self->name, COLUMNS, seconds);
 	while (rounds_next(&rounds)) {
 		for (size_t i = 0; i < COLUMNS; i++) {
 			const size_t column = rounds.order[i];
 
-			samples_set(samples, rounds.round, column,
-				    pool_slice(&pool, sizes[column / OF_EACH],
-					       (int)(column % OF_EACH), 100, ns)
-					    .cpu);
+			const struct crowd_order order = { .kind = (int)(column % OF_EACH),
+							   .terms = 100,
+							   .active = sizes[column / OF_EACH],
+							   .ns = ns };
+
+			samples_set(samples, rounds.round, column, crowd_slice(&crowd, &order).cpu);
 		}
 	}
-	pool_end(&pool, run);
+	end(&crowd, run);
 	for (size_t size = 0; size < SIZES; size++) {
 		char what[64];
 
@@ -206,51 +139,65 @@ void rwlock_readers(struct run *run, const struct bench_case *self, double secon
 	samples_destroy(samples);
 }
 
+#ifdef LEASE_BENCH_BOOST
+static const int kinds[] = { PLAIN, LEASE, SHARABLE };
+#else
+static const int kinds[] = { PLAIN, LEASE };
+#endif
+enum { MIX_COLUMNS = sizeof(kinds) / sizeof(kinds[0]), OWN = 1 };
+
+static void compare_mix(struct run *run, const struct bench_case *self, struct crowd *crowd,
+			unsigned percent, uint32_t size, double seconds)
+{
+	struct crowd_order order = { .terms = percent,
+				     .active = size,
+				     .ns = run->quick ? 5000000 : 40000000 };
+	struct samples *samples = samples_create(MIX_COLUMNS);
+	struct fairness fairness = fairness_create(MIX_COLUMNS);
+	char what[64];
+
+	snprintf(what, sizeof(what), "%u %% reads, %u processes", percent, size);
+	struct rounds rounds = rounds_begin(run, what, MIX_COLUMNS, seconds);
+	while (rounds_next(&rounds)) {
+		for (size_t k = 0; k < MIX_COLUMNS; k++) {
+			const size_t column = rounds.order[k];
+
+			order.kind = kinds[column];
+			samples_set(samples, rounds.round, column, crowd_slice(crowd, &order).wall);
+			fairness_set(&fairness, rounds.round, column, crowd->shares, size);
+		}
+	}
+	for (size_t k = 0; k < MIX_COLUMNS; k++) {
+		const struct comparison comparison = {
+			.case_name = self->name,
+			.what = what,
+			.peer = locks_names[LEASE],
+			.reference = locks_names[kinds[k]],
+			.unit = "ns/grant",
+			.throughput = true,
+			.target = { TARGET_RATIO_AT_LEAST, 1 },
+		};
+
+		if (k == OWN)
+			continue;
+		report_compare(run->report, &comparison, samples, OWN, k);
+		fairness_report(&fairness, run->report, &comparison, OWN, k);
+	}
+	fairness_destroy(&fairness);
+	samples_destroy(samples);
+}
+
 void rwlock_mix(struct run *run, const struct bench_case *self, double seconds)
 {
 	static const unsigned percents[] = { 99, 90, 50 };
 	static const uint32_t sizes[] = { 2, 4 };
-#ifdef LEASE_BENCH_BOOST
-	static const int kinds[] = { PLAIN, LEASE, SHARABLE };
-#else
-	static const int kinds[] = { PLAIN, LEASE };
-#endif
-	enum { COLUMNS = sizeof(kinds) / sizeof(kinds[0]), OWN = 1 };
-	const uint64_t ns = run->quick ? 5000000 : 40000000;
-	struct pool pool;
+	struct wanted wanted;
+	struct crowd crowd;
 
-	pool_start(&pool, run, 4);
-	for (size_t i = 0; i < 6; i++) {
-		const unsigned percent = percents[i % 3];
-		struct samples *samples = samples_create(COLUMNS);
-		char what[64];
-
-		snprintf(what, sizeof(what), "%u %% reads, %u processes", percent, sizes[i / 3]);
-		struct rounds rounds = rounds_begin(run, what, COLUMNS, seconds / 6);
-		while (rounds_next(&rounds)) {
-			for (size_t k = 0; k < COLUMNS; k++)
-				samples_set(samples, rounds.round, rounds.order[k],
-					    pool_slice(&pool, sizes[i / 3], kinds[rounds.order[k]],
-						       percent, ns)
-						    .wall);
-		}
-		for (size_t k = 0; k < COLUMNS; k++) {
-			const struct comparison comparison = {
-				.case_name = self->name,
-				.what = what,
-				.peer = locks_names[LEASE],
-				.reference = locks_names[kinds[k]],
-				.unit = "ns/grant",
-				.throughput = true,
-				.target = { TARGET_RATIO_AT_LEAST, 1 },
-			};
-
-			if (k != OWN)
-				report_compare(run->report, &comparison, samples, OWN, k);
-		}
-		samples_destroy(samples);
-	}
-	pool_end(&pool, run);
+	start(&crowd, &wanted, run, 4);
+	for (size_t i = 0; i < 6; i++)
+		compare_mix(run, self, &crowd, percents[i % 3], sizes[i / 3], seconds / 6);
+	end(&crowd, run);
 #ifndef LEASE_BENCH_BOOST
 	report_note(run->report,
 		    "mix: without Boost.Interprocess, which was not there when this was built");

@@ -63,6 +63,19 @@ static void recovers(struct run *run, const struct bench_case *self, double seco
 	compare_recovery(run, self, &set, seconds);
 }
 
+static void fairness(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_fairness(run, self, &contenders, seconds);
+}
+
+static const struct slowed_case slowed[] = {
+	{ "uncontended", &pairs },
+	{ "contended", &contenders },
+	{ "oversubscribed", &contenders },
+	{ "fairness", &contenders },
+	{ 0 },
+};
+
 static const struct bench_case cases[] = {
 	{ "uncontended", "acquire + release of one permit by one process, by call and inlined", 2,
 	  uncontended },
@@ -72,6 +85,8 @@ static const struct bench_case cases[] = {
 	  oversubscribed },
 	{ "handover", "release to the grant of a process that sleeps for it", 2, handover },
 	{ "kill", "SIGKILL of a holder, an heir or a woken waiter, to the next grant", 5, killed },
+	{ "fairness", "how grants are shared out, and the longest wait of 2 processes", 4,
+	  fairness },
 	{ "recovers", "whether the death of a holder lets the next one in, and tells it", 2,
 	  recovers },
 	{ 0 },
@@ -82,5 +97,5 @@ const struct subcommand semaphore_subcommand = {
 	.summary = "lh_semaphore of one permit against sem_t; killed, against robust mutexes",
 	.cases = cases,
 	.contests = compare_contests,
-	.slowed = &pairs,
+	.slowed = slowed,
 };

@@ -258,8 +258,8 @@ static void audit_lease(struct audit *audit, uint32_t slot)
 	if (owner_ref_index(owner) >= arena->owner_count)
 		find(audit, LH_CHECK_CORRUPT, place(audit, lease), "lease slot %u: owner entry %u",
 		     slot, owner_ref_index(owner));
-	else if ((state == LH_LEASE_EXPIRED || state == LH_LEASE_DEAD) &&
-		 settled(&lease->owner, owner) && settled(&lease->state, word))
+	else if (lease_seen_lost(state) && settled(&lease->owner, owner) &&
+		 settled(&lease->state, word))
 		find(audit, LH_CHECK_STALE, place(audit, lease),
 		     "lease slot %u: %s, not yet cleared", slot, lh_lease_state_name(state));
 	audit_holds(audit, slot);

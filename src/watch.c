@@ -286,7 +286,7 @@ static int judge_sender(const struct slots *slots, uint64_t word, bool *ret_lost
 	if (slot >= arena->lease_count)
 		return -EBADMSG;
 	state = lease_state_seen(arena, slot, clock_now());
-	*ret_lost = state == LH_LEASE_EXPIRED || state == LH_LEASE_DEAD;
+	*ret_lost = lease_seen_lost(state);
 	if (*ret_lost && !arena->read_only) {
 		owner_wake_if_ended(arena, atomic_load_explicit(&arena->leases[slot].owner,
 								memory_order_acquire));

@@ -21,21 +21,28 @@
 
 #include "tests/support/run_program.h"
 
+// Where it is.
+static inline const char *inspector_path(void)
+{
+	static char path[512];
+	const char *programs = getenv("LEASEHOLD_BIN");
+
+	snprintf(path, sizeof(path), "%s/lease-inspector", programs ? programs : ".");
+	return path;
+}
+
 // lease-inspector's output and exit code; the test fails if it ended otherwise than by exiting.
 // Under a sanitizer a finding is an exit with another code than its own.
 __attribute__((format(printf, 2, 3))) static inline struct output inspector(int *ret_exit,
 									    const char *format, ...)
 {
-	const char *programs = getenv("LEASEHOLD_BIN");
 	char arguments[512];
-	char path[512];
 	va_list list;
 
 	va_start(list, format);
 	vsnprintf(arguments, sizeof(arguments), format, list);
 	va_end(list);
-	snprintf(path, sizeof(path), "%s/lease-inspector", programs ? programs : ".");
-	const struct output output = run_program(path, arguments);
+	const struct output output = run_program(inspector_path(), arguments);
 
 	if (!WIFEXITED(output.status) || WEXITSTATUS(output.status) > 5)
 		fail_msg("lease-inspector %s: status %#x: %s", arguments, output.status,

@@ -26,13 +26,14 @@ expect() {
 	[ "$code" -eq "$wanted" ] || fail "exit $code, not $wanted: $*: $out$err"
 }
 
-# until_true COMMAND...: repeats it until it succeeds. A watchdog ends the whole test (ctest's TIMEOUT).
+# until_true COMMAND...: repeats it until it succeeds. A watchdog ends the whole test (ctest's
+# TIMEOUT).
 until_true() {
 	until "$@"; do sleep 0.02; done
 }
 
-# hold NAME [OPTION...]: a background lease-run that holds it, once it does. Its pid: $holder; it stays
-# until `$work/stop` is there.
+# hold NAME [OPTION...]: a background lease-run that holds it, once it does. Its pid: $holder; it
+# stays until `$work/stop` is there.
 hold() {
 	local name=$1
 	shift

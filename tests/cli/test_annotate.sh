@@ -21,7 +21,8 @@ fail() {
 }
 # build COMPILER PROGRAM FLAG…
 build() {
-	"$1" -std=gnu11 -g -O1 -Wall -Wextra -Werror -I"$top/include" "${@:3}" -o "$work/$2" "$source" \
+	"$1" -std=gnu11 -g -O1 -Wall -Wextra -Werror -I"$top/include" "${@:3}" -o "$work/$2" \
+		"$source" \
 		-L"$library" -Wl,-rpath,"$library" -lleasehold -pthread
 }
 # try EXPECTED KIND LINE COMMAND…: 0 for no report, 66 for one, which names the step of that kind.
@@ -33,7 +34,8 @@ try() {
 	[ "$1" -eq 0 ] || grep -q "$3" "$work/out" || fail "no report of $3: $(cat "$work/out")"
 }
 
-# The kinds that helgrind tries, which is slow; and a share of all for the smaller tiers, by the seed.
+# The kinds that helgrind tries, which is slow; and a share of all for the smaller tiers, by the
+# seed.
 slow_kinds=("${kinds[@]}")
 share=()
 for i in "${!kinds[@]}"; do
@@ -55,7 +57,8 @@ echo "LEASEHOLD_SEED=$seed: ${kinds[*]} with ${compilers[*]}; ${slow_kinds[*]} w
 export TSAN_OPTIONS="suppressions=$top/tools/annotate/tsan.supp exitcode=66"
 for compiler in "${compilers[@]}"; do
 	if ! echo 'int main(void) { return 0; }' |
-		"$compiler" -fsanitize=thread -x c -o "$work/none" - 2>/dev/null || ! "$work/none"; then
+		"$compiler" -fsanitize=thread -x c -o "$work/none" - 2>/dev/null ||
+		! "$work/none"; then
 		skipped+="; no ThreadSanitizer of $compiler"
 		continue
 	fi
@@ -66,7 +69,8 @@ for compiler in "${compilers[@]}"; do
 	for kind in "${kinds[@]}"; do
 		for program in called inlined; do
 			try 0 "$compiler $program" none "$work/$program" "$kind"
-			# A lease that is acquired takes locks of the library's, which order as well.
+			# A lease that is acquired takes locks of the library's, which order as
+			# well.
 			[ "$kind" = release ] ||
 				try 66 "$compiler $program" "by_$kind" "$work/$program" "$kind" race
 		done

@@ -55,7 +55,8 @@ says '^arena  *clean'
 says 'seed: 7$'
 [ "$(number kills)" -ge 40 ] || fail "too few kills"
 [ "$(number recoveries)" -ge 10 ] || fail "too few recoveries"
-wanted=$(find "$files" -type f -print0 | LC_ALL=C wc --files0-from=- | awk 'END { print $1, $2, $3 }')
+wanted=$(find "$files" -type f -print0 | LC_ALL=C wc --files0-from=- |
+	awk 'END { print $1, $2, $3 }')
 counted=$(awk '$1 == "workers" { print $3, $4, $5 }' <<<"$output")
 [ "$counted" = "$wanted" ] || fail "counted $counted, not $wanted"
 [ "$(number workers)" -eq "$(find "$files" -type f -printf x | wc -c)" ] || fail "number of files"

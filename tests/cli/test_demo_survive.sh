@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# demo-survive: of the four locks whose holder is killed, the two that know their owner go on, told of
-# the death (G2, G12), and the other two stand still.
+# demo-survive: of the four locks whose holder is killed, the two that know their owner go on, told
+# of the death (G2, G12), and the other two stand still.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The documents know of all that they claim to list: docs/architecture.md of each source file,
-# docs/protocol.md of each function that changes shared memory by an atomic read-modify-write; and what
-# they link to, or name as a file, is there.
+# docs/protocol.md of each function that changes shared memory by an atomic read-modify-write; and
+# what they link to, or name as a file, is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 wrong=0
@@ -15,7 +15,8 @@ echo "-- files in docs/architecture.md"
 for file in arena/*.[ch] arena/sys/*.[ch] src/*.[ch] src/provider/*.[ch]; do
 	# A header is listed with its source: `arena/hold.c`, `.h`.
 	stem=${file%.[ch]}
-	grep -q "\`$stem\.[ch]\`" docs/architecture.md || complain "docs/architecture.md lacks $file"
+	grep -q "\`$stem\.[ch]\`" docs/architecture.md ||
+		complain "docs/architecture.md lacks $file"
 done
 
 echo "-- functions in docs/protocol.md"
@@ -40,10 +41,12 @@ echo "-- links and file names"
 for document in README.md docs/*.md docs/protocol/*.md docs/decisions/*.md; do
 	while read -r target; do
 		[ -e "$(dirname "$document")/$target" ] || complain "$document links to $target"
-	done < <(grep -o '](\([^)]*\))' "$document" | tr -d ']()' | sed 's/#.*//' | grep -v '^https\?:')
+	done < <(grep -o '](\([^)]*\))' "$document" | tr -d ']()' | sed 's/#.*//' |
+		grep -v '^https\?:')
 	while read -r file; do
 		[ -e "$file" ] || complain "$document names $file"
-	done < <(grep -oE '`(arena|src|tests|tools|bench|include)/[a-zA-Z0-9_./-]+[`:]' "$document" |
+	done < <(grep -oE '`(arena|src|tests|tools|bench|include)/[a-zA-Z0-9_./-]+[`:]' \
+		"$document" |
 		tr -d '`:' | sort -u)
 done
 exit $wrong

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: NOT_UNDER address the debugged program would need the sanitizer's runtime
 # ctest: NOT_UNDER thread the debugged program would need the sanitizer's runtime
-# tools/gdb/leasehold.py, in a process that is stopped and in its core: handles, leases, records and the words
-# by themselves say what is so; and where it is installed, gdb loads it with the library.
+# tools/gdb/leasehold.py, in a process that is stopped and in its core: handles, leases, records and
+# the words by themselves say what is so; and where it is installed, gdb loads it with the library.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 library=$(dirname "$(find "$LEASEHOLD_BUILD" -maxdepth 1 -name libleasehold.so -print -quit)")
@@ -25,7 +25,8 @@ cc -std=gnu11 -g -Wall -Wextra -Werror -I"$top/include" -o "$work/scene" \
 	"$top/tests/cli/gdb/scene.c" -L"$library" -Wl,-rpath,"$library" -lleasehold -pthread
 
 questions=(
-	-ex 'print mutex' -ex 'print unplaced' -ex 'print rwlock' -ex 'print semaphore' -ex 'print barrier'
+	-ex 'print mutex' -ex 'print unplaced' -ex 'print rwlock' -ex 'print semaphore' -ex \
+		'print barrier'
 	-ex 'print once' -ex 'print cell'
 	-ex 'print $lh_word(0x5c003)' -ex 'print $lh_word(0x48000, "rwlock")'
 	-ex 'print $lh_state(0x4000000000000007)' -ex 'print $lh_hold(0x2100000000000040)'
@@ -69,17 +70,22 @@ check() {
 }
 
 echo "-- a live process"
-timeout 120 gdb -nx --batch -ex 'set width 0' -ex 'set confirm off' -ex 'set startup-with-shell off' \
-	-ex 'set print elements 0' -x "$top/tools/gdb/leasehold.py" -ex 'break scene.c:look' -ex "run $name" "${questions[@]}" \
-	-ex 'set use-coredump-filter off' -ex "generate-core-file $work/core" -ex 'delete' -ex 'continue' \
+timeout 120 gdb -nx --batch -ex 'set width 0' -ex 'set confirm off' -ex \
+	'set startup-with-shell off' \
+	-ex 'set print elements 0' -x "$top/tools/gdb/leasehold.py" -ex 'break scene.c:look' -ex \
+	"run $name" "${questions[@]}" \
+	-ex 'set use-coredump-filter off' -ex "generate-core-file $work/core" -ex 'delete' -ex \
+	'continue' \
 	"$work/scene" >"$work/live" 2>&1 </dev/null || fail "gdb: $(cat "$work/live")"
 ! grep -qi 'ptrace.*not permitted' "$work/live" || skip "nobody may trace here"
 check "$work/live"
 grep -q 'exited normally' "$work/live" || fail "the scene: $(cat "$work/live")"
 
 echo "-- its core"
-timeout 120 gdb -nx --batch -ex 'set width 0' -ex 'set print elements 0' -x "$top/tools/gdb/leasehold.py" \
-	"${questions[@]}" "$work/scene" "$work/core" >"$work/dead" 2>&1 </dev/null || fail "gdb, core"
+timeout 120 gdb -nx --batch -ex 'set width 0' -ex 'set print elements 0' -x \
+	"$top/tools/gdb/leasehold.py" \
+	"${questions[@]}" "$work/scene" "$work/core" >"$work/dead" 2>&1 </dev/null ||
+	fail "gdb, core"
 check "$work/dead"
 
 echo "-- installed"
@@ -89,9 +95,12 @@ installed=$(find "$work/prefix" -name 'libleasehold.so.0.*' -not -name '*.py')
 LD_LIBRARY_PATH=$(dirname "$installed") timeout 120 gdb -nx --batch -iex "set data-directory $(
 	gdb -nx --batch -ex 'show data-directory' | sed 's/.*"\(.*\)"\.$/\1/'
 )" -iex "add-auto-load-scripts-directory $work/prefix/share/gdb/auto-load" \
-	-iex "add-auto-load-safe-path $work/prefix" -ex 'set startup-with-shell off' -ex 'break scene.c:look' \
-	-ex "run $name-2" -ex 'print mutex' -ex 'delete' -ex 'continue' "$work/scene" >"$work/auto" 2>&1 </dev/null ||
+	-iex "add-auto-load-safe-path $work/prefix" -ex 'set startup-with-shell off' -ex \
+	'break scene.c:look' \
+	-ex "run $name-2" -ex 'print mutex' -ex 'delete' -ex 'continue' "$work/scene" \
+	>"$work/auto" 2>&1 </dev/null ||
 	fail "gdb, installed: $(cat "$work/auto")"
-readelf -d "$work/scene" | grep -q 'RUNPATH' || skip "the program's search path cannot be overridden"
+readelf -d "$work/scene" | grep -q 'RUNPATH' ||
+	skip "the program's search path cannot be overridden"
 grep -q '^\$1 = mutex at offset [0-9]*: owned by slot [0-9]*, token 1' "$work/auto" ||
 	fail "it is not loaded with the library: $(cat "$work/auto")"

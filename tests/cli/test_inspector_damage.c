@@ -321,6 +321,67 @@ static void an_arena_of_somebody_else_wants_any_owner(void **state)
 	}
 }
 
+static void expect_unreadable(const struct output *output, const char *label)
+{
+	char sample[256];
+
+	snprintf(sample, sizeof(sample), "\nleasehold_unreadable{arena=\"%s\"} 1\n", label);
+	assert_non_null(strstr(output->out, sample));
+}
+
+// The others are counted all the same; names are anybody's.
+static void metrics_counts_what_can_be_read_and_names_the_rest(void **state)
+{
+	char live[96], sample[160], label[192];
+	int code;
+
+	(void)state;
+	snprintf(live, sizeof(live), "%s-live", prefix);
+	actor_start(live, NULL);
+	put(path, "no arena", 8);
+	put(hostile, "no arena", 8);
+	struct output output = inspector(&code, "metrics");
+	const size_t size = strlen(output.out);
+
+	lh_arena_unlink(live);
+	assert_int_equal(code, 0);
+	assert_string_equal(output.error, "");
+	assert_true(size > 6 && strcmp(output.out + size - 6, "# EOF\n") == 0);
+	snprintf(sample, sizeof(sample), "\nleasehold_leases{arena=\"%s\",state=\"live\"} 1\n",
+		 live);
+	assert_non_null(strstr(output.out, sample));
+	expect_unreadable(&output, name);
+	snprintf(label, sizeof(label), "%s\\\\x1b[31m\\\\x5c\\\\xff", prefix);
+	expect_unreadable(&output, label);
+	assert_null(strchr(output.out, '\033'));
+	output_free(&output);
+}
+
+static void metrics_names_arenas_of_somebody_else(void **state)
+{
+	char sample[160];
+	int code;
+
+	(void)state;
+	if (geteuid() != 0) {
+		puts("SKIP: only root can give an object away");
+		skip();
+	}
+	snprintf(sample, sizeof(sample), "\nleasehold_holds{arena=\"%s\"} 0\n", name);
+	actor_start(name, NULL);
+	assert_int_equal(chown(path, 65533, 65533), 0);
+	struct output output = inspector(&code, "metrics");
+
+	assert_int_equal(code, 0);
+	expect_unreadable(&output, name);
+	assert_null(strstr(output.out, sample));
+	output_free(&output);
+	output = inspector(&code, "metrics --any-owner");
+	assert_int_equal(code, 0);
+	assert_non_null(strstr(output.out, sample));
+	output_free(&output);
+}
+
 // ---- the command line ---------------------------------------------------------------------------
 
 static void the_command_line_is_answered(void **state)
@@ -413,6 +474,8 @@ int main(void)
 		TEST(list_names_what_it_leaves_out),
 		TEST(no_damage_crashes_or_hangs),
 		TEST(an_arena_of_somebody_else_wants_any_owner),
+		TEST(metrics_counts_what_can_be_read_and_names_the_rest),
+		TEST(metrics_names_arenas_of_somebody_else),
 		TEST(the_command_line_is_answered),
 		TEST(a_full_disk_is_an_error),
 	};

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What lease-inspector prints as JSON, of an arena in use, with a lost lease and waiters, and of damaged
-# copies of it, is what docs/lease-inspector.schema.json says; and the schema refuses something.
+# What lease-inspector prints as JSON, of an arena in use, with a lost lease and waiters, and of
+# damaged copies of it, is what docs/lease-inspector.schema.json says; and the schema refuses
+# something.
 # ctest: TIMEOUT 120
 . "$(dirname "$0")/lease_run.bash"
-python3 -c 'import jsonschema' 2>/dev/null || { echo "SKIP: cli.inspector_schema: no python3-jsonschema"; exit 77; }
+python3 -c 'import jsonschema' 2>/dev/null ||
+	{ echo "SKIP: cli.inspector_schema: no python3-jsonschema"; exit 77; }
 schema=$top/docs/lease-inspector.schema.json
 
 # Validates the lines of $work/documents: each a document, after a word that says where it is from.
@@ -30,8 +32,8 @@ PYTHON
 # Documents of a line each. Of thousands of elements a few will do: the validator is slow.
 shorten() { jq -c 'if .placements then .placements |= .[:20] else . end'; }
 
-# keep SOURCE WORD...: the document, if there is one: not of what cannot be opened or found, or break has
-# nothing to do for; and then it is said why.
+# keep SOURCE WORD...: the document, if there is one: not of what cannot be opened or found, or
+# break has nothing to do for; and then it is said why.
 keep() {
 	local source=$1
 	shift
@@ -39,7 +41,8 @@ keep() {
 	if [ -s "$work/document" ]; then
 		shorten <"$work/document" | sed "s/^/$source /" >>"$work/documents"
 	else
-		grep -q '^lease-inspector: ' "$work/err" || fail "$source: neither a document nor an error"
+		grep -q '^lease-inspector: ' "$work/err" ||
+			fail "$source: neither a document nor an error"
 	fi
 }
 
@@ -48,10 +51,12 @@ counted() {
 	local source
 	for source in list list_--all leases procs tree tree_--all history check gc_--dry-run \
 		rm_--dry-run_--force arenas; do
-		[ "$(grep -c "^$1:$source " "$work/documents")" -eq 1 ] || fail "$source: no document"
+		[ "$(grep -c "^$1:$source " "$work/documents")" -eq 1 ] ||
+			fail "$source: no document"
 	done
 	[ "$(grep -c "^$1:show " "$work/documents")" -eq 2 ] || fail "show: documents are missing"
-	[ "$(grep -c "^$1:break_--dry-run_--force " "$work/documents")" -ge 1 ] || fail "break: no document"
+	[ "$(grep -c "^$1:break_--dry-run_--force " "$work/documents")" -ge 1 ] ||
+		fail "break: no document"
 }
 
 # collect WHERE ARENA: a line for each verb.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# lease-inspector's top and watch on an arena under load, with a killed, a stopped and a waiting process in
-# sight: in a real terminal (tmux), which is made smaller and larger; in a pipe; and how they end.
+# lease-inspector's top and watch on an arena under load, with a killed, a stopped and a waiting
+# process in sight: in a real terminal (tmux), which is made smaller and larger; in a pipe; and how
+# they end.
 # ctest: TIMEOUT 180
 . "$(dirname "$0")/lease_run.bash"
 
@@ -20,7 +21,8 @@ wait "$holder" || code=$?
 lease-run killed -- true # recovers it
 until_true grep -q '"kind":"owner-died"' "$work/events"
 until_true [ -s "$work/ended" ]
-jq -e --argjson pid "$guard" 'select(.kind == "owner-died" and .version == 1) | .pid == $pid' <"$work/events" |
+jq -e --argjson pid "$guard" 'select(.kind == "owner-died" and .version == 1) | .pid == $pid' \
+	<"$work/events" |
 	grep -q true || fail "$(cat "$work/events")"
 kill -TERM "$watch"
 wait "$watch" || fail "exit $? on SIGTERM"
@@ -70,7 +72,8 @@ lease-inspector top "$arena" --count 3 --delay 0.3 >"$work/frames"
 grep -q ' stopped ' "$work/frames" || fail "no stopped process: $(cat "$work/frames")"
 grep -q 'named locks\[' "$work/frames" || fail "nobody waits: $(cat "$work/frames")"
 ! grep -q $'\033' "$work/frames" || fail "escapes in a pipe"
-COLUMNS=40 lease-inspector top "$arena" --count 1 | LC_ALL=C awk 'length > 40 { exit 1 }' || fail "too wide"
+COLUMNS=40 lease-inspector top "$arena" --count 1 | LC_ALL=C awk 'length > 40 { exit 1 }' ||
+	fail "too wide"
 set +o pipefail
 lease-inspector top "$arena" --delay 0.05 | head -n 3 >/dev/null
 [ "${PIPESTATUS[0]}" -eq 0 ] || fail "exit ${PIPESTATUS[0]} on a closed pipe"
@@ -89,7 +92,8 @@ until_true shows ' stopped '
 until_true shows 'named locks\[.*' # who waits, and for what
 until_true shows 'by grants'
 # Load: some look sees a grant, and its bar.
-until_true sh -c "tmux -S '$server' capture-pane -p -t top | grep '^grants/s' | grep -q '[▁▂▃▄▅▆▇█]'"
+until_true sh -c \
+	"tmux -S '$server' capture-pane -p -t top | grep '^grants/s' | grep -q '[▁▂▃▄▅▆▇█]'"
 in_tmux send-keys -t top s
 until_true shows 'by waiters'
 in_tmux resize-window -t top -x 60 -y 12
@@ -102,8 +106,10 @@ until_true shows LONGEST
 in_tmux send-keys -t top q
 until_true [ -e "$work/exit" ]
 [ "$(cat "$work/exit")" = 'exit 0' ] || fail "$(cat "$work/exit")"
-until_true sh -c "! tmux -S '$server' capture-pane -p -t top | grep -q LONGEST" # the screen is as it was
-[ "$(in_tmux display-message -p -t top '#{alternate_on}')" = 0 ] || fail "the screen was not given back"
+# The screen is as it was.
+until_true sh -c "! tmux -S '$server' capture-pane -p -t top | grep -q LONGEST"
+[ "$(in_tmux display-message -p -t top '#{alternate_on}')" = 0 ] ||
+	fail "the screen was not given back"
 
 echo "-- and a signal gives the screen back, too"
 rm "$work/exit"
@@ -127,7 +133,8 @@ in_terminal asked "NO_COLOR=1 lease-inspector leases $arena --color"
 grep -q $'\033' "$work/auto" || fail "no colour in a terminal: $(cat "$work/auto")"
 grep -q $'\033' "$work/asked" || fail "no colour though it was asked for: $(cat "$work/asked")"
 ! grep -q $'\033' "$work/none" || fail "colour in spite of NO_COLOR: $(cat "$work/none")"
-grep -q 'LEASE .*STATE' "$work/none" && grep -q ' live ' "$work/none" || fail "no table: $(cat "$work/none")"
+grep -q 'LEASE .*STATE' "$work/none" && grep -q ' live ' "$work/none" ||
+	fail "no table: $(cat "$work/none")"
 in_tmux kill-server
 kill -CONT "$stopped"
 kill "$load"

@@ -417,34 +417,95 @@ static void metrics_is_open_metrics_and_replaces_its_file(void **state)
 
 // ---- many ---------------------------------------------------------------------------------------
 
+enum { MANY = 10000 };
+
+static lh_arena *open_large(void)
+{
+	const struct lh_arena_options options = { .size = (size_t)MANY * 1024 };
+	lh_arena *large;
+
+	assert_int_equal(lh_arena_open(arena, LH_CREATE, &options, &large), 0);
+	return large;
+}
+
+// Mutexes without names, from the first-th to before the end-th.
+static void place(lh_arena *large, uint64_t first, uint64_t end)
+{
+	const struct lh_mutex_options mutex = { .data_size = 0 };
+	lh_mutex placed;
+
+	for (uint64_t i = first; i < end; i++)
+		assert_int_equal(
+			lh_mutex_at(large, lh_arena_first_offset(large) + i * 64, &mutex, &placed),
+			0);
+}
+
 // Prints how long it took; how long it may take is for whoever reads it.
 static void ten_thousand_placements_are_listed(void **state)
 {
-	enum { MANY = 10000 };
-	const struct lh_arena_options options = { .size = (size_t)MANY * 1024 };
-	const struct lh_mutex_options mutex = { .data_size = 0 };
-	lh_arena *many;
-	lh_mutex placed;
+	static const struct {
+		const char *option;
+		size_t further; // lines beside those of placements
+	} forms[] = { { "", 1 }, { "--raw", 1 }, { "--noheadings", 0 }, { "--json", 7 } };
+	lh_arena *large = open_large();
 	int code;
 
 	(void)state;
-	assert_int_equal(lh_arena_open(arena, LH_CREATE, &options, &many), 0);
-	for (uint64_t i = 0; i < MANY; i++)
-		assert_int_equal(
-			lh_mutex_at(many, lh_arena_first_offset(many) + i * 64, &mutex, &placed),
-			0);
-	const uint64_t begin = lh_now();
-	struct output output = inspector(&code, "list %s", arena);
-	const uint64_t end = lh_now();
-	size_t lines = 0;
+	place(large, 0, MANY);
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		const uint64_t begin = lh_now();
+		struct output output = inspector(&code, "list %s %s", arena, forms[i].option);
+		const uint64_t end = lh_now();
+		size_t lines = 0;
 
-	assert_int_equal(code, 0);
-	for (const char *at = output.out; (at = strchr(at, '\n')); at++)
-		lines++;
-	assert_int_equal(lines, MANY + 1);
-	print_message("%d placements listed in %.1f ms\n", MANY, (double)(end - begin) / 1e6);
-	output_free(&output);
-	assert_int_equal(lh_arena_close(many), 0);
+		assert_int_equal(code, 0);
+		for (const char *at = output.out; (at = strchr(at, '\n')); at++)
+			lines++;
+		assert_int_equal(lines, MANY + forms[i].further);
+		print_message("%d placements, list %s: %.1f ms\n", MANY, forms[i].option,
+			      (double)(end - begin) / 1e6);
+		output_free(&output);
+	}
+	assert_int_equal(lh_arena_close(large), 0);
+}
+
+// A long table is laid out by another hand than a short one.
+static void a_long_table_begins_as_a_short_one_does(void **state)
+{
+	static const char *const forms[] = {
+		"", "--noheadings", "--raw", "--all", "--color=always", "-o flags,offset,name,data"
+	};
+	const char *const command = "list %s -o +label,SIZE,holders %s";
+	enum { FORMS = sizeof(forms) / sizeof(forms[0]) };
+	struct output shorter[FORMS];
+	lh_arena *large = open_large();
+	const struct lh_mutex_options named = { .name = "a name\\" };
+	lh_mutex mutex;
+	lh_lease *lease;
+	int code;
+
+	(void)state;
+	place(large, 0, 100);
+	assert_int_equal(
+		lh_mutex_at(large, lh_arena_first_offset(large) + 100 * 64, &named, &mutex), 0);
+	assert_int_equal(
+		lh_lease_acquire(large, &(struct lh_lease_options){ .label = "live wire" }, &lease),
+		0);
+	assert_int_equal(lh_mutex_lock(&mutex, lease, LH_NOW, NULL), 0);
+	for (size_t i = 0; i < FORMS; i++)
+		shorter[i] = inspector(&code, command, arena, forms[i]);
+	place(large, 101, 2000);
+	for (size_t i = 0; i < FORMS; i++) {
+		struct output longer = inspector(&code, command, arena, forms[i]);
+
+		assert_int_equal(code, 0);
+		assert_true(strlen(longer.out) > 10 * strlen(shorter[i].out));
+		assert_memory_equal(longer.out, shorter[i].out, strlen(shorter[i].out));
+		output_free(&longer);
+		output_free(&shorter[i]);
+	}
+	assert_int_equal(lh_lease_release(lease), 0);
+	assert_int_equal(lh_arena_close(large), 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, new_arena, end_arena)
@@ -464,6 +525,7 @@ int main(void)
 		TEST(dot_draws_waits_and_holds),
 		TEST(metrics_is_open_metrics_and_replaces_its_file),
 		TEST(ten_thousand_placements_are_listed),
+		TEST(a_long_table_begins_as_a_short_one_does),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # ctest: NOT_UNDER valgrind it lacks futex_waitv, and its processes are killed by the hundred
-# lease-bench: a quick run of each sub-command measures every case and writes JSON; wrong calls are refused. What it
-# measures is asserted nowhere: that is not for a test on a machine with other work.
+# lease-bench: a quick run of each sub-command measures every case and writes JSON; wrong calls are
+# refused. What it measures is asserted nowhere: that is not for a test on a machine with other
+# work.
 set -euo pipefail
 bench=$LEASEHOLD_BIN/lease-bench
 work=$(mktemp -d)
@@ -30,12 +31,15 @@ for ((i = seed % share; i < ${#subcommands[@]}; i += share)); do
 	*:mutex | *:semaphore) contest=(--processes 2) ;;
 	esac
 	echo "-- $subcommand, quick, JSON"
-	"$bench" "$subcommand" --quick --seconds 1 --seed 7 "${contest[@]}" --json >"$work/json" || fail "$subcommand"
+	"$bench" "$subcommand" --quick --seconds 1 --seed 7 "${contest[@]}" --json >"$work/json" ||
+		fail "$subcommand"
 	jq -e --arg name "$subcommand" '.benchmark == $name and .seed == 7 and .quick and
 		(.failed | not)' "$work/json" || fail "$subcommand: the head"
 	jq -e '.system | (.kernel | length > 0) and .cpus > 0 and (.membarrier | type) == "boolean"
-		and (.futex_waitv | type) == "boolean"' "$work/json" || fail "$subcommand: the system"
-	"$bench" --help | sed -n "/^$subcommand:/,/^\$/s/^  \([a-z-]*\) .*/\1/p" | sort >"$work/promised"
+		and (.futex_waitv | type) == "boolean"' "$work/json" ||
+			fail "$subcommand: the system"
+	"$bench" --help | sed -n "/^$subcommand:/,/^\$/s/^  \([a-z-]*\) .*/\1/p" |
+		sort >"$work/promised"
 	jq -r '.rows[].case' "$work/json" | sort -u >"$work/measured"
 	diff "$work/promised" "$work/measured" || fail "$subcommand: < in --help, > measured"
 	jq -e 'all(.rows[] | select(.case != "recovers"); .ratio.rounds > 0 and .ratio.median > 0 and
@@ -45,7 +49,8 @@ for ((i = seed % share; i < ${#subcommands[@]}; i += share)); do
 		fail "$subcommand: a row without figures"
 	[ $subcommand != mutex ] ||
 		jq -e '[.rows[] | select(.target)] | length > 0 and all(.[]; .target.verdict |
-			IN("met", "met (interval)", "unclear", "missed"))' "$work/json" || fail "the targets"
+			IN("met", "met (interval)", "unclear", "missed"))' "$work/json" ||
+			fail "the targets"
 done
 
 echo "-- one case, table"
@@ -59,7 +64,8 @@ for format in '' --json --csv; do
 	status=0
 	# shellcheck disable=SC2086
 	"$bench" mutex --quick --case header $format >/dev/full 2>"$work/err" || status=$?
-	[ $status -eq 1 ] && grep -q written "$work/err" || fail "exit $status on a full device: $format"
+	[ $status -eq 1 ] && grep -q written "$work/err" ||
+		fail "exit $status on a full device: $format"
 done
 
 echo "-- refused"

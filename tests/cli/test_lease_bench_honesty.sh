@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: NOT_UNDER valgrind it lacks futex_waitv, and slows what is measured at will
 # ctest: TIER full it measures for half a minute what only a change of lease-bench would change
-# lease-bench is honest: what a peer or the library is slowed down by shows in the ratios, in the right
-# direction and by no less than half; an empty body is measured and subtracted for all alike; who
-# recovers is seen, not claimed. Nothing here bounds a time from above.
+# lease-bench is honest: what a peer or the library is slowed down by shows in the ratios, in the
+# right direction and by no less than half; an empty body is measured and subtracted for all alike;
+# who recovers is seen, not claimed. Nothing here bounds a time from above.
 set -euo pipefail
 bench=$LEASEHOLD_BIN/lease-bench
 work=$(mktemp -d)
@@ -19,8 +19,8 @@ measure() {
 }
 
 echo "-- a planted slow-down, without contention"
-# The slow-down of NS over what the other takes is what the ratio rises by; the half of that allows for
-# what else the machine does. A fast machine makes the ratio greater still.
+# The slow-down of NS over what the other takes is what the ratio rises by; the half of that allows
+# for what else the machine does. A fast machine makes the ratio greater still.
 uncontended() { # PEER REFERENCE: "ratio other's-ns"
 	jq -r --arg peer "$1" --arg reference "$2" '.rows[] |
 		select(.case == "uncontended" and .peer == $peer and .reference == $reference) |
@@ -60,24 +60,35 @@ jq -en >"$work/out" "$slower < $plain and $plain < $faster" ||
 
 echo "-- a slow-down of what is not measured is refused"
 for wrong in "mutex --case uncontended --handicap nobody=5" "mutex --handicap sem_t=5" \
-	"rwlock --handicap pthread-robust=5"; do
+	"rwlock --handicap pthread-robust=5" "locks --handicap flock=5" \
+	"mutex --case header --handicap leasehold=5" \
+	"mutex --case lease --case kill --handicap leasehold=5" \
+	"mutex --case fairness --handicap flock=5" "semaphore --case recovers --handicap sem_t=5"; \
+	do
 	status=0
 	# shellcheck disable=SC2086
 	"$bench" $wrong --quick >"$work/out" 2>"$work/err" || status=$?
 	[ $status -eq 2 ] && grep -q handicap "$work/err" && [ ! -s "$work/out" ] ||
 		fail "$status, not refused before the run: $wrong"
 done
-! "$bench" mutex --quick --case header --handicap leasehold=5 >"$work/out" 2>"$work/err" ||
-	fail "nothing was slowed and nothing said"
+# And where it is not refused, something is slowed: else the run ends with an error.
+for right in "mutex --case header --case fairness --handicap leasehold=5" \
+	"semaphore --case fairness --handicap sem_t=5" \
+	"mutex --case oversubscribed --handicap flock=5"; do
+	# shellcheck disable=SC2086
+	"$bench" $right --quick --seconds 1 --json >"$work/out" || fail "nothing was slowed: $right"
+done
 
 echo "-- the empty body"
 measure mutex --seconds 1 --case uncontended
 jq -e '.rows | length > 0 and (map(.empty_loop.median) | unique | length == 1 and .[0] > 0)' \
-	"$work/json" >"$work/out" || fail "the empty loop was not measured, or not the same for all rows"
+	"$work/json" >"$work/out" ||
+	fail "the empty loop was not measured, or not the same for all rows"
 
 echo "-- who recovers"
 # Those of which a grant is expected have a minute for it.
-measure mutex --seconds 1 --case recovers --patient pthread-robust --patient pthread-pi --patient leasehold \
+measure mutex --seconds 1 --case recovers --patient pthread-robust --patient pthread-pi --patient \
+	leasehold \
 	--patient leasehold-ttl --patient semop-undo --patient flock --patient fcntl-ofd
 recovers() {
 	jq -r --arg peer "$1" '.rows[] | select(.case == "recovers" and .peer == $peer) |

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: NOT_UNDER valgrind it lacks futex_waitv
 # ctest: TIER full it measures what only a change of lease-bench would change
-# lease-bench: what it writes: the machine in the head, percentiles, CSV that says what the JSON does, plots,
-# places by hwloc's distances, progress on a terminal; and its manual and completion know its options.
+# lease-bench: what it writes: the machine in the head, percentiles, CSV that says what the JSON
+# does, plots, places by hwloc's distances, progress on a terminal; and its manual and completion
+# know its options.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 bench=$LEASEHOLD_BIN/lease-bench
@@ -26,7 +27,8 @@ echo "-- percentiles"
 grep -q 'WHOSE *P50 *P90 *P99 *P99.9 *MAX' "$work/table" || fail "no second table"
 jq -e '[.rows[] | select(.case == "handover")] | length > 1 and all(.[] |
 	(.peer_figure, .reference_figure); .min <= .p50 and .p50 <= .p90 and .p90 <= .p99 and
-	.p99 <= .["p99.9"] and .["p99.9"] <= .max)' "$work/json" >/dev/null || fail "they do not rise"
+	.p99 <= .["p99.9"] and .["p99.9"] <= .max)' "$work/json" >/dev/null ||
+		fail "they do not rise"
 jq -e '.rows[] | select(.case == "header") | .peer_figure | has("p99") | not' "$work/json" \
 	>/dev/null || fail "a size has percentiles"
 
@@ -44,7 +46,8 @@ columns=$(grep -v '^#' "$work/csv" | head -1 | tr , '\n' | wc -l)
 grep -v '^#' "$work/csv" | awk -F, -v n="$columns" 'NF != n { exit 1 }' || fail "ragged CSV"
 
 echo "-- terms of a contest"
-"$bench" mutex "${small[@]}" --case contended --processes 2,3 --hold 300 --think 0 --json >"$work/terms"
+"$bench" mutex "${small[@]}" --case contended --processes 2,3 --hold 300 --think 0 --json \
+	>"$work/terms"
 jq -e '.rows | map(.what) | unique == ["2 processes, hold 300 ns", "3 processes, hold 300 ns"]' \
 	"$work/terms" >/dev/null || fail "not what was asked for"
 
@@ -56,7 +59,8 @@ if command -v gnuplot >/dev/null; then
 		"$bench" plot "$work/run.$kind" || fail "plot of $kind"
 		[ "$(head -c 4 "$work/run.png" | tail -c 3)" = PNG ] || fail "no PNG of $kind"
 		grep -q '<svg' "$work/run.svg" || fail "no SVG of $kind"
-		grep -q 'handover, .*: leasehold / pthread-robust' "$work/run.svg" || fail "no label"
+		grep -q 'handover, .*: leasehold / pthread-robust' "$work/run.svg" ||
+			fail "no label"
 	done
 	"$bench" plot "$work/run.json" --case header --output "$work/one"
 	! grep -q handover "$work/one.svg" || fail "a case that was not asked for"
@@ -71,13 +75,15 @@ if command -v gnuplot >/dev/null; then
 			fail "a foreign $1 is not drawn, with its title: $evil"
 	}
 	status=0
-	for evil in '`touch done`' $'\'\nsystem "touch done"\n#' $'"\nsystem "touch done"\n#' $'\\\nsystem "touch done"'; do
+	for evil in '`touch done`' $'\'\nsystem "touch done"\n#' $'"\nsystem "touch done"\n#' \
+		$'\\\nsystem "touch done"'; do
 		jq --arg evil "$evil" '.benchmark = $evil | .system.host = $evil |
 			.rows[].what = $evil' "$work/json" >"$work/evil.json"
 		foreign json
 	done
 	evil='`touch done`'
-	sed "s/^# benchmark: .*/# benchmark: $evil/; s/^handover,[^,]*/handover,$evil/" "$work/csv" >"$work/evil.csv"
+	sed "s/^# benchmark: .*/# benchmark: $evil/; s/^handover,[^,]*/handover,$evil/" \
+		"$work/csv" >"$work/evil.csv"
 	foreign csv
 fi
 refused() { # STATUS ARGUMENT...
@@ -103,24 +109,28 @@ PATH=/nonexistent "$bench_path" plot "$work/json" 2>"$work/err" || status=$?
 
 echo "-- places"
 pinning() { # TOPOLOGY POLICY
-	HWLOC_SYNTHETIC=$1 "$bench" mutex --quick --case header --pin "$2" --json | jq -r .system.pinning
+	HWLOC_SYNTHETIC=$1 "$bench" mutex --quick --case header --pin "$2" --json |
+		jq -r .system.pinning
 }
 if ldconfig -p | grep -q 'libhwloc\.so\.15'; then
 	not="(not this machine's, not applied)"
-	[ "$(pinning 'pack:2 core:2 pu:2' near)" = "near $not: CPUs 0 1 2 3 4 5 6 7" ] || fail "near"
+	[ "$(pinning 'pack:2 core:2 pu:2' near)" = "near $not: CPUs 0 1 2 3 4 5 6 7" ] ||
+		fail "near"
 	# The other package, then the other core of each, then the other threads.
 	[ "$(pinning 'pack:2 core:2 pu:2' far)" = "far $not: CPUs 0 4 2 6 1 5 3 7" ] || fail "far"
 	[ "$(pinning 'numa:2 pack:1 core:2 pu:1' far)" = "far $not: CPUs 0 2 1 3" ] || fail "nodes"
 	cpu=$(taskset -pc $$ | sed 's/.*: *//; s/[-,].*//')
 	taskset -c "$cpu" "$bench" mutex "${small[@]}" --case contended --processes 2 --pin far \
-		--json | jq -e --arg cpu "$cpu" '.system.pinning == "far: CPUs \($cpu)"' >/dev/null ||
+		--json |
+		jq -e --arg cpu "$cpu" '.system.pinning == "far: CPUs \($cpu)"' >/dev/null ||
 		fail "not kept to the CPUs that it may run on"
 fi
 
 echo "-- progress, on a terminal only"
 "$bench" mutex --seconds 3 --case lease 2>"$work/err" >/dev/null
 [ ! -s "$work/err" ] || fail "progress in a file"
-script -qec "'$bench' mutex --seconds 3 --case lease --case header >'$work/out'" /dev/null >"$work/seen"
+script -qec "'$bench' mutex --seconds 3 --case lease --case header >'$work/out'" /dev/null \
+	>"$work/seen"
 grep -q 'lease (case 1 of 2), [0-9]* %' "$work/seen" || fail "no progress"
 
 echo "-- refused"
@@ -137,7 +147,8 @@ done
 echo "-- manual and completion"
 help=$("$bench" --help)
 options=$(grep -oE '^  --[a-z]+|, --version' <<<"$help" | tr -d ' ,' | sort -u)
-manual=$(sed -nE 's/^\.It Fl -help , Fl -version$/--help\n--version/p; s/^\.It Fl -([a-z]+)( .*)?$/--\1/p' \
+manual=$(sed -nE \
+	's/^\.It Fl -help , Fl -version$/--help\n--version/p; s/^\.It Fl -([a-z]+)( .*)?$/--\1/p' \
 	"$top/docs/man/lease-bench.1" | sort -u)
 diff <(echo "$options") <(grep -v -- --output <<<"$manual") || fail "< --help, > manual"
 subcommands=$(sed -nE 's/^([a-z]+): .*/\1/p' <<<"$help" | sort -u)

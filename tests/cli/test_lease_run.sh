@@ -108,20 +108,24 @@ expect 0 lease-run -n -e book -- true
 
 echo "-- slots: so many at once, each with its own"
 hold desks -j 2
-expect 0 lease-run -n --slots 2 desks -- sh -c 'echo "$LEASE_SLOT"; lease-run -n -j 2 desks -- true; echo $?'
+expect 0 lease-run -n --slots 2 desks -- sh -c \
+	'echo "$LEASE_SLOT"; lease-run -n -j 2 desks -- true; echo $?'
 [[ $out == [01]$'\n75\n' ]] || fail "slots: $out"
 first=${out%%$'\n'*}
 expect 69 lease-run -n -j 3 desks -- true
 [[ $err == *desks* ]] || fail "another number of slots: $err"
 let_go
-expect 0 lease-run -j 2 desks -- sh -c 'lease-run -n -j 2 desks -- printenv LEASE_SLOT; echo "$LEASE_SLOT"'
+expect 0 lease-run -j 2 desks -- sh -c \
+	'lease-run -n -j 2 desks -- printenv LEASE_SLOT; echo "$LEASE_SLOT"'
 [ "$(sort <<<"${out%$'\n'}")" = $'0\n1' ] || fail "two slots: $out (before: $first)"
 
 echo "-- the environment"
-expect 0 lease-run -n 'a name' -- sh -c 'echo "$LEASE_NAME|$LEASE_TOKEN|$LEASE_SLOT|$LEASE_URL|$LEASE_OWNER_DIED"'
+expect 0 lease-run -n 'a name' -- sh -c \
+	'echo "$LEASE_NAME|$LEASE_TOKEN|$LEASE_SLOT|$LEASE_URL|$LEASE_OWNER_DIED"'
 token=$(cut -d'|' -f2 <<<"$out")
 [ "$out" = "a name|$token||$LEASE_URL|"$'\n' ] && [ "$token" -gt 0 ] || fail "environment: $out"
-expect 0 lease-run -F 'a name' -- sh -c 'echo "$LEASE_NAME|$LEASE_TOKEN|$LEASE_SLOT|$LEASE_URL|$LEASE_OWNER_DIED"'
+expect 0 lease-run -F 'a name' -- sh -c \
+	'echo "$LEASE_NAME|$LEASE_TOKEN|$LEASE_SLOT|$LEASE_URL|$LEASE_OWNER_DIED"'
 [ "$(cut -d'|' -f1,3- <<<"$out")" = "a name||$LEASE_URL|" ] || fail "environment of -F: $out"
 [ "$(cut -d'|' -f2 <<<"$out")" -gt "$token" ] || fail "tokens do not rise: $token, $out"
 
@@ -149,7 +153,8 @@ rm "/dev/shm/$arena-2"
 [ "$out" = "shm://$arena-2"$'\n75\n'"shm://$arena-2"$'\n' ] || fail "nested: $out"
 # What lies at the default URL on this machine, a user's or an older version's, is not for a test.
 if own_shm || own_shm --map-root-user; then
-	expect 0 "${own_shm[@]}" sh -c 'id -u && unset LEASE_URL && lease-run door -- printenv LEASE_URL &&
+	expect 0 "${own_shm[@]}" sh -c \
+		'id -u && unset LEASE_URL && lease-run door -- printenv LEASE_URL &&
 		LEASE_URL= lease-run door -- printenv LEASE_URL && stat -c "%a %n" /dev/shm/*'
 	uid=${out%%$'\n'*}
 	url=shm://lease-run-$uid
@@ -167,7 +172,8 @@ for url in redis://user:geheim@host/0 redis://:geheim@host redis://u:ge/he:im@x@
 done
 
 echo "-- names of any bytes are different locks"
-names=('' ' ' ../door $'line\nbreak' $'\x01\xff\xfe' -n -- 'DOOR' 'ÄÖ' "$(head -c 1024 /dev/zero | tr '\0' n)")
+names=('' ' ' ../door $'line\nbreak' $'\x01\xff\xfe' -n -- 'DOOR' 'ÄÖ' "$(head -c 1024 /dev/zero |
+	tr '\0' n)")
 hold door
 for name in "${names[@]}"; do
 	[[ $name != -* ]] || continue
@@ -211,7 +217,8 @@ expect 0 lease-run door -- grep SigBlk /proc/self/status
 [[ $out == *0000000000000000* ]] || fail "blocked: $out"
 
 echo "-- without fork: the same process, and no child that it does not know"
-expect 0 sh -c 'echo $$; exec lease-run -F door -- sh -c "echo \$\$; cat /proc/\$\$/task/\$\$/children"'
+expect 0 sh -c \
+	'echo $$; exec lease-run -F door -- sh -c "echo \$\$; cat /proc/\$\$/task/\$\$/children"'
 [ "$(sed -n 1p <<<"$out")" = "$(sed -n 2p <<<"$out")" ] || fail "-F is another process: $out"
 expect 3 lease-run -F door -- sh -c 'exit 3'
 expect 0 lease-run -w 60 door -- true # its guard lets go soon

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# lease-run with locks in files: what docs/man/lease-run.1 says holds there, too, but for --ttl. What has
-# nothing to do with where locks are kept is in test_lease_run.sh.
+# lease-run with locks in files: what docs/man/lease-run.1 says holds there, too, but for --ttl.
+# What has nothing to do with where locks are kept is in test_lease_run.sh.
 # shellcheck disable=SC2016  # $ in the commands is theirs
 . "$(dirname "$0")/lease_run.bash"
 mkdir "$work/locks"
@@ -56,17 +56,20 @@ expect 0 lease-run -n book -- true
 
 echo "-- slots: so many at once, each with its own"
 hold desks -j 2
-expect 0 lease-run -n -j 2 desks -- sh -c 'echo "$LEASE_SLOT"; lease-run -n -j 2 desks -- true; echo $?'
+expect 0 lease-run -n -j 2 desks -- sh -c \
+	'echo "$LEASE_SLOT"; lease-run -n -j 2 desks -- true; echo $?'
 [[ $out == [01]$'\n75\n' ]] || fail "slots: $out"
 expect 69 lease-run -n -j 3 desks -- true
 [[ $err == *desks* ]] || fail "another number of slots: $err"
 kill -KILL "$holder"
 wait "$holder" || true
-expect 0 lease-run -w 60 -j 2 desks -- sh -c 'lease-run -w 60 -j 2 desks -- printenv LEASE_SLOT; echo "$LEASE_SLOT"'
+expect 0 lease-run -w 60 -j 2 desks -- sh -c \
+	'lease-run -w 60 -j 2 desks -- printenv LEASE_SLOT; echo "$LEASE_SLOT"'
 [ "$(sort <<<"${out%$'\n'}")" = $'0\n1' ] || fail "two slots, after one's holder was killed: $out"
 
 echo "-- the environment; tokens rise"
-expect 0 lease-run -n 'a name' -- sh -c 'echo "$LEASE_NAME|$LEASE_TOKEN|$LEASE_SLOT|$LEASE_URL|$LEASE_OWNER_DIED"'
+expect 0 lease-run -n 'a name' -- sh -c \
+	'echo "$LEASE_NAME|$LEASE_TOKEN|$LEASE_SLOT|$LEASE_URL|$LEASE_OWNER_DIED"'
 token=$(cut -d'|' -f2 <<<"$out")
 [ "$out" = "a name|$token||$LEASE_URL|"$'\n' ] && [ "$token" -gt 0 ] || fail "environment: $out"
 expect 0 lease-run -n 'a name' -- printenv LEASE_TOKEN
@@ -100,7 +103,8 @@ died 0 1
 died 0 ""
 
 echo "-- the lock file is removed: the lock is lost, which ends the command"
-expect 79 lease-run -k 0.1 --on-lost=kill door -- sh -c 'rm "$0"; while [ -d "$1" ]; do sleep 0.02; done' \
+expect 79 lease-run -k 0.1 --on-lost=kill door -- sh -c \
+	'rm "$0"; while [ -d "$1" ]; do sleep 0.02; done' \
 	"$work/locks/door.lock" "$work"
 expect 0 lease-run -n door -- true
 

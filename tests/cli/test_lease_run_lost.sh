@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# lease-run when the lock is lost while the command runs, its guard being stopped for longer than the TTL
-# (--on-lost; G3, G4).
+# lease-run when the lock is lost while the command runs, its guard being stopped for longer than
+# the TTL (--on-lost; G3, G4).
 # shellcheck disable=SC2016  # $ in the commands is theirs
 . "$(dirname "$0")/lease_run.bash"
 

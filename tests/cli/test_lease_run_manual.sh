@@ -47,7 +47,8 @@ offers() {
 same 'long options of --help and of the completion' "$options" \
 	"$(completes lease-run -- | tr ' ' '\n' | sed 's/^--//' | sort -u)"
 same 'options of --help and of the completion' \
-	"$(sed -nE 's/^ {2,6}((-.), )?(--[a-z-]+).*/\2 \3/p' <<<"$help" | tr ' ' '\n' | grep . | sort -u)" \
+	"$(sed -nE 's/^ {2,6}((-.), )?(--[a-z-]+).*/\2 \3/p' <<<"$help" | tr ' ' '\n' | grep . |
+	sort -u)" \
 	"$(completes lease-run - | tr ' ' '\n' | sort -u)"
 offers --shared lease-run -n --sh
 offers 'term kill ignore' lease-run --on-lost ''

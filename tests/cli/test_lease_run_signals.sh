@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# lease-run and signals: passed on, while it waits and while the command runs; stopped and continued;
-# from a terminal, to the whole foreground job (docs/man/lease-run.1, SIGNALS).
+# lease-run and signals: passed on, while it waits and while the command runs; stopped and
+# continued; from a terminal, to the whole foreground job (docs/man/lease-run.1, SIGNALS).
 # shellcheck disable=SC2016  # $ in the commands is theirs
 . "$(dirname "$0")/lease_run.bash"
 mkfifo "$work/fifo"
@@ -69,7 +69,8 @@ for signal in TERM INT HUP; do
 		[ "$code" -eq $((128 + $(kill -l "$signal"))) ] || fail "$signal: exit $code"
 	done
 done
-until_true sh -c "! lease-inspector leases $arena --json | jq -e '.leases[] | select(.waited_ns)' >/dev/null"
+until_true sh -c \
+	"! lease-inspector leases $arena --json | jq -e '.leases[] | select(.waited_ns)' >/dev/null"
 let_go
 [ ! -e "$work/ran" ] || fail "a command ran after its lease-run was ended"
 

@@ -40,8 +40,10 @@ echo "-- none on a fast path"
 checked=0
 while read -r start size _ function; do
 	case ${function%%@*} in
-	lh_mutex_lock | lh_mutex_unlock | lh_rwlock_read_lock | lh_rwlock_write_lock | lh_rwlock_unlock | \
-		lh_semaphore_acquire | lh_semaphore_release | lh_once_call | lh_once_done | lh_cell_read | \
+	lh_mutex_lock | lh_mutex_unlock | lh_rwlock_read_lock | lh_rwlock_write_lock | \
+		lh_rwlock_unlock | \
+		lh_semaphore_acquire | lh_semaphore_release | lh_once_call | lh_once_done | \
+		lh_cell_read | \
 		lh_watch_read | lh_watch_send) ;;
 	*) continue ;;
 	esac
@@ -69,7 +71,8 @@ for script in $("$trace" --list | awk '{ print $1 }'); do
 	"$trace" --print "$script" >"$work/$script.bt"
 	grep -qF "usdt:$(readlink -f "$library"):leasehold:${script/-/__}" "$work/$script.bt" ||
 		fail "$script does not look at its probe"
-	grep -qF ".It Cm $script" "$top/docs/man/lease-trace.1" || fail "lease-trace(1) lacks $script"
+	grep -qF ".It Cm $script" "$top/docs/man/lease-trace.1" ||
+		fail "lease-trace(1) lacks $script"
 done
 
 echo "-- completion"
@@ -124,7 +127,8 @@ fi
 command -v bpftrace >/dev/null || skip "no bpftrace: the notes are right, the scripts were not tried"
 [ "$(id -u)" -eq 0 ] || skip "not root: the notes are right, the scripts were not tried"
 for script in "$work"/*.bt; do
-	bpftrace -d "$script" >"$work/out" 2>&1 || fail "$script: $(grep -v '^ ' "$work/out" | tail -5)"
+	bpftrace -d "$script" >"$work/out" 2>&1 ||
+		fail "$script: $(grep -v '^ ' "$work/out" | tail -5)"
 done
 
 echo "-- seen to fire, by lease-trace's scripts"
@@ -134,7 +138,8 @@ echo "-- seen to fire, by lease-trace's scripts"
 } >"$work/all.bt"
 bpftrace "$work/all.bt" >"$work/seen" 2>&1 &
 tracer=$!
-# It ends by itself, saying why, where the kernel permits no probe; the time limit of the test is the deadline.
+# It ends by itself, saying why, where the kernel permits no probe; the time limit of the test is
+# the deadline.
 while ! grep -q '^attached' "$work/seen"; do
 	if ! kill -0 $tracer 2>/dev/null; then
 		# Of the limit that it cannot raise it only warns.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# README.md's hello compiles as it stands, has the twelve lines that it is meant to have, and runs; a
-# second process finds what the first has made; the lines of lease-run run; what README.md links to is there.
+# README.md's hello compiles as it stands, has the twelve lines that it is meant to have, and runs;
+# a second process finds what the first has made; the lines of lease-run run; what README.md links
+# to is there.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 readme=$top/README.md
@@ -53,7 +54,8 @@ done < <(grep -o '](\([^)]*\))' "$readme" | tr -d ']()' | sed 's/#.*//' | grep -
 echo "-- the lines of lease-run"
 awk '/^## lease-run$/ { section = 1 } section && /^```sh$/ { inside = 1; next } /^```$/ { if (inside) exit }
 	inside' "$readme" >"$work/run.sh"
-said=$(PATH=$LEASEHOLD_BIN:$PATH LEASE_URL=shm://$name bash -e "$work/run.sh") || fail "a line of lease-run"
+said=$(PATH=$LEASEHOLD_BIN:$PATH LEASE_URL=shm://$name bash -e "$work/run.sh") ||
+	fail "a line of lease-run"
 [ "$(sed 's/[0-9][0-9]* of/N of/; s/token [0-9][0-9]*/token N/' <<<"$said")" = "$(printf '%s\n' \
 	'one at a time; token N' 'in directory N of 4' import)" ] || fail "lease-run says: $said"
 

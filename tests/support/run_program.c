@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,17 +33,16 @@ static char *take(int file)
 	return text;
 }
 
-struct output run_program(const char *path, const char *arguments)
+struct program program_start(const char *path, const char *arguments, bool traced)
 {
 	char *const line = strdup(arguments);
 	char *words[MAX_WORDS + 2] = { strdup(path) };
 	char *rest = NULL;
-	const int out = memfd_create("stdout", MFD_CLOEXEC);
-	const int error = memfd_create("stderr", MFD_CLOEXEC);
-	struct output output;
+	struct program program = { .out = memfd_create("stdout", MFD_CLOEXEC),
+				   .error = memfd_create("stderr", MFD_CLOEXEC) };
 	size_t count = 1;
 
-	if (!line || !words[0] || out < 0 || error < 0)
+	if (!line || !words[0] || program.out < 0 || program.error < 0)
 		fail_msg("cannot run %s: %s", path, strerror(errno));
 	for (char *word = strtok_r(line, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
 		if (count > MAX_WORDS)
@@ -50,21 +50,37 @@ struct output run_program(const char *path, const char *arguments)
 		words[count++] = word;
 	}
 	fflush(NULL);
-	const pid_t pid = fork();
-
-	if (pid == 0) {
-		dup2(out, STDOUT_FILENO);
-		dup2(error, STDERR_FILENO);
-		execv(path, words);
+	program.pid = fork();
+	if (program.pid == 0) {
+		dup2(program.out, STDOUT_FILENO);
+		dup2(program.error, STDERR_FILENO);
+		if (!traced || ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0)
+			execv(path, words);
 		_exit(127);
 	}
-	if (pid < 0 || waitpid(pid, &output.status, 0) != pid)
+	if (program.pid < 0)
 		fail_msg("cannot run %s: %s", path, strerror(errno));
 	free(words[0]);
 	free(line);
-	output.out = take(out);
-	output.error = take(error);
+	return program;
+}
+
+struct output program_finish(const struct program *program)
+{
+	struct output output;
+
+	if (waitpid(program->pid, &output.status, 0) != program->pid)
+		fail_msg("cannot wait for %d: %s", program->pid, strerror(errno));
+	output.out = take(program->out);
+	output.error = take(program->error);
 	return output;
+}
+
+struct output run_program(const char *path, const char *arguments)
+{
+	const struct program program = program_start(path, arguments, false);
+
+	return program_finish(&program);
 }
 
 void output_free(struct output *output)

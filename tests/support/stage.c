@@ -96,7 +96,7 @@ void stage_is_clean(const struct stage *stage)
 	struct lh_placement_info placement;
 	uint64_t cursor = 0;
 
-	need_equal(reap_all(stage->arena), 0);
+	need_equal(reap_all(stage->arena).left, 0);
 	need_equal(lh_arena_check(stage->arena, print_finding, NULL), LH_CHECK_CLEAN);
 	while (lh_next_lease(stage->arena, &cursor, &lease) == 0) {
 		need_equal(lease.state, LH_LEASE_LIVE);

@@ -86,8 +86,7 @@ static void show_arena(const struct row *row, const struct view *view)
 	size_t held = 0;
 
 	for (size_t i = 0; i < view->lease_count; i++)
-		lost += view->leases[i].state == LH_LEASE_EXPIRED ||
-			view->leases[i].state == LH_LEASE_DEAD;
+		lost += view_is_lost(&view->leases[i]);
 	for (size_t i = 0; i < view->hold_count; i++)
 		held += view_is_held(&view->holds[i]);
 	row_size(row, ARENA_SIZE,

@@ -80,12 +80,12 @@ static void add_finding(void *context, int severity, uint64_t offset, const char
 static void print_findings(struct findings *findings, const char *arena)
 {
 	const struct options *options = findings->table.options;
-	json_t *document = document_start(options, arena, lh_now());
+	struct document *document = document_start(options, arena, lh_now());
 	const char *advice = what_next(findings->worst);
 
 	if (document) {
-		value_set(document, "result", value_text(check_name(findings->worst)));
-		value_set(document, "exit", json_integer(findings->worst));
+		value_set(document->members, "result", value_text(check_name(findings->worst)));
+		value_set(document->members, "exit", json_integer(findings->worst));
 	}
 	table_print(&findings->table, "findings", document, NULL);
 	if (document)

@@ -13,8 +13,8 @@ _lease_inspector_verbs()
 	"${COMP_WORDS[0]}" --help 2>/dev/null | sed -nE 's/^  ([a-z]+) .*/\1/p'
 }
 
-# What the word that stands on the command line means, without having it expanded: a lone quote at its
-# begin is one that is still open.
+# What the word that stands on the command line means, without having it expanded: a lone quote at
+# its begin is one that is still open.
 _lease_inspector_plain()
 {
 	local word=$1 quote=
@@ -27,8 +27,8 @@ _lease_inspector_plain()
 	printf '%s' "${word%"$quote"}"
 }
 
-# The name as it has to be typed behind what is typed already. Names are anybody's: nothing in them may
-# mean anything to the shell.
+# The name as it has to be typed behind what is typed already. Names are anybody's: nothing in them
+# may mean anything to the shell.
 _lease_inspector_quoted()
 {
 	local name=$1 typed=$2
@@ -61,14 +61,16 @@ _lease_inspector()
 	COMPREPLY=()
 	for ((index = 1; index < COMP_CWORD; index++)); do
 		case ${COMP_WORDS[index]} in
-		-o | --output | -w | --watch | -d | --delay | -c | --count | -t | --timeout) index=$((index + 1)) ;;
+		-o | --output | -w | --watch | -d | --delay | -c | --count | -t | --timeout) \
+			index=$((index + 1)) ;;
 		-* | = | auto | always | never) ;;
 		*) words+=("$(_lease_inspector_plain "${COMP_WORDS[index]}")") ;;
 		esac
 	done
 	if [[ $word == -* ]]; then
 		mapfile -t offered < <(_lease_inspector_options "${words[@]:0:1}")
-	elif [[ $previous == --color || ($previous == '=' && ${COMP_WORDS[COMP_CWORD - 2]} == --color) ]]; then
+	elif [[ $previous == --color ||
+		($previous == '=' && ${COMP_WORDS[COMP_CWORD - 2]} == --color) ]]; then
 		offered=(auto always never)
 	elif [[ $previous == -o || $previous == --output ]]; then
 		mapfile -t offered < <("${COMP_WORDS[0]}" "${words[0]-}" --help 2>/dev/null |

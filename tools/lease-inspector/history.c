@@ -45,11 +45,11 @@ void history_row(struct table *table, const struct view *view, const struct lh_e
 	row_number(&row, EVENT_SEQUENCE, event->sequence);
 	row_moment(&row, EVENT_TIME, event->time_ns);
 	row_text(&row, EVENT_KIND, lh_event_kind_name(event->kind));
-	if (event->lease || row.object)
+	if (event->lease || row.json)
 		row_number(&row, EVENT_LEASE, event->lease);
-	if (event->pid || row.object)
+	if (event->pid || row.json)
 		row_number(&row, EVENT_PID, (uint32_t)event->pid);
-	if (event->tid || row.object)
+	if (event->tid || row.json)
 		row_number(&row, EVENT_TID, (uint32_t)event->tid);
 	row_text(&row, EVENT_COMMAND, event->command);
 	if (event->offset)

@@ -24,6 +24,7 @@ void inspector_say(const char *format, ...)
 {
 	va_list arguments;
 
+	fflush(stdout); // what was printed before stands before it, in a terminal too
 	fputs(PROGRAM ": ", stderr);
 	va_start(arguments, format);
 	vfprintf(stderr, format, arguments);
@@ -81,7 +82,6 @@ int inspector_complain(const char *arena, int error)
 	char *name = escape_text(arena);
 	char *text = escape_text(reason);
 
-	fflush(stdout);
 	inspector_say("%s: %s", name, text);
 	if (advice(error))
 		inspector_say("%s", advice(error));
@@ -96,7 +96,6 @@ int inspector_no_object(const char *arena, const char *object)
 	char *name = escape_text(object);
 	char *in = escape_text(arena);
 
-	fflush(stdout);
 	inspector_say("%s: nothing is placed there that is called %s", in, name);
 	inspector_say("`" PROGRAM " list %s` shows what is.", in);
 	free(name);
@@ -446,9 +445,11 @@ static int run(const struct verb *verb, const struct options *options, const cha
 
 int main(int argc, char **argv)
 {
+	static char output[1 << 16]; // a terminal, too, is not written to line by line
 	struct command command;
 	const struct verb *verb = NULL;
 
+	setvbuf(stdout, output, _IOFBF, sizeof(output));
 	// Characters, for the tree's lines; not numbers, which scripts read.
 	setlocale(LC_CTYPE, "");
 	if (read_options(argc, argv, &command) != EXIT_FINE)

@@ -4,7 +4,8 @@
 //
 // inspector.c reads the command line and calls one of verbs.c's; each has a file of its own. view.c
 // takes a picture of an arena, object.c says what stands in it, cycles.c who waits for whom,
-// process.c what /proc knows of processes; table.c and json.c print what a verb says. Of Leasehold
+// process.c what /proc knows of processes; table.c, json.c
+// and text.c print what a verb says. Of Leasehold
 // nothing but the public headers is used.
 #ifndef LEASE_INSPECTOR_INSPECTOR_H
 #define LEASE_INSPECTOR_INSPECTOR_H
@@ -116,6 +117,31 @@ void inspector_say(const char *format, ...) __attribute__((format(printf, 1, 2))
 // The pointer, or the end of the program if it is NULL: no verb can do anything without memory.
 void *inspector_need(void *pointer);
 
+// ---- text.c -------------------------------------------------------------------------------------
+// Room for `more` items of `size` behind the `count` there are.
+void *inspector_room(void *items, size_t count, size_t more, size_t *capacity, size_t size);
+
+// Text that grows, without a NUL at its end. Starts as { 0 }; `bytes` is to be freed.
+struct text {
+	char *bytes;
+	size_t size, capacity;
+};
+void text_add(struct text *text, const char *bytes, size_t size);
+
+// The string with every byte that is not printable ASCII, and every backslash, written as \xHH, so
+// that no foreign byte reaches a terminal.
+void text_add_escaped(struct text *text, const char *string);
+char *escape_text(const char *string); /* to be freed */
+// The same for blanks, too.
+void text_add_word(struct text *text, const char *string);
+// In digits. A long list has several hundred thousand, for each of which printf takes as long as for
+// all else that is done with it.
+void text_add_number(struct text *text, uint64_t number);
+
+// The same between double quotes, for Graphviz and OpenMetrics: a quote or a backslash has a
+// backslash before it. The quotes around it are the caller's.
+void print_quoted(FILE *out, const char *string);
+
 // ---- view.c -------------------------------------------------------------------------------------
 // A picture of an arena. Its parts are read one after the other while the arena is in use, so a
 // lease that a hold names need not be among the leases.
@@ -161,6 +187,9 @@ struct span view_waiters_within(const struct view *view, uint64_t offset, uint64
 // of the picture, not of now.
 uint64_t view_remaining(const struct view *view, const struct lh_lease_info *lease);
 uint64_t view_since(const struct view *view, uint64_t moment_ns);
+
+// Whether its owner has ended or its time is up.
+bool view_is_lost(const struct lh_lease_info *lease);
 
 // Whether the record is a holding, not what precedes or outlasts one.
 bool view_is_held(const struct lh_hold_info *hold);
@@ -275,24 +304,36 @@ void cycles_free(struct cycles *cycles);
 // Rows of cells, printed as a table or collected as JSON objects, whichever the options ask for.
 enum { TABLE_COLUMNS = 32 };
 
+struct document;
+
 struct table {
 	const struct options *options;
 	const struct column *columns;
 	size_t count;
 	struct libscols_table *scols; /* NULL with --json */
-	json_t *rows;                 /* NULL without */
-	int index[TABLE_COLUMNS];     /* a column's number in scols, or -1 */
+	bool is_tree;
+	size_t rows;
+	size_t shown;             /* columns in the table */
+	int index[TABLE_COLUMNS]; /* a column's number there; -1: nobody sees it */
+	const struct column *chosen[TABLE_COLUMNS]; /* in their order */
+	size_t width[TABLE_COLUMNS];                /* of the longest text in each of them */
+	json_t *values
+		[TABLE_COLUMNS]; /* with --json, of the row that is being filled; NULL: null */
+	struct text texts;       /* of cells, each with a NUL behind it; or rows of JSON */
+	size_t *cells;           /* row by row, `shown` in each: where their texts begin */
+	size_t cell_capacity;
 };
 
 struct row {
 	struct table *table;
-	struct libscols_line *line;
-	json_t *object;
+	struct libscols_line *line; /* of a tree */
+	bool json;
 };
 
 void table_start(struct table *table, const struct options *options, const struct column *columns,
 		 size_t count);
-// The new row stands below `parent` in a tree, NULL: at its top or in a plain table.
+// The new row stands below `parent` in a tree, NULL: at its top or in a plain table. But in a tree
+// it ends the one before: nothing more can be set there.
 struct row table_row(struct table *table, const struct row *parent);
 
 // One cell each; a cell that is not set is empty ("-", null). A duration of UINT64_MAX is endless.
@@ -321,10 +362,12 @@ void words_end(struct words *words, size_t column);
 // Prints the rows and frees the table. In JSON they are the member `key` of `document`, which is
 // printed and taken over; else document is NULL. `nothing` is what a terminal is told if there are
 // no rows; NULL: nothing.
-void table_print(struct table *table, const char *key, json_t *document, const char *nothing);
+void table_print(struct table *table, const char *key, struct document *document,
+		 const char *nothing);
 
 // The same without printing the document: other tables follow.
-void table_finish(struct table *table, const char *key, json_t *document, const char *nothing);
+void table_finish(struct table *table, const char *key, struct document *document,
+		  const char *nothing);
 
 // Whether each name in `list` ("A,B" or "+A,B") is one of the columns' headings.
 bool columns_are_known(const struct column *columns, size_t count, const char *list);
@@ -360,9 +403,28 @@ int pace_end(void);
 // ---- json.c -------------------------------------------------------------------------------------
 enum { JSON_VERSION = 1 };
 
-// A new {"version": 1, "arena": name, "now_ns": …} with --json, else NULL.
-json_t *document_start(const struct options *options, const char *arena, uint64_t now_ns);
-void document_print(const struct options *options, json_t *document);
+// What a verb prints: {"version": 1, "arena": name, "now_ns": …}, what else is put into `members`,
+// and after these the arrays.
+enum { DOCUMENT_ARRAYS = 3 }; /* at most */
+struct document {
+	const struct options *options;
+	json_t *members;
+	const char *keys[DOCUMENT_ARRAYS];
+	struct text arrays[DOCUMENT_ARRAYS]; /* their rows */
+	size_t array_count;
+};
+// NULL without --json.
+struct document *document_start(const struct options *options, const char *arena, uint64_t now_ns);
+// Prints and frees it.
+void document_print(struct document *document);
+// One row more of an array, written out: an object with these members, NULL for null; or as it is.
+void rows_begin(struct text *rows, const struct options *options);
+void rows_member(struct text *rows, const struct options *options, const char *key,
+		 const json_t *value);
+void rows_end(struct text *rows);
+void rows_add(struct text *rows, const struct options *options, const json_t *row);
+// Takes the rows over, as the member `key`.
+void document_array(struct document *document, const char *key, struct text *rows);
 
 // JSON values. Numbers beyond 2^63 - 1, which JSON readers cannot be trusted with and only damage
 // can show, become strings of digits.
@@ -371,14 +433,6 @@ json_t *value_number(uint64_t number);
 // Adds the value, taking it over, to a JSON object or array.
 void value_set(json_t *object, const char *key, json_t *value);
 void value_append(json_t *array, json_t *value);
-
-// The text with every byte that is not printable ASCII, and every backslash, written as \xHH, so
-// that no foreign byte reaches a terminal. To be freed.
-char *escape_text(const char *text);
-
-// The same between double quotes, for Graphviz and OpenMetrics: a quote or a backslash has a
-// backslash before it. The quotes around it are the caller's.
-void print_quoted(FILE *out, const char *text);
 
 // "12.3ms", or all nanoseconds with --ns.
 enum { DURATION_TEXT = 32 };

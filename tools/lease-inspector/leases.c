@@ -23,6 +23,11 @@ enum {
 	LEASE_EXPIRES,
 	LEASE_ACQUIRED,
 	LEASE_OTHER_NAMESPACE,
+	LEASE_SLOT,
+	LEASE_NAMESPACE,
+	LEASE_START_TIME,
+	LEASE_OFFSET,
+	LEASE_SINCE,
 	LEASE_COLUMNS
 };
 
@@ -42,6 +47,11 @@ static const struct column columns[LEASE_COLUMNS] = {
 	[LEASE_EXPIRES] = { NULL, "expires_ns", 0 },
 	[LEASE_ACQUIRED] = { NULL, "acquired_ns", 0 },
 	[LEASE_OTHER_NAMESPACE] = { NULL, "other_pid_namespace", 0 },
+	[LEASE_SLOT] = { NULL, "slot", 0 },
+	[LEASE_NAMESPACE] = { NULL, "pid_namespace", 0 },
+	[LEASE_START_TIME] = { NULL, "start_time", 0 },
+	[LEASE_OFFSET] = { NULL, "waits_for", 0 },
+	[LEASE_SINCE] = { NULL, "waits_since_ns", 0 },
 };
 
 const struct columns leases_columns = { columns, LEASE_COLUMNS };
@@ -73,10 +83,10 @@ static void show_flags(const struct row *row, const struct lh_lease_info *lease,
 		snprintf(unknown, sizeof(unknown), "0x%" PRIx32, rest);
 		words_add(&words, unknown);
 	}
-	if (other && !row->object)
+	if (other && !row->json)
 		words_add(&words, "other-pidns");
 	words_end(&words, LEASE_FLAGS);
-	row_cell(row, LEASE_OTHER_NAMESPACE, NULL, row->object ? json_boolean(other) : NULL);
+	row_cell(row, LEASE_OTHER_NAMESPACE, NULL, row->json ? json_boolean(other) : NULL);
 }
 
 static void show_lease(struct table *table, const struct view *view,
@@ -100,15 +110,13 @@ static void show_lease(struct table *table, const struct view *view,
 		row_duration(&row, LEASE_WAITED, view_since(view, lease->waits_since_ns));
 	}
 	show_flags(&row, lease, other);
-	if (row.object) {
-		row_duration(&row, LEASE_EXPIRES, lease->expires_ns);
-		row_moment(&row, LEASE_ACQUIRED, lease->acquired_ns);
-		value_set(row.object, "slot", value_number(lease->slot));
-		value_set(row.object, "pid_namespace", value_number(lease->pid_namespace));
-		value_set(row.object, "start_time", value_number(lease->start_time));
-		value_set(row.object, "waits_for", value_number(lease->waits_for));
-		value_set(row.object, "waits_since_ns", value_number(lease->waits_since_ns));
-	}
+	row_duration(&row, LEASE_EXPIRES, lease->expires_ns);
+	row_moment(&row, LEASE_ACQUIRED, lease->acquired_ns);
+	row_number(&row, LEASE_SLOT, lease->slot);
+	row_number(&row, LEASE_NAMESPACE, lease->pid_namespace);
+	row_number(&row, LEASE_START_TIME, lease->start_time);
+	row_number(&row, LEASE_OFFSET, lease->waits_for);
+	row_moment(&row, LEASE_SINCE, lease->waits_since_ns);
 }
 
 int verb_leases(const struct options *options, const char *arena)

@@ -89,7 +89,7 @@ static void show_holders(const struct row *row, const struct view *view,
 			 const struct object *object)
 {
 	enum { SHOWN = 4 };
-	json_t *values = row->object ? (json_t *)inspector_need(json_array()) : NULL;
+	json_t *values = row->json ? (json_t *)inspector_need(json_array()) : NULL;
 	char text[SHOWN * 24 + 24] = "";
 	size_t used = 0;
 	size_t count = 0;
@@ -123,7 +123,7 @@ static void show_holder(const struct row *row, const struct view *view, const st
 	snprintf(text, sizeof(text), count > 1 ? "%s x%zu" : "%s", lh_hold_mode_name(hold->mode),
 		 count);
 	row_cell(row, PLACE_MODE, text,
-		 row->object ? value_text(lh_hold_mode_name(hold->mode)) : NULL);
+		 row->json ? value_text(lh_hold_mode_name(hold->mode)) : NULL);
 	if (hold->since_ns)
 		row_duration(row, PLACE_HELD, view_since(view, hold->since_ns));
 	if (!lease)
@@ -144,16 +144,16 @@ static void show_place(const struct row *row, const struct object *object)
 	row_text(row, PLACE_KIND, lh_kind_name(place->kind));
 	row_number(row, PLACE_OFFSET, object->info.offset);
 	row_size(row, PLACE_SIZE, place->size);
-	if (place->count || row->object)
+	if (place->count || row->json)
 		row_number(row, PLACE_COUNT, place->count);
 	row_size(row, PLACE_DATA, place->data_size);
 	row_number(row, PLACE_LEASE, place->lease);
 	if (object->whole || object->error)
 		return;
 	row_number(row, PLACE_INDEX, object->info.index);
-	if (object->info.token || row->object)
+	if (object->info.token || row->json)
 		row_number(row, PLACE_TOKEN, object->info.token);
-	if (object->info.version || row->object)
+	if (object->info.version || row->json)
 		row_number(row, PLACE_VERSION, object->info.version);
 	if (object->info.limit) {
 		row_number(row, PLACE_USED, object->info.used);

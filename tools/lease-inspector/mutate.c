@@ -90,10 +90,10 @@ static void act_start(struct act *act, const struct options *options, const stru
 
 static int act_end(struct act *act)
 {
-	json_t *document = document_start(act->options, act->name, act->view->now_ns);
+	struct document *document = document_start(act->options, act->name, act->view->now_ns);
 
 	if (document)
-		value_set(document, "dry_run", json_boolean(act->options->dry_run));
+		value_set(document->members, "dry_run", json_boolean(act->options->dry_run));
 	table_print(&act->table, "actions", document, NULL);
 	free(act->leases);
 	if (act->arena)
@@ -259,11 +259,6 @@ static void sweep(struct act *act)
 			      freed, left);
 }
 
-static bool is_lost(const struct lh_lease_info *lease)
-{
-	return lease->state == LH_LEASE_DEAD || lease->state == LH_LEASE_EXPIRED;
-}
-
 // What the sweep did to a lost lease: its owner's, who runs, stays.
 static void tell_cleared(struct act *act, const struct lh_lease_info *lease)
 {
@@ -291,7 +286,7 @@ int verb_gc(const struct options *options, const char *arena)
 	if (act_open(&act) && act.arena)
 		sweep(&act);
 	for (size_t i = 0; i < view.lease_count && !act.failed; i++)
-		if (is_lost(&view.leases[i]))
+		if (view_is_lost(&view.leases[i]))
 			tell_cleared(&act, &view.leases[i]);
 	for (size_t i = 0; i < view.placement_count && !act.failed; i++) {
 		act.offset = view.placements[i].offset;

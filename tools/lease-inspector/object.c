@@ -146,18 +146,15 @@ size_t object_holder_count(const struct view *view, const struct object *object)
 	return count;
 }
 
-static bool is_lost(const struct view *view, const struct lh_hold_info *hold)
-{
-	const struct lh_lease_info *lease = view_lease(view, hold->lease);
-
-	return lease && (lease->state == LH_LEASE_DEAD || lease->state == LH_LEASE_EXPIRED);
-}
-
 static bool any_is_lost(const struct view *view, const struct object *object)
 {
-	for (size_t i = object->holders.first; i < object->holders.end; i++)
-		if (view_is_held(view->by_object[i]) && is_lost(view, view->by_object[i]))
+	for (size_t i = object->holders.first; i < object->holders.end; i++) {
+		const struct lh_hold_info *hold = view->by_object[i];
+		const struct lh_lease_info *lease = view_lease(view, hold->lease);
+
+		if (view_is_held(hold) && lease && view_is_lost(lease))
 			return true;
+	}
 	return false;
 }
 

@@ -154,11 +154,9 @@ static void add_open_files(struct attachments *attachments, pid_t pid, size_t *c
 		    fstatat(dirfd(files), entry->d_name, &status, 0) != 0 ||
 		    !S_ISREG(status.st_mode))
 			continue;
-		if (attachments->count == *capacity) {
-			*capacity = *capacity ? 2 * *capacity : 256;
-			attachments->items = (struct attachment *)inspector_need(reallocarray(
-				attachments->items, *capacity, sizeof(*attachments->items)));
-		}
+		attachments->items = (struct attachment *)inspector_room(
+			attachments->items, attachments->count, 1, capacity,
+			sizeof(*attachments->items));
 		attachments->items[attachments->count++] = (struct attachment){
 			.device = status.st_dev, .inode = status.st_ino, .pid = pid
 		};

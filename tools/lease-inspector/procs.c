@@ -77,7 +77,7 @@ static void count_leases(struct users *users, const struct view *view)
 		struct user *user = user_of(users, lease);
 
 		user->leases++;
-		user->lost += lease->state == LH_LEASE_DEAD || lease->state == LH_LEASE_EXPIRED;
+		user->lost += view_is_lost(lease);
 		user->holds += view_held_by(view, lease->id);
 		user->waits += lease->waits_for != 0;
 		if (lease->waits_for &&
@@ -124,7 +124,7 @@ static void show_user(struct table *table, const struct user *user, bool partial
 		 !open_known  ? "?"
 		 : user->open ? "yes"
 			      : "no",
-		 row.object && open_known ? json_boolean(user->open) : NULL);
+		 row.json && open_known ? json_boolean(user->open) : NULL);
 	row_number(&row, PROC_LEASES, user->leases);
 	row_number(&row, PROC_LOST, user->lost);
 	row_number(&row, PROC_HOLDS, user->holds);
@@ -135,10 +135,10 @@ static void show_user(struct table *table, const struct user *user, bool partial
 		const bool keeper = row_shows(&row, PROC_KEEPER) && process_has_keeper(user->pid);
 
 		row_cell(&row, PROC_KEEPER, keeper ? "yes" : "no",
-			 row.object ? json_boolean(keeper) : NULL);
+			 row.json ? json_boolean(keeper) : NULL);
 		row_number(&row, PROC_THREADS, process.threads);
 	}
-	row_cell(&row, PROC_OTHER, NULL, row.object ? json_boolean(elsewhere) : NULL);
+	row_cell(&row, PROC_OTHER, NULL, row.json ? json_boolean(elsewhere) : NULL);
 }
 
 int verb_procs(const struct options *options, const char *arena)

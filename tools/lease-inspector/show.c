@@ -226,7 +226,7 @@ static void show_object(const struct options *options, const struct view *view,
 			const struct object *object)
 {
 	struct options plain = *options;
-	json_t *document = document_start(options, view->name, view->now_ns);
+	struct document *document = document_start(options, view->name, view->now_ns);
 	struct facts facts = { .object = document ? (json_t *)inspector_need(json_object())
 						  : NULL };
 	struct table table;
@@ -236,7 +236,7 @@ static void show_object(const struct options *options, const struct view *view,
 		table_start(&facts.table, &plain, fact_columns, FACT_COLUMNS);
 	add_facts(&facts, view, object);
 	if (document)
-		value_set(document, "object", facts.object);
+		value_set(document->members, "object", facts.object);
 	else
 		table_finish(&facts.table, NULL, NULL, NULL);
 	table_start(&table, options, holder_columns, HOLDER_COLUMNS);
@@ -252,7 +252,7 @@ static void show_object(const struct options *options, const struct view *view,
 	part(options);
 	table_finish(&table, "events", document, "nothing is remembered of it");
 	if (document)
-		document_print(options, document);
+		document_print(document);
 }
 
 int verb_show(const struct options *options, const char *arena)

@@ -14,6 +14,7 @@
 #include "inspector.h"
 
 #define NS_PER_SECOND UINT64_C(1000000000)
+#define EMPTY_CELL "-"
 
 // ---- formats ------------------------------------------------------------------------------------
 
@@ -125,18 +126,19 @@ bool columns_are_known(const struct column *columns, size_t count, const char *l
 	return choose_columns(columns, count, list, chosen) > 0;
 }
 
-// What a terminal shows in which colour; NULL: as it is.
+// What a terminal shows in which colour: its sequence (ECMA-48, SGR); NULL: as it is.
 static const char *colour_of(const char *text)
 {
+	static const char red[] = "\033[31m", green[] = "\033[32m", yellow[] = "\033[33m";
 	static const struct {
 		const char *word, *colour;
 	} words[] = {
-		{ "live", "green" },     { "clean", "green" },    { "expired", "yellow" },
-		{ "stale", "yellow" },   { "stopped", "yellow" }, { "damaged", "yellow" },
-		{ "lost", "red" },       { "dead", "red" },       { "gone", "red" },
-		{ "zombie", "red" },     { "deadlock", "red" },   { "DEADLOCK", "red" },
-		{ "corrupt", "red" },    { "broken", "red" },     { "abandoned", "yellow" },
-		{ "placing", "yellow" },
+		{ "live", green },     { "clean", green },    { "expired", yellow },
+		{ "stale", yellow },   { "stopped", yellow }, { "damaged", yellow },
+		{ "lost", red },       { "dead", red },       { "gone", red },
+		{ "zombie", red },     { "deadlock", red },   { "DEADLOCK", red },
+		{ "corrupt", red },    { "broken", red },     { "abandoned", yellow },
+		{ "placing", yellow },
 	};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -145,83 +147,144 @@ static const char *colour_of(const char *text)
 	return NULL;
 }
 
-// ---- tables -------------------------------------------------------------------------------------
+// ---- rows ---------------------------------------------------------------------------------------
 
-void table_start(struct table *table, const struct options *options, const struct column *columns,
-		 size_t count)
+// Which columns there will be: in a table, in their order; in JSON, which of the members.
+static void start_columns(struct table *table)
 {
-	*table = (struct table){ .options = options, .columns = columns, .count = count };
-	if (options->json) {
-		table->rows = (json_t *)inspector_need(json_array());
-		return;
+	const char *list = table->options->columns;
+	int chosen[TABLE_COLUMNS];
+	const int used = choose_columns(table->columns, table->count, list, chosen);
+	const bool all = table->options->json && (!list || *list == '+');
+
+	for (size_t i = 0; i < table->count; i++)
+		table->index[i] = all ? 0 : -1;
+	for (int i = 0; i < used; i++) {
+		table->index[chosen[i]] = i;
+		table->chosen[i] = &table->columns[chosen[i]];
+		table->is_tree |= table->chosen[i]->flags & SCOLS_FL_TREE;
 	}
+	table->shown = (size_t)used;
+}
+
+static void start_scols(struct table *table)
+{
+	const struct options *options = table->options;
+
 	table->scols = (struct libscols_table *)inspector_need(scols_new_table());
 	scols_table_enable_noheadings(table->scols, options->no_headings);
 	scols_table_enable_raw(table->scols, options->raw);
 	scols_table_enable_colors(table->scols, options->colour);
 	// Our own escapes are stricter, and the library would escape them again.
 	scols_table_enable_noencoding(table->scols, 1);
-	for (size_t i = 0; i < count; i++)
-		table->index[i] = -1;
-	int chosen[TABLE_COLUMNS];
-	const int used = choose_columns(columns, count, options->columns, chosen);
+	for (size_t c = 0; c < table->shown; c++)
+		inspector_need(scols_table_new_column(table->scols, table->chosen[c]->heading, 0,
+						      table->chosen[c]->flags & COLUMN_SCOLS));
+}
 
-	for (int i = 0; i < used; i++) {
-		const struct column *column = &columns[chosen[i]];
+void table_start(struct table *table, const struct options *options, const struct column *columns,
+		 size_t count)
+{
+	*table = (struct table){ .options = options, .columns = columns, .count = count };
+	start_columns(table);
+	if (options->json)
+		return;
+	start_scols(table);
+	for (size_t c = 0; c < table->shown; c++)
+		table->width[c] = strlen(table->chosen[c]->heading);
+	text_add(&table->texts, EMPTY_CELL, sizeof(EMPTY_CELL)); // at 0, where cells begin
+}
 
-		table->index[chosen[i]] = i;
-		inspector_need(scols_table_new_column(table->scols, column->heading, 0,
-						      column->flags & COLUMN_SCOLS));
+// The row of JSON that has been filled, if there is one, is written out: a value of each member is
+// all that is kept of it.
+static void end_row(struct table *table)
+{
+	if (!table->options->json || table->rows == 0)
+		return;
+	rows_begin(&table->texts, table->options);
+	for (size_t i = 0; i < table->count; i++) {
+		if (table->index[i] < 0 || !table->columns[i].key)
+			continue;
+		rows_member(&table->texts, table->options, table->columns[i].key, table->values[i]);
+		json_decref(table->values[i]);
+		table->values[i] = NULL;
 	}
+	rows_end(&table->texts);
 }
 
 struct row table_row(struct table *table, const struct row *parent)
 {
-	struct row row = { .table = table };
+	struct row row = { .table = table, .json = table->options->json };
 
-	if (table->rows) {
-		row.object = (json_t *)inspector_need(json_object());
-		for (size_t i = 0; i < table->count; i++)
-			if (table->columns[i].key)
-				value_set(row.object, table->columns[i].key, json_null());
-		value_append(table->rows, row.object);
-		return row;
+	end_row(table);
+	if (table->is_tree) {
+		row.line = (struct libscols_line *)inspector_need(
+			scols_table_new_line(table->scols, parent ? parent->line : NULL));
+	} else if (!row.json) {
+		const size_t used = table->rows * table->shown;
+
+		table->cells = (size_t *)inspector_room(table->cells, used, table->shown,
+							&table->cell_capacity, sizeof(size_t));
+		memset(table->cells + used, 0, table->shown * sizeof(size_t));
 	}
-	row.line = (struct libscols_line *)inspector_need(
-		scols_table_new_line(table->scols, parent ? parent->line : NULL));
+	table->rows++;
 	return row;
 }
 
-void row_cell(const struct row *row, size_t column, const char *shown, json_t *value)
+// Text that is escaped already.
+static void set_cell(const struct table *table, struct libscols_line *line, size_t column,
+		     const char *text)
 {
-	const struct table *table = row->table;
-
-	if (row->object && table->columns[column].key && value)
-		value_set(row->object, table->columns[column].key, value);
-	else
-		json_decref(value);
-	if (row->line && table->index[column] >= 0 && shown && *shown) {
-		char *escaped = escape_text(shown);
-
-		if (scols_line_refer_data(row->line, (size_t)table->index[column], escaped) != 0)
-			inspector_need(NULL);
-		if (table->options->colour && colour_of(shown))
-			scols_cell_set_color(
-				scols_line_get_cell(row->line, (size_t)table->index[column]),
-				colour_of(shown));
-	}
+	if (scols_line_set_data(line, column, text) != 0)
+		inspector_need(NULL);
+	if (table->options->colour && colour_of(text))
+		scols_cell_set_color(scols_line_get_cell(line, column), colour_of(text));
 }
 
 bool row_shows(const struct row *row, size_t column)
 {
-	return row->object || row->table->index[column] >= 0;
+	return row->table->index[column] >= 0;
+}
+
+// What begins there among the texts is one of the row that is being filled, the last one, or of a
+// line of the tree.
+static void end_cell(const struct row *row, size_t column, size_t begin)
+{
+	struct table *table = row->table;
+
+	text_add(&table->texts, "", 1);
+	if (row->line) {
+		set_cell(table, row->line, column, table->texts.bytes + begin);
+		table->texts.size = begin;
+		return;
+	}
+	table->cells[(table->rows - 1) * table->shown + column] = begin;
+	if (table->width[column] < table->texts.size - begin - 1)
+		table->width[column] = table->texts.size - begin - 1;
+}
+
+void row_cell(const struct row *row, size_t column, const char *shown, json_t *value)
+{
+	struct table *table = row->table;
+	const size_t begin = table->texts.size;
+
+	if (row->json) {
+		json_decref(table->values[column]);
+		table->values[column] = value;
+		return;
+	}
+	json_decref(value);
+	if (!row_shows(row, column) || !shown || !*shown)
+		return;
+	text_add_escaped(&table->texts, shown);
+	end_cell(row, (size_t)table->index[column], begin);
 }
 
 void words_start(struct words *words, const struct row *row)
 {
 	*words = (struct words){ .row = row,
-				 .values = row->object ? (json_t *)inspector_need(json_array())
-						       : NULL };
+				 .values = row->json ? (json_t *)inspector_need(json_array())
+						     : NULL };
 }
 
 void words_add(void *context, const char *word)
@@ -244,26 +307,39 @@ void words_end(struct words *words, size_t column)
 
 void row_text(const struct row *row, size_t column, const char *text)
 {
-	row_cell(row, column, text, row->object ? value_text(text) : NULL);
+	row_cell(row, column, text, row->json ? value_text(text) : NULL);
+}
+
+// Whether the number needs no text: nobody sees it, or it is told as JSON now.
+static bool is_told(const struct row *row, size_t column, uint64_t number)
+{
+	if (row->json && row_shows(row, column))
+		row_cell(row, column, NULL, value_number(number));
+	return row->json || !row_shows(row, column);
 }
 
 void row_number(const struct row *row, size_t column, uint64_t number)
 {
-	char text[24];
+	struct text *texts = &row->table->texts;
+	const size_t begin = texts->size;
 
-	snprintf(text, sizeof(text), "%" PRIu64, number);
-	row_cell(row, column, text, row->object ? value_number(number) : NULL);
+	if (is_told(row, column, number))
+		return;
+	text_add_number(texts, number);
+	end_cell(row, (size_t)row->table->index[column], begin);
 }
 
 void row_size(const struct row *row, size_t column, uint64_t bytes)
 {
 	char text[24];
 
+	if (is_told(row, column, bytes))
+		return;
 	if (row->table->options->bytes)
 		snprintf(text, sizeof(text), "%" PRIu64, bytes);
 	else
 		format_size(bytes, text, sizeof(text));
-	row_cell(row, column, text, row->object ? value_number(bytes) : NULL);
+	row_cell(row, column, text, NULL);
 }
 
 void row_duration(const struct row *row, size_t column, uint64_t ns)
@@ -271,91 +347,156 @@ void row_duration(const struct row *row, size_t column, uint64_t ns)
 	char text[DURATION_TEXT];
 
 	if (ns == UINT64_MAX)
-		row_cell(row, column, "never", row->object ? json_null() : NULL);
-	else
-		row_cell(row, column, format_duration(row->table->options, ns, text),
-			 row->object ? value_number(ns) : NULL);
+		row_cell(row, column, "never", NULL);
+	else if (!is_told(row, column, ns))
+		row_cell(row, column, format_duration(row->table->options, ns, text), NULL);
 }
 
 void row_moment(const struct row *row, size_t column, uint64_t ns)
 {
 	char text[64];
 
+	if (is_told(row, column, ns))
+		return;
 	if (row->table->options->exact_ns)
 		snprintf(text, sizeof(text), "%" PRIu64, ns);
 	else
 		format_moment(ns, text, sizeof(text));
-	row_cell(row, column, text, row->object ? value_number(ns) : NULL);
+	row_cell(row, column, text, NULL);
 }
 
-// With `-o LIST` the rows have the members of those columns alone, as the table would.
-static void keep_chosen(const struct table *table)
-{
-	const char *list = table->options->columns;
-	int chosen[TABLE_COLUMNS];
-	json_t *row;
-	size_t i;
+// ---- tables -------------------------------------------------------------------------------------
 
-	if (!list || *list == '+')
-		return;
-	const int used = choose_columns(table->columns, table->count, list, chosen);
+// libsmartcols fits a table into a terminal, which is worth while for what somebody reads there. It
+// takes about 7 us for each row of `list`, so more rows than these are laid out here as it would,
+// but for a terminal's width. (docs/benchmarks.md has figures.)
+enum { MOST_FITTED = 500 };
 
-	json_array_foreach(table->rows, i, row)
-	{
-		json_t *kept = (json_t *)inspector_need(json_object());
-
-		for (int c = 0; c < used; c++) {
-			const char *key = table->columns[chosen[c]].key;
-
-			if (key)
-				value_set(kept, key, json_incref(json_object_get(row, key)));
-		}
-		if (json_object_clear(row) != 0 || json_object_update(row, kept) != 0)
-			inspector_need(NULL);
-		json_decref(kept);
-	}
-}
-
-// Cells that nothing was put into.
+// Cells of a tree that nothing was put into.
 static void fill_empty(const struct table *table)
 {
-	const size_t columns = scols_table_get_ncols(table->scols);
 	struct libscols_iter *at = (struct libscols_iter *)inspector_need(
 		scols_new_iter(SCOLS_ITER_FORWARD));
 	struct libscols_line *line;
 
 	while (scols_table_next_line(table->scols, at, &line) == 0) {
-		for (size_t c = 0; c < columns; c++) {
-			struct libscols_cell *cell = scols_line_get_cell(line, c);
-
-			if (!scols_cell_get_data(cell) && scols_cell_set_data(cell, "-") != 0)
-				inspector_need(NULL);
-		}
+		for (size_t c = 0; c < table->shown; c++)
+			if (!scols_line_get_column_data(line,
+							scols_table_get_column(table->scols, c)))
+				set_cell(table, line, c, EMPTY_CELL);
 	}
 	scols_free_iter(at);
 }
 
-void table_finish(struct table *table, const char *key, json_t *document, const char *nothing)
+static void print_lines(const struct table *table)
 {
-	if (table->rows) {
-		keep_chosen(table);
-		value_set(document, key, table->rows);
-		return;
-	}
-	if (scols_table_is_empty(table->scols)) {
-		if (nothing && isatty(STDOUT_FILENO))
-			inspector_say("%s", nothing);
-	} else {
-		fill_empty(table);
-		if (scols_print_table(table->scols) != 0)
-			inspector_need(NULL);
-	}
-	scols_unref_table(table->scols);
+	if (scols_print_table(table->scols) != 0)
+		inspector_need(NULL);
 }
 
-void table_print(struct table *table, const char *key, json_t *document, const char *nothing)
+static void print_fitted(const struct table *table)
+{
+	const size_t *cell = table->cells;
+
+	for (size_t row = 0; row < table->rows; row++) {
+		struct libscols_line *line = (struct libscols_line *)inspector_need(
+			scols_table_new_line(table->scols, NULL));
+
+		for (size_t c = 0; c < table->shown; c++)
+			set_cell(table, line, c, table->texts.bytes + *cell++);
+	}
+	print_lines(table);
+}
+
+static void add_blanks(struct text *line, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		text_add(line, " ", 1);
+}
+
+static void add_cell(struct text *line, const struct table *table, size_t column, const char *text,
+		     const char *colour)
+{
+	const size_t size = strlen(text), blanks = table->width[column] - size;
+	const bool right = table->chosen[column]->flags & SCOLS_FL_RIGHT;
+
+	if (table->options->raw) {
+		text_add(line, " ", column > 0);
+		text_add_word(line, text);
+		return;
+	}
+	add_blanks(line, right ? blanks : 0);
+	if (colour)
+		text_add(line, colour, strlen(colour));
+	text_add(line, text, size);
+	if (colour)
+		text_add(line, "\033[0m", strlen("\033[0m"));
+	if (column + 1 < table->shown)
+		add_blanks(line, right ? 1 : blanks + 1);
+}
+
+static void end_line(struct text *line)
+{
+	text_add(line, "\n", 1);
+	fwrite(line->bytes, 1, line->size, stdout);
+	line->size = 0;
+}
+
+static void print_long(const struct table *table)
+{
+	const size_t *cell = table->cells;
+	struct text line = { .size = 0 };
+
+	for (size_t c = 0; c < table->shown; c++)
+		add_cell(&line, table, c, table->chosen[c]->heading, NULL);
+	if (table->options->no_headings)
+		line.size = 0;
+	else
+		end_line(&line);
+	for (size_t row = 0; row < table->rows; row++) {
+		for (size_t c = 0; c < table->shown; c++) {
+			const char *text = table->texts.bytes + *cell++;
+
+			add_cell(&line, table, c, text,
+				 table->options->colour ? colour_of(text) : NULL);
+		}
+		end_line(&line);
+	}
+	free(line.bytes);
+}
+
+static void print_table(struct table *table, const char *nothing)
+{
+	if (table->rows == 0) {
+		if (nothing && isatty(STDOUT_FILENO))
+			inspector_say("%s", nothing);
+	} else if (table->is_tree) {
+		fill_empty(table);
+		print_lines(table);
+	} else if (table->rows > MOST_FITTED) {
+		print_long(table);
+	} else {
+		print_fitted(table);
+	}
+	scols_unref_table(table->scols);
+	free(table->cells);
+	free(table->texts.bytes);
+}
+
+void table_finish(struct table *table, const char *key, struct document *document,
+		  const char *nothing)
+{
+	end_row(table);
+	if (document)
+		document_array(document, key, &table->texts);
+	else
+		print_table(table, nothing);
+}
+
+void table_print(struct table *table, const char *key, struct document *document,
+		 const char *nothing)
 {
 	table_finish(table, key, document, nothing);
 	if (document)
-		document_print(table->options, document);
+		document_print(document);
 }

@@ -34,11 +34,8 @@ __attribute__((format(printf, 3, 4))) static void add_line(struct top_frame *fra
 {
 	va_list arguments;
 
-	if (frame->count == frame->capacity) {
-		frame->capacity = frame->capacity ? 2 * frame->capacity : 64;
-		frame->lines = inspector_need(
-			reallocarray(frame->lines, frame->capacity, sizeof(frame->lines[0])));
-	}
+	frame->lines = inspector_room(frame->lines, frame->count, 1, &frame->capacity,
+				      sizeof(frame->lines[0]));
 	va_start(arguments, format);
 	vsnprintf(frame->lines[frame->count], TOP_LINE, format, arguments);
 	va_end(arguments);

@@ -280,15 +280,20 @@ static json_t *lease_value(const struct tree *tree, size_t index)
 static void print_graph(const struct tree *tree)
 {
 	const struct view *view = tree->view;
-	json_t *document = document_start(tree->options, view->name, view->now_ns);
-	json_t *leases = (json_t *)inspector_need(json_array());
+	struct document *document = document_start(tree->options, view->name, view->now_ns);
+	struct text leases = { .size = 0 };
 
-	for (size_t i = 0; i < view->lease_count; i++)
-		if (tree->options->all || view->leases[i].waits_for ||
-		    view_held_by(view, view->leases[i].id))
-			value_append(leases, lease_value(tree, i));
-	value_set(document, "leases", leases);
-	document_print(tree->options, document);
+	for (size_t i = 0; i < view->lease_count; i++) {
+		if (!tree->options->all && !view->leases[i].waits_for &&
+		    !view_held_by(view, view->leases[i].id))
+			continue;
+		json_t *value = lease_value(tree, i);
+
+		rows_add(&leases, tree->options, value);
+		json_decref(value);
+	}
+	document_array(document, "leases", &leases);
+	document_print(document);
 }
 
 int verb_tree(const struct options *options, const char *arena)

@@ -53,10 +53,17 @@ static int order_waiters(const void *a, const void *b)
 					    : order(x->waits_since_ns, y->waits_since_ns);
 }
 
+// What is read is in order mostly, and seeing that takes no memory.
 static void sort(void *items, size_t count, size_t size, int (*compare)(const void *, const void *))
 {
-	if (count > 1)
-		qsort(items, count, size, compare);
+	const char *bytes = (const char *)items;
+
+	for (size_t i = 1; i < count; i++) {
+		if (compare(bytes + (i - 1) * size, bytes + i * size) > 0) {
+			qsort(items, count, size, compare);
+			return;
+		}
+	}
 }
 
 // The first of count items whose key is at least `key`.
@@ -104,15 +111,6 @@ static uint64_t waiter_key(const void *items, size_t index)
 
 // ---- taking the picture -------------------------------------------------------------------------
 
-// Room for one more item of that size.
-static void *grown(void *items, size_t count, size_t *capacity, size_t size)
-{
-	if (count < *capacity)
-		return items;
-	*capacity = *capacity ? 2 * *capacity : 64;
-	return inspector_need(reallocarray(items, *capacity, size));
-}
-
 static int load_placements(struct view *view)
 {
 	struct lh_placement_info info;
@@ -121,8 +119,8 @@ static int load_placements(struct view *view)
 	int error;
 
 	while ((error = lh_next_placement(view->arena, &cursor, &info)) == 0) {
-		view->placements = (struct lh_placement_info *)grown(
-			view->placements, view->placement_count, &capacity, sizeof(info));
+		view->placements = (struct lh_placement_info *)inspector_room(
+			view->placements, view->placement_count, 1, &capacity, sizeof(info));
 		view->placements[view->placement_count++] = info;
 	}
 	sort(view->placements, view->placement_count, sizeof(info), order_placements);
@@ -137,8 +135,8 @@ static int load_leases(struct view *view)
 	int error;
 
 	while ((error = lh_next_lease(view->arena, &cursor, &info)) == 0) {
-		view->leases = (struct lh_lease_info *)grown(view->leases, view->lease_count,
-							     &capacity, sizeof(info));
+		view->leases = (struct lh_lease_info *)inspector_room(
+			view->leases, view->lease_count, 1, &capacity, sizeof(info));
 		view->leases[view->lease_count++] = info;
 	}
 	sort(view->leases, view->lease_count, sizeof(info), order_leases);
@@ -153,8 +151,8 @@ static int load_holds(struct view *view)
 	int error;
 
 	while ((error = lh_next_hold(view->arena, &cursor, &info)) == 0) {
-		view->holds = (struct lh_hold_info *)grown(view->holds, view->hold_count, &capacity,
-							   sizeof(info));
+		view->holds = (struct lh_hold_info *)inspector_room(view->holds, view->hold_count,
+								    1, &capacity, sizeof(info));
 		view->holds[view->hold_count++] = info;
 	}
 	sort(view->holds, view->hold_count, sizeof(info), order_holds);
@@ -304,6 +302,11 @@ uint64_t view_remaining(const struct view *view, const struct lh_lease_info *lea
 uint64_t view_since(const struct view *view, uint64_t moment_ns)
 {
 	return view->now_ns > moment_ns ? view->now_ns - moment_ns : 0;
+}
+
+bool view_is_lost(const struct lh_lease_info *lease)
+{
+	return lease->state == LH_LEASE_DEAD || lease->state == LH_LEASE_EXPIRED;
 }
 
 bool view_is_held(const struct lh_hold_info *hold)

@@ -27,7 +27,8 @@ _lease_run()
 		[ "${COMP_WORDS[index]-}" != = ] || index=$((index + 1))
 		if [ "$index" -ge "$COMP_CWORD" ]; then
 			[ "$last" != --on-lost ] ||
-				mapfile -t COMPREPLY < <(compgen -W 'term kill ignore' -- "${word#=}")
+				mapfile -t COMPREPLY < <(compgen -W 'term kill ignore' -- \
+				"${word#=}")
 			return
 		fi
 		index=$((index + 1))

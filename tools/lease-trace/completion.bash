@@ -6,7 +6,8 @@ _lease_trace()
 	local word=${COMP_WORDS[COMP_CWORD]} program=${COMP_WORDS[0]} words
 	COMPREPLY=()
 
-	if [ "$COMP_CWORD" -gt 2 ] || { [ "$COMP_CWORD" -eq 2 ] && [ "${COMP_WORDS[1]}" != --print ]; }; then
+	if [ "$COMP_CWORD" -gt 2 ] ||
+		{ [ "$COMP_CWORD" -eq 2 ] && [ "${COMP_WORDS[1]}" != --print ]; }; then
 		return # bpftrace's options
 	fi
 	if [[ $word == */* ]]; then
@@ -15,7 +16,8 @@ _lease_trace()
 	fi
 	words=$("$program" --list 2>/dev/null | awk '{ print $1 }')
 	[ "$COMP_CWORD" -ne 1 ] ||
-		words+=" $("$program" --help 2>/dev/null | grep -oE -- '--(list|print|version|help)' | sort -u)"
+		words+=" $("$program" --help 2>/dev/null |
+		grep -oE -- '--(list|print|version|help)' | sort -u)"
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two threads share plain data, under a primitive or, as "race", beside it: race PRIMITIVE [race].
 // What they do under it is ordered, so a race detector has nothing to say; beside it, it has.
+#include "../check.h"
+
 #include <leasehold/leasehold.h>
 #ifdef INLINED
 #include <leasehold/inline.h>
@@ -18,13 +20,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CHECK(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "race: line %d\n", __LINE__);                              \
-			exit(2);                                                                   \
-		}                                                                                  \
-	} while (0)
 #define ROUNDS 300
 
 static lh_arena *arena;

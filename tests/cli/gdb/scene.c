@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // One of each, held or waited for, for a debugger that stops in `look`. scene ARENA
+#include "../check.h"
+
 #include <leasehold/leasehold.h>
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-#define CHECK(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "scene: line %d\n", __LINE__);                             \
-			exit(1);                                                                   \
-		}                                                                                  \
-	} while (0)
 
 lh_arena *arena;
 lh_lease *lease, *timed, *other;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Passes each probe once at least: waits in vain, is granted what a killed process held, loses a
 // lease to its TTL. Prints the arena's inode, for whoever watches.
+#include "../check.h"
+
 #include <leasehold/leasehold.h>
 
 #include <errno.h>
@@ -11,14 +13,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define CHECK(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "scene: line %d\n", __LINE__);                             \
-			exit(1);                                                                   \
-		}                                                                                  \
-	} while (0)
 
 static pid_t start_holder(lh_arena *arena, const lh_mutex *mutex)
 {
