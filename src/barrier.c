@@ -193,7 +193,7 @@ int64_t barrier_find(const struct barrier *barrier, uint32_t name)
 }
 
 // A place to join: one that is waited for, before one that phases do without. -EAGAIN: lost ones
-// were cleared away, look again.
+// were cleared away, by us or by another; look again.
 static int choose(const struct barrier *barrier, struct primitive_stuck *stuck, uint32_t *ret_place,
 		  uint64_t *ret_seen)
 {
@@ -216,9 +216,13 @@ static int choose(const struct barrier *barrier, struct primitive_stuck *stuck, 
 		return 0;
 	for (uint32_t i = 0; i < barrier->parties; i++) {
 		const uint64_t seen = atomic_load(&barrier->object->places[i]);
-		const int error = place_owner(seen) ? barrier_judge(barrier, i, seen, stuck, &until)
-						    : 0;
+		int error;
 
+		// Left, or cleared of a lost one by another, since it was looked at.
+		if (!place_owner(seen) && !(seen & PLACE_LOST))
+			return -EAGAIN;
+		lost |= (seen & PLACE_LOST) != 0;
+		error = place_owner(seen) ? barrier_judge(barrier, i, seen, stuck, &until) : 0;
 		if (error)
 			return error;
 	}

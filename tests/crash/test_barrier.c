@@ -187,6 +187,33 @@ static void stage_dead_shrink(struct crash_scene *scene)
 	dead_party(scene);
 }
 
+// The other place is the director's, so there is none but the dead one's.
+static void stage_full_break(struct crash_scene *scene)
+{
+	stage_dead_break(scene);
+	crash_must(scene, lh_barrier_join(&parties.barrier, scene->lease), "join");
+}
+
+static void stage_full_shrink(struct crash_scene *scene)
+{
+	stage_dead_shrink(scene);
+	crash_must(scene, lh_barrier_join(&parties.barrier, scene->lease), "join");
+}
+
+// Another clears up while it stands there. Wherever that is, the barrier is not full: nobody alive
+// has the place.
+static void clear_up_and_let_join(struct crash_scene *scene)
+{
+	const int expected = parties.shrinks ? 0 : -EOWNERDEAD;
+
+	reap_it(scene);
+	stepper_detach(&scene->stepper, 0);
+	waitpid(scene->victim, NULL, 0);
+	CRASH_CHECK(scene, atomic_load(&scene->shared->finished), "it died");
+	CRASH_CHECK(scene, scene->shared->result == expected, "G6: join said %d instead of %d",
+		    scene->shared->result, expected);
+}
+
 // Whatever became of the one that met it: the dead party is told of, or done without, while the
 // place that was not joined yet is waited for.
 static void verify_death(struct crash_scene *scene)
@@ -228,6 +255,10 @@ static void verify_slots_first(struct crash_scene *scene)
 #define ALONE(shown, prepared, called)                                                             \
 	.name = (shown), .shows = "G2 G6", .every = true, .stage = parties_shrink,                 \
 	.prepare = (prepared), .act = (called), .verify = verify_slots_first
+#define CLEARED(shown, staged)                                                                     \
+	.name = (shown), .shows = "G2 G6", .every = true, .stage = (staged),                       \
+	.prepare = crash_with_lease, .act = join, .strike = clear_up_and_let_join,                 \
+	.verify = parties_verify_alone
 #define STOPPED(shown, staged, prepared, called)                                                   \
 	.name = (shown), .shows = "G3 G4 G6", .every = true, .stage = (staged),                    \
 	.prepare = (prepared), .act = (called), .begin = parties_one_sleeps, .after = after_stop,  \
@@ -313,6 +344,10 @@ static const struct crash_operation operations[] = {
 	  .prepare = crash_with_lease,
 	  .act = reap_it,
 	  .verify = verify_death },
+	{ CLEARED("join, a dead one's place is cleared meanwhile, break", stage_full_break),
+	  .thin = { 40, 8, 2 } },
+	{ CLEARED("join, a dead one's place is cleared meanwhile, shrink", stage_full_shrink),
+	  .thin = { 40, 8, 2 } },
 	{ STOPPED("stopped in wait, break", parties_break, joined_with_ttl, parties_wait),
 	  .thin = { 60, 10, 2 } },
 	{ STOPPED("stopped in wait, shrink", parties_shrink, joined_with_ttl, parties_wait),
