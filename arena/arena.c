@@ -168,12 +168,11 @@ static int attach(struct lh_arena *arena)
 	error = own_file(arena);
 	// A mode that keeps its own creator out: its forked children count as it, then.
 	if (!error || error == -EACCES)
-		error = arena->read_only ? 0 : object_enter_gate(arena->fd, false);
+		error = object_enter_gate(arena->fd, false);
 	if (error)
 		return error;
 	error = object_attach(arena->fd, arena->read_only, &arena->attach);
-	if (!arena->read_only)
-		object_leave_gate(arena->fd);
+	object_leave_gate(arena->fd);
 	if (error)
 		return error;
 	atomic_store(&arena->lease_hint, (uint32_t)getpid() % arena->lease_count);
@@ -478,16 +477,6 @@ int arena_check_clock(const struct lh_arena *arena)
 bool arena_attached(const struct lh_arena *arena, uint32_t attach_byte)
 {
 	return attach_byte == arena->attach || object_attached(arena->fd, attach_byte);
-}
-
-int arena_enter_alone(const struct lh_arena *arena)
-{
-	return object_enter_gate(arena->fd, true);
-}
-
-void arena_leave(const struct lh_arena *arena)
-{
-	object_leave_gate(arena->fd);
 }
 
 bool arena_shared(const struct lh_arena *arena)
