@@ -11,7 +11,6 @@
 #include <leasehold/inspect.h>
 
 #include <sys/types.h>
-#include <urcu-bp.h>
 #include <urcu/rculfhash.h>
 
 #define GRANULE_NONE 0u

@@ -157,7 +157,6 @@ static uint64_t serve(void)
 	do {
 		next = UINT64_MAX;
 		changed = false;
-		rcu_read_lock();
 		cds_lfht_for_each(keeper.duties, &position, entry)
 		{
 			struct keeper_duty *duty = duty_at(entry);
@@ -166,16 +165,13 @@ static uint64_t serve(void)
 				renew(duty);
 			if ((!duty->told || duty->callback) && is_lost(duty)) {
 				// The walk ends here: outside the lock the node may go.
-				rcu_read_unlock();
 				changed = tell(duty);
-				rcu_read_lock();
 				if (changed)
 					break;
 			}
 			if (next_look(duty) < next)
 				next = next_look(duty);
 		}
-		rcu_read_unlock();
 	} while (changed);
 	return next;
 }
@@ -231,12 +227,10 @@ static void forget_parent(void)
 	keeper.running = NULL;
 	if (!keeper.duties)
 		return;
-	rcu_read_lock();
 	cds_lfht_for_each(keeper.duties, &position, entry)
 	{
 		cds_lfht_del(keeper.duties, entry);
 	}
-	rcu_read_unlock();
 }
 
 // Called with the lock held.
@@ -249,7 +243,7 @@ static int start(void)
 	if (keeper.started) // a child whose fork handlers were not called, as _Fork(3) does
 		forget_parent();
 	if (!keeper.duties)
-		keeper.duties = cds_lfht_new(256, 256, 0, 0, NULL);
+		keeper.duties = process_make_table(256);
 	if (!keeper.duties)
 		return error_detail(-ENOMEM, "no memory");
 	error = process_start_thread(&keeper.thread, keep, NULL);
@@ -327,9 +321,7 @@ static struct keeper_duty *duty_in(struct keeper_duty **place, const struct keep
 	duty->generation = process_generation();
 	duty->fd = -1;
 	cds_lfht_node_init(&duty->node);
-	rcu_read_lock();
 	cds_lfht_add(keeper.duties, hash(duty), &duty->node);
-	rcu_read_unlock();
 	*place = duty;
 	return duty;
 }
@@ -424,9 +416,7 @@ int lh_lease_loss_fd(lh_lease *lease)
 // Called with the lock held, which excludes every walker: the node may be freed at once.
 static void free_duty(struct keeper_duty *duty)
 {
-	rcu_read_lock();
 	cds_lfht_del(keeper.duties, &duty->node);
-	rcu_read_unlock();
 	if (duty->fd >= 0)
 		close(duty->fd);
 	free(duty);
@@ -548,7 +538,6 @@ void keeper_forget(struct lh_arena *arena)
 
 	pthread_mutex_lock(&keeper.lock);
 	if (keeper.duties) {
-		rcu_read_lock();
 		cds_lfht_for_each(keeper.duties, &position, entry)
 		{
 			struct keeper_duty *duty = duty_at(entry);
@@ -561,7 +550,6 @@ void keeper_forget(struct lh_arena *arena)
 				duty->detached = true;
 			}
 		}
-		rcu_read_unlock();
 	}
 	pthread_mutex_unlock(&keeper.lock);
 }
