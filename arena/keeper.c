@@ -29,6 +29,7 @@ struct keeper_duty {
 	uint64_t incarnation, owner;
 	uint64_t generation; // of the process that made it
 	bool detached;       // the owning thread is ending
+	bool orphaned;       // and its handle is gone: the keeper frees the duty, and no other
 	bool told;           // loss was told
 	uint64_t ttl_ns;
 	uint64_t renew_every_ns; // 0: no renewal
@@ -146,6 +147,15 @@ static bool tell(struct keeper_duty *duty)
 	return true;
 }
 
+// Called with the lock held, which excludes every walker: the node may be freed at once.
+static void free_duty(struct keeper_duty *duty)
+{
+	cds_lfht_del(keeper.duties, &duty->node);
+	if (duty->fd >= 0)
+		close(duty->fd);
+	free(duty);
+}
+
 // Looks at every duty once; when to look again.
 static uint64_t serve(void)
 {
@@ -168,6 +178,10 @@ static uint64_t serve(void)
 				changed = tell(duty);
 				if (changed)
 					break;
+			}
+			if (duty->orphaned && duty->told && duty->fd < 0) {
+				free_duty(duty);
+				continue;
 			}
 			if (next_look(duty) < next)
 				next = next_look(duty);
@@ -229,7 +243,10 @@ static void forget_parent(void)
 		return;
 	cds_lfht_for_each(keeper.duties, &position, entry)
 	{
-		cds_lfht_del(keeper.duties, entry);
+		if (duty_at(entry)->orphaned)
+			free_duty(duty_at(entry));
+		else
+			cds_lfht_del(keeper.duties, entry);
 	}
 }
 
@@ -413,15 +430,6 @@ int lh_lease_loss_fd(lh_lease *lease)
 	return error ? error : keeper_loss_fd(lease);
 }
 
-// Called with the lock held, which excludes every walker: the node may be freed at once.
-static void free_duty(struct keeper_duty *duty)
-{
-	cds_lfht_del(keeper.duties, &duty->node);
-	if (duty->fd >= 0)
-		close(duty->fd);
-	free(duty);
-}
-
 static int drop(struct keeper_duty **place)
 {
 	PROCESS_NO_CANCEL;
@@ -448,7 +456,7 @@ int keeper_drop(struct lh_lease *lease)
 	return drop(&lease->duty);
 }
 
-void keeper_detach(struct lh_lease *lease)
+void keeper_detach(struct lh_lease *lease, bool orphaned)
 {
 	struct keeper_duty *duty = lease->duty;
 
@@ -456,6 +464,7 @@ void keeper_detach(struct lh_lease *lease)
 		return;
 	pthread_mutex_lock(&keeper.lock);
 	duty->detached = true;
+	duty->orphaned = orphaned;
 	duty->renew_every_ns = 0;
 	pthread_mutex_unlock(&keeper.lock);
 	keeper_kick();
@@ -548,10 +557,15 @@ void keeper_forget(struct lh_arena *arena)
 				duty->told = true;
 				duty->callback = NULL;
 				duty->detached = true;
+				if (duty->orphaned && duty->fd >= 0) {
+					close(duty->fd);
+					duty->fd = -1;
+				}
 			}
 		}
 	}
 	pthread_mutex_unlock(&keeper.lock);
+	keeper_kick();
 }
 
 // ---------------------------------------------------------------------------------------------
