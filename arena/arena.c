@@ -53,10 +53,8 @@ static struct lh_arena *registry_find(const struct registry_key *key)
 	struct cds_lfht_iter position;
 	struct cds_lfht_node *node;
 
-	rcu_read_lock();
 	cds_lfht_lookup(registry, key_hash(key), matches, key, &position);
 	node = cds_lfht_iter_get_node(&position);
-	rcu_read_unlock();
 	return node ? caa_container_of(node, struct lh_arena, node) : NULL;
 }
 
@@ -65,9 +63,7 @@ static void registry_add(struct lh_arena *arena)
 	const struct registry_key key = { arena->device, arena->inode, arena->read_only };
 
 	arena->serial = ++last_serial;
-	rcu_read_lock();
 	cds_lfht_add(registry, key_hash(&key), &arena->node);
-	rcu_read_unlock();
 }
 
 static int start_library(void)
@@ -78,7 +74,7 @@ static int start_library(void)
 		return error;
 	pthread_mutex_lock(&registry_lock);
 	if (!registry)
-		registry = cds_lfht_new(64, 64, 0, 0, NULL);
+		registry = process_make_table(64);
 	pthread_mutex_unlock(&registry_lock);
 	return registry ? 0 : error_detail(-ENOMEM, "no memory");
 }
@@ -168,12 +164,11 @@ static int attach(struct lh_arena *arena)
 	error = own_file(arena);
 	// A mode that keeps its own creator out: its forked children count as it, then.
 	if (!error || error == -EACCES)
-		error = arena->read_only ? 0 : object_enter_gate(arena->fd, false);
+		error = object_enter_gate(arena->fd, false);
 	if (error)
 		return error;
 	error = object_attach(arena->fd, arena->read_only, &arena->attach);
-	if (!arena->read_only)
-		object_leave_gate(arena->fd);
+	object_leave_gate(arena->fd);
 	if (error)
 		return error;
 	atomic_store(&arena->lease_hint, (uint32_t)getpid() % arena->lease_count);
@@ -406,9 +401,7 @@ int lh_arena_close(lh_arena *arena)
 		error = error_detail(-EBUSY, "this process still has leases on the arena");
 	} else {
 		keeper_forget(arena);
-		rcu_read_lock();
 		cds_lfht_del(registry, &arena->node);
-		rcu_read_unlock();
 		destroy(arena);
 	}
 	pthread_mutex_unlock(&registry_lock);
@@ -478,16 +471,6 @@ int arena_check_clock(const struct lh_arena *arena)
 bool arena_attached(const struct lh_arena *arena, uint32_t attach_byte)
 {
 	return attach_byte == arena->attach || object_attached(arena->fd, attach_byte);
-}
-
-int arena_enter_alone(const struct lh_arena *arena)
-{
-	return object_enter_gate(arena->fd, true);
-}
-
-void arena_leave(const struct lh_arena *arena)
-{
-	object_leave_gate(arena->fd);
 }
 
 bool arena_shared(const struct lh_arena *arena)
@@ -563,12 +546,10 @@ static void for_each_arena(void (*function)(struct lh_arena *arena))
 
 	if (!registry)
 		return;
-	rcu_read_lock();
 	cds_lfht_for_each(registry, &position, entry)
 	{
 		function(caa_container_of(entry, struct lh_arena, node));
 	}
-	rcu_read_unlock();
 }
 
 void arena_before_fork(void)

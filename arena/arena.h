@@ -11,7 +11,6 @@
 #include <leasehold/inspect.h>
 
 #include <sys/types.h>
-#include <urcu-bp.h>
 #include <urcu/rculfhash.h>
 
 #define GRANULE_NONE 0u
@@ -33,6 +32,7 @@ struct lh_arena {
 
 	int fd;                      // close-on-exec
 	uint32_t attach;             // the byte that this process has locked
+	_Atomic uint64_t alone;      // process_generation() while a thread has the gate for itself
 	_Atomic uint32_t lease_hint; // where to look for a free slot first
 	_Atomic uint32_t owner_hint;
 	_Atomic uint64_t *process_leases; // by slot: owner_ref of a lease of this process, 0: none
@@ -80,9 +80,6 @@ static inline struct hold_record *arena_hold_table(const struct lh_arena *arena,
 
 // Whether another open file than ours has the attach byte `attach` locked: its process lives.
 bool arena_attached(const struct lh_arena *arena, uint32_t attach);
-// Keeps others from attaching meanwhile: 0 or -EBUSY.
-int arena_enter_alone(const struct lh_arena *arena);
-void arena_leave(const struct lh_arena *arena);
 // Whether any other process has the arena open.
 bool arena_shared(const struct lh_arena *arena);
 // 0, or -ESTALE once it has no name any more: at once after lh_arena_unlink, and a millisecond

@@ -29,6 +29,7 @@ struct keeper_duty {
 	uint64_t incarnation, owner;
 	uint64_t generation; // of the process that made it
 	bool detached;       // the owning thread is ending
+	bool orphaned;       // and its handle is gone: the keeper frees the duty, and no other
 	bool told;           // loss was told
 	uint64_t ttl_ns;
 	uint64_t renew_every_ns; // 0: no renewal
@@ -146,6 +147,15 @@ static bool tell(struct keeper_duty *duty)
 	return true;
 }
 
+// Called with the lock held, which excludes every walker: the node may be freed at once.
+static void free_duty(struct keeper_duty *duty)
+{
+	cds_lfht_del(keeper.duties, &duty->node);
+	if (duty->fd >= 0)
+		close(duty->fd);
+	free(duty);
+}
+
 // Looks at every duty once; when to look again.
 static uint64_t serve(void)
 {
@@ -157,7 +167,6 @@ static uint64_t serve(void)
 	do {
 		next = UINT64_MAX;
 		changed = false;
-		rcu_read_lock();
 		cds_lfht_for_each(keeper.duties, &position, entry)
 		{
 			struct keeper_duty *duty = duty_at(entry);
@@ -166,16 +175,17 @@ static uint64_t serve(void)
 				renew(duty);
 			if ((!duty->told || duty->callback) && is_lost(duty)) {
 				// The walk ends here: outside the lock the node may go.
-				rcu_read_unlock();
 				changed = tell(duty);
-				rcu_read_lock();
 				if (changed)
 					break;
+			}
+			if (duty->orphaned && duty->told && duty->fd < 0) {
+				free_duty(duty);
+				continue;
 			}
 			if (next_look(duty) < next)
 				next = next_look(duty);
 		}
-		rcu_read_unlock();
 	} while (changed);
 	return next;
 }
@@ -231,12 +241,13 @@ static void forget_parent(void)
 	keeper.running = NULL;
 	if (!keeper.duties)
 		return;
-	rcu_read_lock();
 	cds_lfht_for_each(keeper.duties, &position, entry)
 	{
-		cds_lfht_del(keeper.duties, entry);
+		if (duty_at(entry)->orphaned)
+			free_duty(duty_at(entry));
+		else
+			cds_lfht_del(keeper.duties, entry);
 	}
-	rcu_read_unlock();
 }
 
 // Called with the lock held.
@@ -249,7 +260,7 @@ static int start(void)
 	if (keeper.started) // a child whose fork handlers were not called, as _Fork(3) does
 		forget_parent();
 	if (!keeper.duties)
-		keeper.duties = cds_lfht_new(256, 256, 0, 0, NULL);
+		keeper.duties = process_make_table(256);
 	if (!keeper.duties)
 		return error_detail(-ENOMEM, "no memory");
 	error = process_start_thread(&keeper.thread, keep, NULL);
@@ -327,9 +338,7 @@ static struct keeper_duty *duty_in(struct keeper_duty **place, const struct keep
 	duty->generation = process_generation();
 	duty->fd = -1;
 	cds_lfht_node_init(&duty->node);
-	rcu_read_lock();
 	cds_lfht_add(keeper.duties, hash(duty), &duty->node);
-	rcu_read_unlock();
 	*place = duty;
 	return duty;
 }
@@ -421,17 +430,6 @@ int lh_lease_loss_fd(lh_lease *lease)
 	return error ? error : keeper_loss_fd(lease);
 }
 
-// Called with the lock held, which excludes every walker: the node may be freed at once.
-static void free_duty(struct keeper_duty *duty)
-{
-	rcu_read_lock();
-	cds_lfht_del(keeper.duties, &duty->node);
-	rcu_read_unlock();
-	if (duty->fd >= 0)
-		close(duty->fd);
-	free(duty);
-}
-
 static int drop(struct keeper_duty **place)
 {
 	PROCESS_NO_CANCEL;
@@ -458,7 +456,7 @@ int keeper_drop(struct lh_lease *lease)
 	return drop(&lease->duty);
 }
 
-void keeper_detach(struct lh_lease *lease)
+void keeper_detach(struct lh_lease *lease, bool orphaned)
 {
 	struct keeper_duty *duty = lease->duty;
 
@@ -466,6 +464,7 @@ void keeper_detach(struct lh_lease *lease)
 		return;
 	pthread_mutex_lock(&keeper.lock);
 	duty->detached = true;
+	duty->orphaned = orphaned;
 	duty->renew_every_ns = 0;
 	pthread_mutex_unlock(&keeper.lock);
 	keeper_kick();
@@ -548,7 +547,6 @@ void keeper_forget(struct lh_arena *arena)
 
 	pthread_mutex_lock(&keeper.lock);
 	if (keeper.duties) {
-		rcu_read_lock();
 		cds_lfht_for_each(keeper.duties, &position, entry)
 		{
 			struct keeper_duty *duty = duty_at(entry);
@@ -559,11 +557,15 @@ void keeper_forget(struct lh_arena *arena)
 				duty->told = true;
 				duty->callback = NULL;
 				duty->detached = true;
+				if (duty->orphaned && duty->fd >= 0) {
+					close(duty->fd);
+					duty->fd = -1;
+				}
 			}
 		}
-		rcu_read_unlock();
 	}
 	pthread_mutex_unlock(&keeper.lock);
+	keeper_kick();
 }
 
 // ---------------------------------------------------------------------------------------------

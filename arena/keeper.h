@@ -14,8 +14,9 @@ int keeper_on_loss(struct lh_lease *lease, void (*callback)(void *context), void
 int keeper_loss_fd(struct lh_lease *lease);
 // Ends all that, waiting for a callback that runs. -EDEADLK inside it.
 int keeper_drop(struct lh_lease *lease);
-// The lease's thread ends: tell its loss as soon as the kernel does.
-void keeper_detach(struct lh_lease *lease);
+// The lease's thread ends: tell its loss as soon as the kernel does. `orphaned`: its handle goes,
+// so nobody will call keeper_drop; what is readable stays so until keeper_forget.
+void keeper_detach(struct lh_lease *lease, bool orphaned);
 // Frees what a lease inherited over fork has, in the child.
 void keeper_free_inherited(struct lh_lease *lease);
 // Before an arena is unmapped.

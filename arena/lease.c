@@ -577,7 +577,7 @@ void lease_thread_exits(struct thread_state *thread)
 	while (lease) {
 		struct lh_lease *next = lease->thread_next;
 
-		keeper_detach(lease);
+		keeper_detach(lease, lease->is_thread_lease);
 		lease->fork_generation = 0;
 		lease->guard = &process_guard_none;
 		lease->share = NULL;

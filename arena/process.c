@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <urcu/flavor.h>
+#include <urcu/rculfhash.h>
 
 __thread struct thread_state process_thread_state;
 
@@ -76,9 +78,22 @@ static void thread_exits(void *state)
 	thread->fork_generation = 0; // whoever uses the library in a later destructor begins anew
 }
 
-// liburcu's fork handlers are called once in a process, by whoever uses it first-hand: they lock
-// what is not recursive. This library can do without: its read sections lie within the registry's
-// and the keeper's lock, which are held over the fork.
+static void no_section(void) {}
+
+// liburcu's hash tables demand a read section of the flavour that they were made with, so that no
+// node or bucket that is being looked at goes. Here every call, of readers too, is under a mutex of
+// the caller's, held over a fork; buckets neither come nor go. So the section of this flavour is the
+// mutex, and no thread is known to liburcu: one that it knows takes its registry's lock when it
+// ends, and a fork at that moment would leave it locked in the child. (Its fork handlers are no
+// help: they are for whoever uses it first-hand to call, once in a process.)
+static const struct rcu_flavor_struct under_a_mutex = { .read_lock = no_section,
+							.read_unlock = no_section };
+
+struct cds_lfht *process_make_table(unsigned long buckets)
+{
+	return cds_lfht_new_flavor(buckets, buckets, 0, 0, &under_a_mutex, NULL);
+}
+
 static void before_fork(void)
 {
 	pthread_mutex_lock(&start_lock);

@@ -48,6 +48,10 @@ uint64_t process_generation(void);
 extern const _Atomic uint64_t *process_mark __attribute__((visibility("hidden")));
 
 const struct clock_identity *process_clock(void);
+// A hash table of so many buckets (a power of two) for good, all use of which is under one mutex of
+// the caller's; NULL: no memory.
+struct cds_lfht *process_make_table(unsigned long buckets);
+
 unsigned process_cpus(void);
 // The rest of the scope is no cancellation point: for calls that open files, wait for the library's
 // own thread or hold a process-local mutex. pthread_cancel takes effect after them.

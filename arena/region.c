@@ -9,7 +9,9 @@
 #include "arena/hold.h"
 #include "arena/event.h"
 #include "arena/kind.h"
+#include "arena/object.h"
 #include "arena/placement.h"
+#include "arena/process.h"
 #include "arena/reap.h"
 
 #include <errno.h>
@@ -115,6 +117,29 @@ static int remove_at(struct lh_arena *arena, uint64_t offset)
 				    (unsigned long long)offset);
 }
 
+// Keeps others from attaching and removing meanwhile: 0 or -EBUSY. The gate is a lock of the open
+// file, so it keeps out no other thread of this process; what a parent's thread had begun before a
+// fork is of no concern to the child.
+static int enter_alone(struct lh_arena *arena)
+{
+	const uint64_t self = process_generation();
+	uint64_t before = atomic_load(&arena->alone);
+	int error;
+
+	if (before == self || !atomic_compare_exchange_strong(&arena->alone, &before, self))
+		return error_detail(-EBUSY, "another thread is removing a placement");
+	error = object_enter_gate(arena->fd, true);
+	if (error)
+		atomic_store(&arena->alone, 0);
+	return error;
+}
+
+static void leave(struct lh_arena *arena)
+{
+	object_leave_gate(arena->fd);
+	atomic_store(&arena->alone, 0);
+}
+
 int lh_remove(lh_arena *arena, uint64_t offset)
 {
 	int error;
@@ -123,11 +148,11 @@ int lh_remove(lh_arena *arena, uint64_t offset)
 		return error_detail(-EINVAL, "arena is NULL");
 	if (arena->read_only)
 		return error_detail(-EROFS, "the arena was opened read-only");
-	error = arena_enter_alone(arena);
+	error = enter_alone(arena);
 	if (error)
 		return error;
 	error = remove_at(arena, offset);
-	arena_leave(arena);
+	leave(arena);
 	return error;
 }
 

@@ -188,8 +188,9 @@ LH_API int lh_find(const lh_arena *arena, const char *name, uint64_t *ret_offset
  * Removes the placement that begins at offset, a region or a primitive; its space may be placed
  * anew. Handles and pointers to it must not be used any more, in this process either.
  * Errors: -ENOENT: none begins there; -EBUSY: another process, or this one read-only, has the arena
- * open or is opening it, or somebody holds it or waits for it (leased memory counts as held);
- * -EROFS; -EBADMSG; -EINVAL. Crash: removed or not. Signal: unsafe.
+ * open or is opening it, or another thread is in lh_remove with this arena, or somebody holds it or
+ * waits for it (leased memory counts as held); -EROFS; -EBADMSG; -EINVAL. Crash: removed or not.
+ * Signal: unsafe.
  */
 LH_API int lh_remove(lh_arena *arena, uint64_t offset);
 

@@ -200,7 +200,7 @@ LH_API int lh_lease_on_loss(lh_lease *lease, void (*callback)(void *context), vo
 /*
  * A descriptor (eventfd(2), close-on-exec) that becomes and stays readable once the lease is lost,
  * for poll and its kin; the same one at each call. It is the lease's: do not read, write or close
- * it; lh_lease_release closes it.
+ * it; lh_lease_release closes it, and lh_arena_close that of an lh_thread_lease whose thread ended.
  * Returns the descriptor, or -EPERM: another thread's lease; -EMFILE, -ENFILE, -ENOMEM, -EAGAIN;
  * -EINVAL; -ESTALE: inherited over fork.
  * Signal: unsafe.

@@ -6,13 +6,17 @@
 //	                      its_failures_are_told_to_who_asked
 //	LH_LEASE_AUTO_RENEW   a_renewal_by_the_library_never_shortens
 //	lh_lease_on_loss      what_an_ended_thread_left_…
+//	lh_lease_loss_fd      the_descriptor_of_an_ended_threads_…
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -137,6 +141,41 @@ static void what_an_ended_thread_left_is_not_looked_at_once_its_arena_is_closed(
 	need_equal(lh_arena_unlink("/leasehold-keeper"), 0);
 }
 
+static void *leave_a_thread_lease(void *left_pointer)
+{
+	const struct left *left = left_pointer;
+	lh_lease *lease;
+	int *fd = malloc(sizeof(*fd));
+
+	need(fd != NULL);
+	need_equal(lh_thread_lease(left->arena, &lease), 0);
+	*fd = lh_lease_loss_fd(lease);
+	need(*fd >= 0);
+	return fd;
+}
+
+// "becomes and stays readable once the lease is lost … lh_arena_close closes that of an
+// lh_thread_lease whose thread ended"
+static void the_descriptor_of_an_ended_threads_lease_goes_with_the_arena(void **state)
+{
+	struct left left;
+	struct pollfd look = { .events = POLLIN };
+	pthread_t thread;
+	void *fd;
+
+	(void)state;
+	need_equal(lh_arena_open("/leasehold-keeper", LH_CREATE, NULL, &left.arena), 0);
+	need(pthread_create(&thread, NULL, leave_a_thread_lease, &left) == 0);
+	need(pthread_join(thread, &fd) == 0);
+	look.fd = *(int *)fd;
+	free(fd);
+	need_equal(poll(&look, 1, -1), 1);
+	need_equal(look.revents, POLLIN);
+	need_equal(lh_arena_close(left.arena), 0);
+	need_equal(fcntl(look.fd, F_GETFD), -1);
+	need_equal(lh_arena_unlink("/leasehold-keeper"), 0);
+}
+
 // ---- renewal -------------------------------------------------------------------------------------
 
 static void a_renewal_by_the_library_never_shortens(void **state)
@@ -201,6 +240,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		STAGED(a_process_lease_is_not_tied_to_what_a_callback_holds),
 		STAGED(what_an_ended_thread_left_is_not_looked_at_once_its_arena_is_closed),
+		STAGED(the_descriptor_of_an_ended_threads_lease_goes_with_the_arena),
 		STAGED(a_renewal_by_the_library_never_shortens),
 		STAGED(its_failures_are_told_to_who_asked),
 		STAGED(a_failure_with_nothing_to_add_has_no_detail_of_an_earlier_one),
