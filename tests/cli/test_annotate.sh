@@ -4,6 +4,7 @@
 # ctest: NOT_UNDER address programs that are compiled for ThreadSanitizer cannot load it then
 # leasehold/annotate.h: two threads that share plain data under a primitive have no report by a race
 # detector, and have one when they share it beside the primitive; without annotations, always.
+# ctest: TIER full it runs race detectors, and only a change of annotate.h would change it
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 library=$(dirname "$(find "$LEASEHOLD_BUILD" -maxdepth 1 -name libleasehold.so -print -quit)")

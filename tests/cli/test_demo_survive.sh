@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # demo-survive: of the four locks whose holder is killed, the two that know their owner go on, told
 # of the death (G2, G12), and the other two stand still.
+# ctest: TIER full it watches a demo for its seconds
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -3,6 +3,7 @@
 # The documents know of all that they claim to list: docs/architecture.md of each source file,
 # docs/protocol.md of each function that changes shared memory by an atomic read-modify-write; and
 # what they link to, or name as a file, is there.
+# ctest: TIER full it reads all sources and pages
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 wrong=0

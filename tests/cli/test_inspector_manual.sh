@@ -3,6 +3,7 @@
 # docs/man/lease-inspector.1 describes the options and verbs that lease-inspector has, and no other;
 # every verb answers --help; the completion completes them, in bash.
 # shellcheck disable=SC2016 # names that would be expansions
+# ctest: TIER full only a change of lease-inspector would change it
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 manual=$(dirname "$0")/../../docs/man/lease-inspector.1

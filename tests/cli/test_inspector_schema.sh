@@ -4,6 +4,7 @@
 # damaged copies of it, is what docs/lease-inspector.schema.json says; and the schema refuses
 # something.
 # ctest: TIMEOUT 120
+# ctest: TIER full only a change of lease-inspector would change it
 . "$(dirname "$0")/lease_run.bash"
 python3 -c 'import jsonschema' 2>/dev/null ||
 	{ echo "SKIP: cli.inspector_schema: no python3-jsonschema"; exit 77; }

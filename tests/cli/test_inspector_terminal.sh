@@ -4,6 +4,7 @@
 # killed, a stopped and a waiting process in sight; and of damaged copies of it, in which nothing
 # but printable characters may reach the terminal.
 # ctest: TIMEOUT 300
+# ctest: TIER full only a change of lease-inspector would change it
 . "$(dirname "$0")/lease_run.bash"
 command -v tmux >/dev/null || { echo "SKIP: cli.inspector_terminal: no tmux"; exit 77; }
 

@@ -4,6 +4,7 @@
 # process in sight: in a real terminal (tmux), which is made smaller and larger; in a pipe; and how
 # they end.
 # ctest: TIMEOUT 180
+# ctest: TIER full only a change of lease-inspector would change it
 . "$(dirname "$0")/lease_run.bash"
 
 echo "-- watch tells of a death, as lines of JSON, and ends as it should"

@@ -5,6 +5,7 @@
 # The probes are in the library with the arguments that docs/debugging.md lists, none of them where a free
 # lock is taken or let go; each fires, as gdb sees, which needs no leave of the kernel's; lease-trace's
 # scripts are understood by bpftrace and see what they say.
+# ctest: TIER full only a change of a probe would change it
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 library=$(find "$LEASEHOLD_BUILD" -maxdepth 1 -name libleasehold.so -print -quit)
