@@ -6,6 +6,7 @@
 #include "arena/sys/fence.h"
 #include "arena/sys/futex.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -155,6 +156,7 @@ static __attribute__((noinline)) int lock_slow(const lh_mutex *mutex, lh_lease *
 		hold_clear(record);
 	if (error)
 		return error;
+	assert(lease); // check_call has looked
 	if (!record) {
 		error = lease_is_live(lease) ? lease_check_cancel(lease) : -ESTALE;
 		if (error)
@@ -309,6 +311,7 @@ static __attribute__((noinline)) int unlock_slow(const lh_mutex *mutex, lh_lease
 
 	if (error)
 		return error;
+	assert(lease); // check_call has looked
 	return unlock(lease, mutex_header(mutex),
 		      hold_find(lease, LH_KIND_MUTEX, mutex_granule(mutex)));
 }

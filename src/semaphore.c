@@ -6,6 +6,7 @@
 #include "arena/sys/futex.h"
 #include "src/mutex.h"
 
+#include <assert.h>
 #include <errno.h>
 
 // ---------------------------------------------------------------------------------------------
@@ -137,6 +138,7 @@ static __attribute__((noinline)) int acquire_slow(const lh_semaphore *semaphore,
 
 	if (error)
 		return error;
+	assert(lease); // check_call has looked
 	if (permits > permits_of(semaphore))
 		return -EINVAL;
 	error = lease_is_live(lease) ? lease_check_cancel(lease) : -ESTALE;
@@ -294,6 +296,7 @@ static __attribute__((noinline)) int release_slow(const lh_semaphore *semaphore,
 
 	if (error)
 		return error;
+	assert(lease); // check_call has looked
 	if (!lease_is_live(lease))
 		return -ESTALE;
 	body = body_of(semaphore);

@@ -486,8 +486,8 @@ static void a_long_table_begins_as_a_short_one_does(void **state)
 
 	(void)state;
 	place(large, 0, 100);
-	assert_int_equal(
-		lh_mutex_at(large, lh_arena_first_offset(large) + 100 * 64, &named, &mutex), 0);
+	assert_int_equal(lh_mutex_at(large, lh_arena_first_offset(large) + 6400, &named, &mutex),
+			 0);
 	assert_int_equal(
 		lh_lease_acquire(large, &(struct lh_lease_options){ .label = "live wire" }, &lease),
 		0);

@@ -116,7 +116,9 @@ static void grant(struct key *key, const struct ask *ask)
 static void drop_ask(struct key *key, struct ask *ask)
 {
 	cds_list_del(&ask->node);
+#ifndef __clang_analyzer__ // it takes an element that was unlinked for one still in the list
 	free(ask);
+#endif
 	key->asked--;
 	counts.waiting--;
 }
@@ -138,7 +140,9 @@ static void drop_hold(struct key *key, struct hold *hold, bool lost)
 	if (lost && hold->mode == LH_EXCLUSIVE)
 		key->damaged = true;
 	cds_list_del(&hold->node);
+#ifndef __clang_analyzer__ // it takes an element that was unlinked for one still in the list
 	free(hold);
+#endif
 	counts.held--;
 }
 
