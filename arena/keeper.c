@@ -282,6 +282,13 @@ bool keeper_caller_is_alone(void)
 	return !atomic_load(&keeper.called_back) && identity_thread_count() == keepers + 1;
 }
 
+void keeper_serve_calls(void)
+{
+	pthread_mutex_lock(&keeper.lock);
+	run_calls();
+	pthread_mutex_unlock(&keeper.lock);
+}
+
 int keeper_run(int (*function)(void *argument), void *argument)
 {
 	PROCESS_NO_CANCEL;

@@ -47,6 +47,10 @@ int keeper_run(int (*function)(void *argument), void *argument);
 // Whether the caller is the keeper's thread: a callback runs.
 bool keeper_is_caller(void);
 
+// On the keeper's thread, in a callback that waits for somebody who may be waiting for it: runs what
+// others want to have run (keeper_run).
+void keeper_serve_calls(void);
+
 // Whether no other thread runs the program's code in this process, nor will until the caller starts
 // one: there are none but the caller and the keeper, which has no callback to call. False where it
 // cannot be told.

@@ -81,6 +81,9 @@ struct provider {
 	// Else all who want a key stand in its queue, and `acquire` with a queue takes what is_free
 	// has said is there.
 	bool is_local;
+	// The helper thread calls it before `listen`, without its lock, which on_loss callbacks may
+	// want meanwhile: here it may wait for the thread that calls those back. NULL: nothing to do.
+	void (*ready)(struct lh_locks *locks);
 	// How pending acquires are told that a try is worth while. All NULL: they are tried at
 	// intervals. The helper thread calls listen when it begins to look; then is_free for each
 	// queue: if not, what may change that wakes the wait; and leave when nobody waits in a

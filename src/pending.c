@@ -188,6 +188,23 @@ static bool is_slept_on(const struct lh_pending *pending)
 	       pending->helper->queue_count;
 }
 
+// Under the helper's lock: until it has come on.
+static void await_progress(struct pending_helper *helper)
+{
+	struct timespec soon;
+
+	if (!keeper_is_caller()) {
+		pthread_cond_wait(&helper->progress, &helper->lock);
+		return;
+	}
+	// It may be waiting for this very thread, to get a lease or to give one back.
+	pthread_mutex_unlock(&helper->lock);
+	keeper_serve_calls();
+	soon = clock_timespec(clock_now() + CLOCK_NS_PER_MS);
+	pthread_mutex_lock(&helper->lock);
+	pthread_cond_clockwait(&helper->progress, &helper->lock, CLOCK_MONOTONIC, &soon);
+}
+
 int lh_pending_cancel(lh_pending *pending)
 {
 	PROCESS_NO_CANCEL;
@@ -202,10 +219,8 @@ int lh_pending_cancel(lh_pending *pending)
 		pending_kick(pending->helper);
 	}
 	pending->cancelled = true;
-	// The keeper does not wait for more: the helper may be waiting for it, to get a lease.
-	while (pending->state == PENDING_TRIED ||
-	       (!keeper_is_caller() && (is_in_the_way(pending) || is_slept_on(pending))))
-		pthread_cond_wait(&pending->helper->progress, &pending->helper->lock);
+	while (pending->state == PENDING_TRIED || is_in_the_way(pending) || is_slept_on(pending))
+		await_progress(pending->helper);
 	pthread_mutex_unlock(&pending->helper->lock);
 	return 0;
 }

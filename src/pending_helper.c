@@ -404,6 +404,11 @@ static void *help(void *argument)
 	while (!helper->ending) {
 		uint32_t kicks;
 
+		if (helper->queue_count && helper->locks->provider->ready) {
+			pthread_mutex_unlock(&helper->lock);
+			helper->locks->provider->ready(helper->locks);
+			pthread_mutex_lock(&helper->lock);
+		}
 		consume_kicks(helper);
 		kicks = atomic_load(&helper->kicks);
 		if (helper->queue_count)

@@ -517,6 +517,13 @@ static int version(struct lh_locks *locks, const struct provider_key *key, uint6
 // ---------------------------------------------------------------------------------------------
 // Acquires that wait without a thread
 
+static void ready(struct lh_locks *locks)
+{
+	struct shm_locks *shm = locks_of(locks);
+
+	(void)shm_pending_ready(&shm->pending, shm->arena); // listen says if there is none
+}
+
 static int listen(struct lh_locks *locks, struct wait *wait, uint64_t *ret_news)
 {
 	struct shm_locks *shm = locks_of(locks);
@@ -555,6 +562,7 @@ const struct provider provider_shm = {
 	.release = release,
 	.version = version,
 	.is_local = true,
+	.ready = ready,
 	.listen = listen,
 	.is_free = is_free,
 	.leave = leave,

@@ -18,7 +18,7 @@ struct shm_queue {
 // ---------------------------------------------------------------------------------------------
 // The helper's lease
 
-static int get_lease(struct shm_pending *pending, struct lh_arena *arena)
+int shm_pending_ready(struct shm_pending *pending, struct lh_arena *arena)
 {
 	// Without a TTL: it holds nothing, and who pokes it while its process is stopped does no
 	// harm.
@@ -41,11 +41,10 @@ void shm_pending_close(struct shm_pending *pending)
 int shm_pending_listen(struct shm_pending *pending, struct lh_arena *arena, struct wait *wait,
 		       uint64_t *ret_news)
 {
-	const int error = get_lease(pending, arena);
 	shared_u32 *departures;
 
-	if (error)
-		return error;
+	if (!pending->lease || lease_check_caller(pending->lease))
+		return -EAGAIN; // it could not be had
 	// Who pokes changes it. Said before the first look at a lock: who lets go of it after that
 	// look finds it said.
 	departures = &pending->lease->slot->departures;

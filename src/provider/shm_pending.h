@@ -15,6 +15,7 @@ struct shm_pending {
 		*lease; // the helper thread's, which holds nothing: others poke it. NULL: none yet
 };
 
+int shm_pending_ready(struct shm_pending *pending, struct lh_arena *arena);
 int shm_pending_listen(struct shm_pending *pending, struct lh_arena *arena, struct wait *wait,
 		       uint64_t *ret_news);
 bool shm_pending_is_free(struct shm_pending *pending, const struct keys *keys,

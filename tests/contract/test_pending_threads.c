@@ -166,12 +166,63 @@ static void threads_share_the_helper(void **state)
 	close_all();
 }
 
+// ---- in a callback -------------------------------------------------------------------------------
+
+struct called_back {
+	_Atomic int started, released, done;
+};
+
+// On the thread that renews leases and gives threads of the library theirs.
+static void start_and_cancel(void *context)
+{
+	static const struct lh_acquire_options labelled = { .label = "waits" };
+	struct called_back *back = context;
+	lh_pending *pending = NULL;
+	lh_handle *handle = NULL;
+	uint64_t until;
+
+	need_equal(lh_acquire_start(locks_scene.locks, "key", LH_FOREVER, &labelled, &pending), 0);
+	atomic_store(&back->started, 1);
+	while (!atomic_load(&back->released))
+		sched_yield();
+	for (until = lh_now() + LH_MS(2); lh_now() < until;)
+		sched_yield(); // the helper thread may have begun to take the key by now
+	need_equal(lh_pending_cancel(pending), 0);
+	if (lh_pending_finish(pending, &handle) == 0)
+		let_go(handle);
+	atomic_store(&back->done, 1);
+}
+
+// "May be called in an on_loss callback": though it is that thread which the helper needs.
+static void a_callback_may_start_and_cancel(void **state)
+{
+	(void)state;
+	locks_need(LH_CAP_TTL, "TTL");
+	for (int i = 0; i < 20; i++) {
+		struct called_back back = { 0 };
+		const struct lh_acquire_options brief = { .ttl_ns = LH_MS(3),
+							  .on_loss = start_and_cancel,
+							  .context = &back };
+		lh_handle *holder = hold("key", NULL), *lost = hold("another", &brief);
+
+		while (!atomic_load(&back.started))
+			sched_yield();
+		let_go(holder);
+		atomic_store(&back.released, 1);
+		while (!atomic_load(&back.done))
+			sched_yield();
+		need_equal(lh_handle_release(lost), -ESTALE);
+	}
+	close_all();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		LOCKS_TEST(a_cancel_that_races_the_grant_loses_nothing),
 		LOCKS_TEST(who_waits_here_and_who_waits_in_a_call_take_turns),
 		LOCKS_TEST(threads_share_the_helper),
+		LOCKS_TEST(a_callback_may_start_and_cancel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
