@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: ALSO url file
-// ctest: ALSO url test
+// ctest: ALSO url test, not under address: it forks beside threads, as its allocator cannot
 //
 // Named locks: the modes beside each other, and paths. Runs on any provider
 // (tests/contract/locks.h); what one cannot do is skipped.

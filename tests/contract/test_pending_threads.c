@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ctest: ALSO url file
-// ctest: ALSO url test
+// ctest: ALSO url test, not under address: it forks beside threads, as its allocator cannot
 // ctest: LABELS threads
 //
 // Asynchronous acquire of named locks by several threads of one process, on any provider
