@@ -5,6 +5,7 @@
 #include "arena/sys/fence.h"
 #include "arena/sys/futex.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define LOOKS_BEFORE_CLOCK 16 // reads without bias between two looks at the clock
@@ -142,6 +143,7 @@ static struct rwlock_attempt attempt_of(const lh_rwlock *rwlock, lh_lease *lease
 
 static struct hold_record *find_record(const lh_rwlock *rwlock, const lh_lease *lease)
 {
+	assert(lease); // check_call has looked
 	return hold_find(lease, LH_KIND_RWLOCK, primitive_granule(rwlock->private_));
 }
 
