@@ -286,12 +286,14 @@ static void spare(const struct scene *scene, worker_step step)
 // LH_LEASE_KILL_ON_EXPIRY: "whoever wants what it holds kills"; a lease that is over holds nothing.
 static void nobody_is_killed_for_a_lease_that_is_over(void **state)
 {
+	scene_wants_kill_on_expiry();
 	spare(*state, let_go);
 }
 
 // Of the lease that its owner has instead, in the same slot, neither.
 static void nobody_is_killed_for_the_lease_before(void **state)
 {
+	scene_wants_kill_on_expiry();
 	spare(*state, begin_anew);
 }
 
