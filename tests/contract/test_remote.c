@@ -85,7 +85,7 @@ static void a_call_and_a_pending_acquire_stand_in_one_line(void **state)
 static void who_times_out_leaves_the_request_to_the_next(void **state)
 {
 	lh_handle *handle = hold_elsewhere("key");
-	struct waiter first = { .deadline = lh_deadline_after(LH_MS(60)) };
+	struct waiter first = { .deadline = lh_deadline_after(LH_SEC(2)) };
 	struct waiter next = { .deadline = LH_FOREVER };
 
 	(void)state;
@@ -141,7 +141,7 @@ static void a_request_for_something_else_is_withdrawn(void **state)
 {
 	static const struct lh_acquire_options shared = { .mode = LH_SHARED };
 	lh_handle *handle = hold_elsewhere("key");
-	struct waiter first = { .deadline = lh_deadline_after(LH_MS(30)) };
+	struct waiter first = { .deadline = lh_deadline_after(LH_SEC(2)) };
 	struct waiter next = { .deadline = LH_FOREVER, .options = &shared };
 
 	(void)state;
@@ -168,7 +168,7 @@ static void a_request_for_something_else_is_withdrawn(void **state)
 // G6: what was granted to a request whose waiter has left is the next one's.
 static void a_late_grant_is_given_to_the_next(void **state)
 {
-	struct waiter first = { .deadline = lh_deadline_after(LH_MS(60)) };
+	struct waiter first = { .deadline = lh_deadline_after(LH_SEC(2)) };
 	struct waiter next = { .deadline = LH_FOREVER };
 
 	(void)state;

@@ -74,7 +74,9 @@ static int wait_for_key(lh_lease *lease, bool reads, lh_grant *grant,
 	wait_begin(&wait, keys.arena, NULL, LH_FOREVER);
 	do {
 		wait_round(&wait);
-		error = shm_pending_listen(&pending, keys.arena, &wait, &(uint64_t){ 0 });
+		error = shm_pending_ready(&pending, keys.arena);
+		if (!error)
+			error = shm_pending_listen(&pending, keys.arena, &wait, &(uint64_t){ 0 });
 		if (error)
 			break;
 		if (shm_pending_is_free(&pending, &keys, &queue, &wait)) {
