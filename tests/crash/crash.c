@@ -473,7 +473,7 @@ static bool try_points(const struct crash_operation *operation, uint32_t step, u
 // fewer if they would take longer than the tier has.
 static uint32_t step_for(const struct crash_operation *operation, uint64_t try_ns)
 {
-	const uint64_t budget_ns = tier_pick(LH_MS(250), LH_MS(500), LH_SEC(2));
+	const uint64_t budget_ns = tier_pick(LH_MS(250), LH_MS(500), LH_SEC(1));
 	const uint64_t most = budget_ns / (try_ns + 1) + 1;
 	const uint32_t *thin = operation->thin;
 	const uint64_t wanted = tier_pick(thin[0], thin[1], thin[2]);

@@ -543,7 +543,7 @@ static uint64_t duration(void)
 	const char *seconds = getenv("LEASEHOLD_SECONDS");
 
 	return seconds ? LH_SEC(strtoull(seconds, NULL, 10))
-		       : tier_pick(LH_SEC(2), LH_SEC(12), LH_SEC(45));
+		       : tier_pick(LH_SEC(2), LH_SEC(12), LH_SEC(30));
 }
 
 // G1 to G8, G10, G12.

@@ -23,7 +23,7 @@ unsigned storm_seed(void)
 
 uint64_t storm_end(void)
 {
-	return lh_now() + tier_pick(LH_MS(1500), LH_SEC(8), LH_SEC(25));
+	return lh_now() + tier_pick(LH_MS(1500), LH_SEC(8), LH_SEC(14));
 }
 
 uint32_t storm_random(unsigned *seed, uint32_t bound)
