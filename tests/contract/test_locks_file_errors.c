@@ -202,7 +202,7 @@ static void be_short_of_descriptors(const struct line *line, void *context)
 	fd = dup(0);
 	close(fd);
 	need(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-	limit.rlim_cur = (rlim_t)(fd + left); // valgrind lets nobody lower the other
+	limit.rlim_cur = (rlim_t)fd + (rlim_t)left; // valgrind lets nobody lower the other
 	need(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 	need_equal(refusal("key"), -EMFILE);
 	need(left || strstr(lh_error_detail(), "key.lock") != NULL);
