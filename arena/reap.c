@@ -233,6 +233,19 @@ static void free_slot(struct lh_arena *arena, const struct lost_lease *lost)
 		clear_reference(arena, lost->slot, lost->owner);
 }
 
+// Volatile: the values are not used. The last record: the first ones' lines are its user's.
+void reap_foresee(const struct lh_arena *arena, uint32_t slot)
+{
+	const uint64_t next = atomic_load_explicit(&arena->header->event_head,
+						   memory_order_relaxed);
+	const volatile shared_u64 *event = &arena->events[next % arena->event_count].sequence;
+	const volatile shared_u64
+		*record = &arena_hold_table(arena, slot)[arena->holds_per_lease - 1].object;
+
+	(void)atomic_load_explicit(event, memory_order_relaxed);
+	(void)atomic_load_explicit(record, memory_order_relaxed);
+}
+
 void reap_lease(struct lh_arena *arena, const struct lost_lease *lost)
 {
 	const struct hold_record *records = arena_hold_table(arena, lost->slot);

@@ -37,6 +37,11 @@ static inline bool lease_seen_lost(uint32_t seen)
 // Whether the lost lease still has the word that it was judged by.
 bool lease_still_lost(const struct lh_arena *arena, const struct lost_lease *lost);
 
+// Has the pages of which the reaper of this lease reads or writes a part that no other call does,
+// mapped in this process. Each that it has not touched yet is a page fault, at a death, while
+// others wait; to who is about to sleep that costs nothing.
+void reap_foresee(const struct lh_arena *arena, uint32_t slot);
+
 // Frees all it holds; if it is DEAD, its slot too. Idempotent; any number of reapers may run, die
 // and be overtaken.
 void reap_lease(struct lh_arena *arena, const struct lost_lease *lost);

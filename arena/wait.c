@@ -3,6 +3,7 @@
 
 #include "arena/cancel.h"
 #include "arena/owner.h"
+#include "arena/reap.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -110,6 +111,8 @@ bool wait_on_owner(struct wait *wait, uint64_t ref)
 	uint32_t expected;
 	const _Atomic uint32_t *word = owner_word(wait->arena, ref, &expected);
 
+	if (wait_is_on_owner(wait, ref))
+		return true;
 	if (word) {
 		wait_on(wait, word, expected);
 		if (wait->owner_count < FUTEX_WORDS)
@@ -118,6 +121,16 @@ bool wait_on_owner(struct wait *wait, uint64_t ref)
 	}
 	wait_not_after(wait, clock_now() + WAIT_POLL_NS);
 	return !owner_ended(wait->arena, ref);
+}
+
+bool wait_on_lease(struct wait *wait, uint32_t slot)
+{
+	const struct lease_slot *lease = &wait->arena->leases[slot];
+
+	wait_not_after(wait, lease_word_look_at(
+				     atomic_load_explicit(&lease->state, memory_order_acquire)));
+	reap_foresee(wait->arena, slot);
+	return wait_on_owner(wait, atomic_load_explicit(&lease->owner, memory_order_acquire));
 }
 
 bool wait_is_on_owner(const struct wait *wait, uint64_t ref)

@@ -2,7 +2,7 @@
 //
 // wait.h: the one way to sleep.
 //
-// A round: wait_round, then wait_on and wait_on_owner for whatever may make the caller look again,
+// A round: wait_round, then wait_on and wait_on_lease for whatever may make the caller look again,
 // then wait_sleep. The wait adds by itself the lease's poke word (unless told that it is no edge),
 // its cancel token and its expiry, the caller's deadline, and a backstop that starts short and
 // doubles: should a wake be lost with those who died, the sleeper looks again all the same.
@@ -48,6 +48,9 @@ static inline bool wait_has_room(const struct wait *wait)
 // Sleep on an owner's life. A process that is ending has no word: the wait polls. False: it has
 // ended, look again instead of sleeping.
 bool wait_on_owner(struct wait *wait, uint64_t ref);
+// The same for whoever has a lease slot, and to look again when that lease may have expired; what
+// its reaper will read is brought in, now that nobody waits for this process.
+bool wait_on_lease(struct wait *wait, uint32_t slot);
 // Whether that was done in this round.
 bool wait_is_on_owner(const struct wait *wait, uint64_t ref);
 void wait_not_after(struct wait *wait, uint64_t ns);

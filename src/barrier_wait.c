@@ -133,7 +133,6 @@ static int watch_others(struct waiter *waiter, uint64_t word)
 	for (uint32_t k = 1; k < barrier->parties && wait_has_room(&waiter->wait); k++) {
 		const uint32_t place = (waiter->place + k) % barrier->parties;
 		const uint64_t seen = load_place(waiter, place);
-		const struct lease_slot *slot;
 		int error;
 
 		if (seen & PLACE_LOST)
@@ -143,9 +142,7 @@ static int watch_others(struct waiter *waiter, uint64_t word)
 		error = barrier_judge(barrier, place, seen, &waiter->stuck, &until);
 		if (error)
 			return error;
-		slot = &barrier->arena->leases[place_owner(seen) - 1];
-		wait_not_after(&waiter->wait, lease_word_look_at(atomic_load(&slot->state)));
-		if (!wait_on_owner(&waiter->wait, atomic_load(&slot->owner)))
+		if (!wait_on_lease(&waiter->wait, place_owner(seen) - 1))
 			return -EAGAIN;
 		if (place_has_arrived(seen, waiter->phase))
 			break;

@@ -102,7 +102,6 @@ struct drafter {
 static int sleep_on(struct drafter *drafter, uint64_t word, uint64_t until)
 {
 	const struct slots *slots = &drafter->slots;
-	const struct lease_slot *owner = &slots->arena->leases[slots_word_owner(word) - 1];
 	int error;
 
 	if (!drafter->waits) {
@@ -117,11 +116,8 @@ static int sleep_on(struct drafter *drafter, uint64_t word, uint64_t until)
 		return -EAGAIN;
 	wait_on(&drafter->wait, futex_low_half(&slots->header->word),
 		(uint32_t)(word | SLOTS_MARK));
-	wait_not_after(&drafter->wait, lease_word_look_at(atomic_load_explicit(
-					       &owner->state, memory_order_acquire)));
 	wait_not_after(&drafter->wait, until);
-	if (!wait_on_owner(&drafter->wait,
-			   atomic_load_explicit(&owner->owner, memory_order_acquire)))
+	if (!wait_on_lease(&drafter->wait, slots_word_owner(word) - 1))
 		return -EAGAIN;
 	error = deadlock_check(drafter->lease);
 	return error ? error : wait_sleep(&drafter->wait);

@@ -108,13 +108,9 @@ static void keep(struct watched *list, size_t *count, const struct watched *one)
 
 static bool arm(struct waiter *waiter, const struct watched *watched)
 {
-	const struct lease_slot *slot = &waiter->condvar.arena->leases[watched->slot];
-
-	wait_on(&waiter->wait, &slot->departures, watched->departures);
-	wait_not_after(&waiter->wait, lease_word_look_at(atomic_load_explicit(
-					      &slot->state, memory_order_acquire)));
-	return wait_on_owner(&waiter->wait,
-			     atomic_load_explicit(&slot->owner, memory_order_acquire));
+	wait_on(&waiter->wait, &waiter->condvar.arena->leases[watched->slot].departures,
+		watched->departures);
+	return wait_on_lease(&waiter->wait, watched->slot);
 }
 
 // Whom the lost leave behind hear of it: their signals go on, and their slots are freed.

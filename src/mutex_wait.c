@@ -189,9 +189,8 @@ static bool sleep_behind(struct waiter *waiter)
 		reap_slot(arena, name - 1);
 		return false;
 	}
-	wait_not_after(&waiter->wait, expiry);
 	wait_on(&waiter->wait, &slot->turn, turn);
-	return wait_on_owner(&waiter->wait, owner);
+	return wait_on_lease(&waiter->wait, name - 1);
 }
 
 static void raise_waiters(struct object_header *header, uint64_t to)
@@ -227,7 +226,6 @@ static bool mark(const struct mutex_attempt *attempt, uint64_t *word)
 static bool sleep_at_head(struct waiter *waiter, uint64_t word, uint32_t blocker)
 {
 	const struct mutex_attempt *attempt = waiter->attempt;
-	const struct lease_slot *slot = &attempt->arena->leases[blocker - 1];
 
 	waiter->is_head = true;
 	if (!mark(attempt, &word))
@@ -244,10 +242,7 @@ static bool sleep_at_head(struct waiter *waiter, uint64_t word, uint32_t blocker
 		raise_waiters(attempt->header, waiters_for(word));
 	}
 	wait_on(&waiter->wait, futex_low_half(&attempt->header->word), (uint32_t)word);
-	wait_not_after(&waiter->wait, lease_word_look_at(atomic_load_explicit(
-					      &slot->state, memory_order_acquire)));
-	return wait_on_owner(&waiter->wait,
-			     atomic_load_explicit(&slot->owner, memory_order_acquire));
+	return wait_on_lease(&waiter->wait, blocker - 1);
 }
 
 // A follower is told by its predecessor; its backstop is for when that one is stopped, or died

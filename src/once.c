@@ -370,9 +370,8 @@ static int wait_for_owner(struct attempt *attempt, uint64_t word)
 		return -EBUSY;
 	begin_round(attempt);
 	wait_not_after(&attempt->wait, until);
-	wait_not_after(&attempt->wait, lease_word_look_at(atomic_load(&arena->leases[slot].state)));
 	wait_on(&attempt->wait, futex_low_half(&attempt->object->word), (uint32_t)word);
-	if (!wait_on_owner(&attempt->wait, atomic_load(&arena->leases[slot].owner)))
+	if (!wait_on_lease(&attempt->wait, slot))
 		return -EAGAIN;
 	error = deadlock_check(attempt->lease);
 	if (!error)

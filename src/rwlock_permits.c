@@ -80,15 +80,6 @@ static int64_t free_permit(const struct rwlock_attempt *attempt)
 // ---------------------------------------------------------------------------------------------
 // Waiting for one
 
-static bool is_armed(const struct wait *wait, uint64_t owner)
-{
-	for (size_t i = 0; i < wait->owner_count; i++) {
-		if (wait->owners[i] == owner)
-			return true;
-	}
-	return false;
-}
-
 static int clear_up(const struct rwlock_attempt *attempt, const struct lost_lease *lost)
 {
 	owner_wake_if_ended(attempt->arena, lost->owner);
@@ -100,9 +91,7 @@ static int clear_up(const struct rwlock_attempt *attempt, const struct lost_leas
 // -EAGAIN: it was lost, or has changed.
 static int judge(const struct rwlock_attempt *attempt, uint32_t slot, struct wait *wait)
 {
-	const struct lease_slot *lease = &attempt->arena->leases[slot];
 	struct lost_lease lost;
-	uint64_t owner;
 
 	switch (lease_judge(attempt->arena, slot, &lost)) {
 	case VERDICT_LOST:
@@ -116,12 +105,7 @@ static int judge(const struct rwlock_attempt *attempt, uint32_t slot, struct wai
 	case VERDICT_HELD:
 		break;
 	}
-	if (!wait)
-		return 0;
-	wait_not_after(wait, lease_word_look_at(
-				     atomic_load_explicit(&lease->state, memory_order_acquire)));
-	owner = atomic_load_explicit(&lease->owner, memory_order_acquire);
-	return is_armed(wait, owner) || wait_on_owner(wait, owner) ? 0 : -EAGAIN;
+	return !wait || wait_on_lease(wait, slot) ? 0 : -EAGAIN;
 }
 
 static int judge_all(const struct rwlock_attempt *attempt, struct wait *wait)

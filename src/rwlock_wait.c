@@ -33,11 +33,6 @@ static bool is_passed_over(const struct rwlock_waiter *waiter)
 	return waiter->began_ns && clock_now() - waiter->began_ns >= WORD_PASSED_OVER_NS;
 }
 
-static uint64_t expiry_of(const struct lease_slot *slot)
-{
-	return lease_word_look_at(atomic_load_explicit(&slot->state, memory_order_acquire));
-}
-
 static bool is_deaf_to(const struct rwlock_attempt *attempt, uint64_t word)
 {
 	return (word & WORD_DIED) && !attempt->grant && !attempt->no_repair;
@@ -182,12 +177,9 @@ int rwlock_sleep(struct rwlock_waiter *waiter)
 }
 
 // On what was added and the life of `slot`'s owner. 0: look again.
-static int sleep_with(struct rwlock_waiter *waiter, const struct lease_slot *slot)
+static int sleep_with(struct rwlock_waiter *waiter, uint32_t slot)
 {
-	wait_not_after(&waiter->wait, expiry_of(slot));
-	if (!wait_on_owner(&waiter->wait, atomic_load_explicit(&slot->owner, memory_order_acquire)))
-		return 0;
-	return rwlock_sleep(waiter);
+	return wait_on_lease(&waiter->wait, slot) ? rwlock_sleep(waiter) : 0;
 }
 
 // On the word: `blocker` (slot + 1) owns it or is its heir.
@@ -204,7 +196,7 @@ static int sleep_on_word(struct rwlock_waiter *waiter, uint64_t word, uint32_t b
 	word |= WORD_MARK;
 	wait_not_after(&waiter->wait, until);
 	wait_on(&waiter->wait, futex_low_half(&header->word), (uint32_t)word);
-	return sleep_with(waiter, &waiter->attempt->arena->leases[blocker - 1]);
+	return sleep_with(waiter, blocker - 1);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -463,7 +455,7 @@ static int sleep_on_reader(struct rwlock_waiter *waiter, uint32_t slot, uint32_t
 	}
 	wait_not_after(&waiter->wait, until);
 	wait_on(&waiter->wait, &lease->departures, departures | DEPARTURES_AWAITED);
-	return sleep_with(waiter, lease);
+	return sleep_with(waiter, slot);
 }
 
 // Until this one reads no more. The word keeps new ones out.

@@ -172,12 +172,7 @@ static int judge(struct collector *collector, uint32_t index, uint64_t owner)
 	case VERDICT_HELD:
 		break;
 	}
-	wait_not_after(&collector->wait, lease_word_look_at(atomic_load_explicit(
-						 &lease->state, memory_order_acquire)));
-	return wait_on_owner(&collector->wait,
-			     atomic_load_explicit(&lease->owner, memory_order_acquire))
-		       ? 0
-		       : -EAGAIN;
+	return wait_on_lease(&collector->wait, slot) ? 0 : -EAGAIN;
 }
 
 // All holders but oneself. 0: every one is alive, and the wait armed; -EAGAIN: look again;

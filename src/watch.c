@@ -324,19 +324,9 @@ static int look(const struct slots *slots, uint64_t seen, uint64_t *ret_word)
 static int sleep_on(const struct slots *slots, struct wait *wait, uint64_t word)
 {
 	const uint32_t owner = slots_word_owner(word);
-	const struct lease_slot *sender;
-
 	wait_round(wait);
 	wait_on(wait, futex_low_half(&slots->header->word), (uint32_t)word);
-	if (owner) {
-		sender = &slots->arena->leases[owner - 1];
-		wait_not_after(wait, lease_word_look_at(atomic_load_explicit(
-					     &sender->state, memory_order_acquire)));
-		if (!wait_on_owner(wait,
-				   atomic_load_explicit(&sender->owner, memory_order_acquire)))
-			return 0;
-	}
-	return wait_sleep(wait);
+	return owner && !wait_on_lease(wait, owner - 1) ? 0 : wait_sleep(wait);
 }
 
 int lh_watch_changed(lh_watch_receiver *receiver, lh_deadline deadline)
