@@ -49,7 +49,7 @@ static void print_hold(const struct view *view, const struct cycles *cycles,
 	for (size_t i = waiters.first; i < waiters.end; i++)
 		red |= cycles->deadlocked[view->waiters[i] - view->leases];
 	printf("\tobject%" PRIu64 " -> lease%" PRIu64 " [label=\"%s", hold->offset, hold->lease,
-	       lh_hold_mode_name(hold->mode));
+	       hold_mode(hold));
 	if (hold->token)
 		printf("\\ntoken %" PRIu64, hold->token);
 	printf("\"%s];\n", red && cycles->deadlocked[lease - view->leases] ? ", color=red" : "");

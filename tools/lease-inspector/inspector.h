@@ -235,8 +235,11 @@ bool object_element(const struct view *view, const struct lh_placement_info *pla
 // "0x1000". An array's name means the array. False: nothing here.
 bool object_find(const struct view *view, const char *text, struct object *ret_object);
 
-// One word: free, held, shared, full, lost, done, open, closed, broken, placed, placing, abandoned,
-// corrupt.
+// How it is held: lh_hold_mode_name's word, but "permit" for a semaphore's and "party" for a
+// barrier's.
+const char *hold_mode(const struct lh_hold_info *hold);
+// One word: free, held, shared, full, joined, idle, awaited, running, lost, done, open, closed,
+// broken, placed, placing, abandoned, corrupt.
 const char *object_state(const struct view *view, const struct object *object);
 // The first of those who hold it, or NULL.
 const struct lh_hold_info *object_holder(const struct view *view, const struct object *object);

@@ -20,6 +20,7 @@ enum {
 	LEASE_WAITS_FOR,
 	LEASE_WAITED,
 	LEASE_FLAGS,
+	LEASE_RECORDS,
 	LEASE_EXPIRES,
 	LEASE_ACQUIRED,
 	LEASE_OTHER_NAMESPACE,
@@ -40,10 +41,11 @@ static const struct column columns[LEASE_COLUMNS] = {
 	[LEASE_COMMAND] = { "COMMAND", "command", 0 },
 	[LEASE_LABEL] = { "LABEL", "label", 0 },
 	[LEASE_EXPIRES_IN] = { "EXPIRES", "remaining_ns", SCOLS_FL_RIGHT },
-	[LEASE_HOLDS] = { "HOLDS", "holds", SCOLS_FL_RIGHT },
+	[LEASE_HOLDS] = { "HOLDS", "held", SCOLS_FL_RIGHT },
 	[LEASE_WAITS_FOR] = { "WAITS-FOR", "waits_for_name", 0 },
 	[LEASE_WAITED] = { "WAITED", "waited_ns", SCOLS_FL_RIGHT },
 	[LEASE_FLAGS] = { "FLAGS", "flags", 0 },
+	[LEASE_RECORDS] = { "RECORDS", "holds", SCOLS_FL_RIGHT | COLUMN_EXTRA },
 	[LEASE_EXPIRES] = { NULL, "expires_ns", 0 },
 	[LEASE_ACQUIRED] = { NULL, "acquired_ns", 0 },
 	[LEASE_OTHER_NAMESPACE] = { NULL, "other_pid_namespace", 0 },
@@ -104,7 +106,8 @@ static void show_lease(struct table *table, const struct view *view,
 	row_text(&row, LEASE_COMMAND, lease->command);
 	row_text(&row, LEASE_LABEL, lease->label);
 	row_duration(&row, LEASE_EXPIRES_IN, view_remaining(view, lease));
-	row_number(&row, LEASE_HOLDS, lease->holds);
+	row_number(&row, LEASE_HOLDS, view_held_by(view, lease->id));
+	row_number(&row, LEASE_RECORDS, lease->holds);
 	if (lease->waits_for) {
 		row_text(&row, LEASE_WAITS_FOR, view_object_name(view, lease->waits_for, name));
 		row_duration(&row, LEASE_WAITED, view_since(view, lease->waits_since_ns));

@@ -75,7 +75,7 @@ json_t *holder_value(const struct view *view, const struct lh_hold_info *hold)
 	value_set(value, "label", lease ? value_text(lease->label) : json_null());
 	value_set(value, "offset", value_number(hold->offset));
 	value_set(value, "index", value_number(hold->index));
-	value_set(value, "mode", value_text(lh_hold_mode_name(hold->mode)));
+	value_set(value, "mode", value_text(hold_mode(hold)));
 	value_set(value, "count", value_number(hold->count));
 	value_set(value, "token", value_number(hold->token));
 	value_set(value, "held_ns",
@@ -110,7 +110,7 @@ static void show_holders(const struct row *row, const struct view *view,
 	row_cell(row, PLACE_HOLDERS, text, values);
 }
 
-// The first of them, with how many more there are.
+// The first of them, with how many more there are, or how much of what there is to have is taken.
 static void show_holder(const struct row *row, const struct view *view, const struct object *object)
 {
 	const struct lh_hold_info *hold = object_holder(view, object);
@@ -120,10 +120,12 @@ static void show_holder(const struct row *row, const struct view *view, const st
 
 	if (!hold)
 		return;
-	snprintf(text, sizeof(text), count > 1 ? "%s x%zu" : "%s", lh_hold_mode_name(hold->mode),
-		 count);
-	row_cell(row, PLACE_MODE, text,
-		 row->json ? value_text(lh_hold_mode_name(hold->mode)) : NULL);
+	if (object->info.limit)
+		snprintf(text, sizeof(text), "%s %" PRIu32 "/%" PRIu32, hold_mode(hold),
+			 object->info.used, object->info.limit);
+	else
+		snprintf(text, sizeof(text), count > 1 ? "%s x%zu" : "%s", hold_mode(hold), count);
+	row_cell(row, PLACE_MODE, text, row->json ? value_text(hold_mode(hold)) : NULL);
 	if (hold->since_ns)
 		row_duration(row, PLACE_HELD, view_since(view, hold->since_ns));
 	if (!lease)

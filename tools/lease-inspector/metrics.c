@@ -195,17 +195,35 @@ static uint64_t object_damage(const struct view *view, const struct object *obje
 	return object_is_damaged(view, object);
 }
 
+static uint64_t object_used(const struct view *view, const struct object *object)
+{
+	(void)view;
+	return object->info.used;
+}
+
+static uint64_t object_limit(const struct view *view, const struct object *object)
+{
+	(void)view;
+	return object->info.limit;
+}
+
 static void print_objects(const struct looks *looks)
 {
 	static const struct {
 		const char *name, *suffix, *type, *help;
 		uint64_t (*count)(const struct view *view, const struct object *object);
+		bool limited; /* only of what has a limit: semaphores and barriers */
 	} kinds[] = {
 		{ "object_grants", "_total", "counter",
-		  "Tokens given: exclusive grants, phases, publications.", object_token },
-		{ "object_holders", "", "gauge", "Who holds it.", object_held },
-		{ "object_waiters", "", "gauge", "Who waits for it.", object_waiting },
-		{ "object_damaged", "", "gauge", "1: not declared consistent.", object_damage },
+		  "Tokens given: exclusive grants, phases, publications.", object_token, false },
+		{ "object_holders", "", "gauge", "Who holds it.", object_held, false },
+		{ "object_waiters", "", "gauge", "Who waits for it.", object_waiting, false },
+		{ "object_damaged", "", "gauge", "1: not declared consistent.", object_damage,
+		  false },
+		{ "object_used", "", "gauge", "Permits held, parties that have joined.",
+		  object_used, true },
+		{ "object_limit", "", "gauge", "Permits that may be held, parties there are to be.",
+		  object_limit, true },
 	};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -222,7 +240,8 @@ static void print_objects(const struct looks *looks)
 
 				if (p && place->offset == place[-1].offset)
 					continue; // it came while it was looked for
-				if (place->name[0] && place->kind != LH_KIND_REGION)
+				if (place->name[0] && place->kind != LH_KIND_REGION &&
+				    (!kinds[i].limited || object.info.limit))
 					sample_object(looks, name, view, place,
 						      kinds[i].count(view, &object));
 			}

@@ -158,11 +158,22 @@ static bool any_is_lost(const struct view *view, const struct object *object)
 	return false;
 }
 
+const char *hold_mode(const struct lh_hold_info *hold)
+{
+	if (hold->kind == LH_KIND_SEMAPHORE && hold->mode == LH_HOLD_EXCLUSIVE)
+		return lh_hold_mode_name(LH_HOLD_PERMIT);
+	if (hold->kind == LH_KIND_BARRIER && hold->mode == LH_HOLD_SHARED)
+		return "party";
+	return lh_hold_mode_name(hold->mode);
+}
+
 static const char *state_unheld(const struct object *object)
 {
 	if (object->info.flags & LH_OBJECT_DONE)
 		return "done";
-	if (object->info.kind == LH_KIND_WATCH)
+	if (object->info.kind == LH_KIND_CONDVAR)
+		return object->waiters.end > object->waiters.first ? "awaited" : "idle";
+	if (object->info.kind == LH_KIND_WATCH && object->info.token) // else never claimed
 		return "closed";
 	return object->info.kind == LH_KIND_REGION ? "placed" : "free";
 }
@@ -183,6 +194,10 @@ const char *object_state(const struct view *view, const struct object *object)
 		return "lost";
 	if (object->info.kind == LH_KIND_WATCH)
 		return "open";
+	if (object->info.kind == LH_KIND_ONCE)
+		return "running";
+	if (object->info.kind == LH_KIND_BARRIER)
+		return "joined";
 	if (object->info.kind == LH_KIND_SEMAPHORE && object->info.used >= object->info.limit)
 		return "full";
 	return holder->mode == LH_HOLD_EXCLUSIVE || holder->mode == LH_HOLD_REGION ? "held"

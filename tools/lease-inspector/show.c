@@ -159,7 +159,7 @@ static void add_holders(struct table *table, const struct view *view, const stru
 		row_number(&row, HOLDER_LEASE, hold->lease);
 		if (lease)
 			show_lease(&row, lease);
-		row_text(&row, HOLDER_MODE, lh_hold_mode_name(hold->mode));
+		row_text(&row, HOLDER_MODE, hold_mode(hold));
 		row_number(&row, HOLDER_COUNT, hold->count);
 		if (hold->token)
 			row_number(&row, HOLDER_TOKEN, hold->token);

@@ -7,6 +7,9 @@
 // waiting is drawn out below the first of them and named below the others. Leases that wait for
 // each other in a cycle have no top; the first of them is put there.
 //
+// Who waits for more of what it has some of already, permits, does not wait for itself; and a party
+// that has arrived at its barrier keeps nobody waiting there.
+//
 // What a lease holds may have to wait for its thread, which waits with another lease. That one's
 // holdings stand below it, too, as if they were one: the lease itself is drawn there.
 
@@ -49,14 +52,23 @@ const struct columns tree_columns = { columns, TREE_COLUMNS };
 
 static void draw_lease(struct tree *tree, const struct row *parent, size_t index, unsigned depth);
 
-static void draw_waiters(struct tree *tree, const struct row *parent, uint64_t offset,
+// Those who wait for the object, but for the lease `but` (0: all of them).
+static void draw_waiters(struct tree *tree, const struct row *parent, uint64_t offset, uint64_t but,
 			 unsigned depth)
 {
 	const struct view *view = tree->view;
 	const struct span waiters = view_waiters(view, offset);
 
 	for (size_t i = waiters.first; i < waiters.end; i++)
-		draw_lease(tree, parent, (size_t)(view->waiters[i] - view->leases), depth);
+		if (view->waiters[i]->id != but)
+			draw_lease(tree, parent, (size_t)(view->waiters[i] - view->leases), depth);
+}
+
+static bool has_arrived(const struct view *view, const struct lh_hold_info *hold)
+{
+	const struct lh_lease_info *lease = view_lease(view, hold->lease);
+
+	return hold->kind == LH_KIND_BARRIER && lease && lease->waits_for == hold->offset;
 }
 
 static void draw_hold(struct tree *tree, const struct row *parent, const struct lh_hold_info *hold,
@@ -66,14 +78,15 @@ static void draw_hold(struct tree *tree, const struct row *parent, const struct 
 	char name[VIEW_OBJECT_NAME];
 
 	row_text(&row, TREE_WHAT, view_object_name(tree->view, hold->offset, name));
-	row_text(&row, TREE_MODE, lh_hold_mode_name(hold->mode));
+	row_text(&row, TREE_MODE, hold_mode(hold));
 	if (hold->token)
 		row_number(&row, TREE_TOKEN, hold->token);
 	if (hold->since_ns)
 		row_duration(&row, TREE_FOR, view_since(tree->view, hold->since_ns));
 	if (hold->damaged)
 		row_text(&row, TREE_NOTE, "damaged");
-	draw_waiters(tree, &row, hold->offset, depth);
+	if (!has_arrived(tree->view, hold))
+		draw_waiters(tree, &row, hold->offset, hold->lease, depth);
 }
 
 // The row of a lease, without what is below it.
@@ -151,7 +164,7 @@ static bool somebody_holds(const struct view *view, uint64_t offset)
 	return false;
 }
 
-// Those who wait for what nobody holds: a hand-over is under way.
+// Those who wait for what nobody holds: a hand-over is under way, or it is a condvar.
 static void draw_ownerless(struct tree *tree)
 {
 	const struct view *view = tree->view;
@@ -161,11 +174,14 @@ static void draw_ownerless(struct tree *tree)
 		const uint64_t offset = view->waiters[i]->waits_for;
 
 		if (!somebody_holds(view, offset)) {
+			const struct lh_placement_info *place = view_placement(view, offset);
 			const struct row row = table_row(&tree->table, NULL);
 
 			row_text(&row, TREE_WHAT, view_object_name(view, offset, name));
-			row_text(&row, TREE_NOTE, "nobody holds it");
-			draw_waiters(tree, &row, offset, 1);
+			row_text(&row, TREE_NOTE,
+				 place && place->kind == LH_KIND_CONDVAR ? "to be signalled"
+									 : "nobody holds it");
+			draw_waiters(tree, &row, offset, 0, 1);
 			draw_postponed(tree);
 		}
 		i = view_waiters(view, offset).end;
@@ -235,7 +251,7 @@ static json_t *hold_value(const struct view *view, const struct lh_hold_info *ho
 	json_t *value = object_value(view, hold->offset);
 
 	value_set(value, "kind", value_text(lh_kind_name(hold->kind)));
-	value_set(value, "mode", value_text(lh_hold_mode_name(hold->mode)));
+	value_set(value, "mode", value_text(hold_mode(hold)));
 	value_set(value, "count", value_number(hold->count));
 	value_set(value, "token", value_number(hold->token));
 	value_set(value, "since_ns", hold->since_ns ? value_number(hold->since_ns) : json_null());
