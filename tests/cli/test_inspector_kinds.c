@@ -213,13 +213,21 @@ static void await_wait(uint64_t id)
 	}
 }
 
+static int begin_empty(void **state)
+{
+	static unsigned number;
+
+	watch_begin(state);
+	snprintf(arena, sizeof(arena), "inspector-kinds-%d-%u", (int)getpid(), number++);
+	placed = place();
+	return 0;
+}
+
 static int begin(void **state)
 {
-	watch_begin(state);
-	snprintf(arena, sizeof(arena), "inspector-kinds-%d", (int)getpid());
-	placed = place();
 	lh_lease *lease;
 
+	begin_empty(state);
 	need_equal(lh_lease_acquire(placed.arena, NULL, &lease), 0);
 	need_equal(lh_once_call(&placed.done, lease, succeed, NULL, LH_FOREVER), 0);
 	need_equal(lh_lease_release(lease), 0);
@@ -379,15 +387,13 @@ static void metrics_count_permits_and_parties(void **state)
 	struct output output = inspector(&code, "metrics %s", arena);
 
 	(void)state;
-	for (const char *const *object = (const char *const[]){ "semaphore", "barrier", NULL };
-	     *object; object++) {
+	for (size_t i = 0; i < OBJECTS; i++) {
 		char sample[160];
 
-		snprintf(sample, sizeof(sample),
-			 "leasehold_object_limit{arena=\"%s\",object=\"%s\"", arena, *object);
-		assert_non_null(strstr(output.out, sample));
+		snprintf(sample, sizeof(sample), "leasehold_object_used{arena=\"%s\",object=\"%s\"",
+			 arena, expected[i].object);
+		assert_int_equal(strstr(output.out, sample) != NULL, expected[i].used > 0);
 	}
-	assert_null(strstr(output.out, "object_limit{arena=\"mutex"));
 	output_free(&output);
 }
 
@@ -412,6 +418,39 @@ static void top_names_every_kind_in_each_frame(void **state)
 		}
 	}
 	output_free(&output);
+}
+
+// All that is printed as JSON is what the schema says, of every kind.
+static void json_is_what_the_schema_says(void **state)
+{
+	static const char verbs[] = "list leases procs tree history check";
+	static const char *const shown[] = { "rwlock", "semaphore", "barrier", "condvar",
+					     "once",   "watch",     "cell" };
+	static const char
+		script[] = "import json, sys\n"
+			   "try: import jsonschema\n"
+			   "except ImportError: sys.exit(0)\n" // cli.inspector_schema says so
+			   "schema = jsonschema.Draft7Validator(json.load(open(sys.argv[1])))\n"
+			   "text, read = sys.stdin.read().strip(), json.JSONDecoder().raw_decode\n"
+			   "count = 0\n"
+			   "while text:\n"
+			   " document, end = read(text)\n"
+			   " schema.validate(document)\n"
+			   " text, count = text[end:].strip(), count + 1\n"
+			   "sys.exit(count != 13)\n";
+	char command[2048];
+	size_t used;
+
+	(void)state;
+	used = (size_t)snprintf(command, sizeof(command),
+				"(for verb in %s; do '%s' $verb %s --json; done; for kind in",
+				verbs, inspector_path(), arena);
+	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
+		used += (size_t)snprintf(command + used, sizeof(command) - used, " %s", shown[i]);
+	snprintf(command + used, sizeof(command) - used,
+		 "; do '%s' show %s $kind --json; done) | python3 -c '%s' '%s'", inspector_path(),
+		 arena, script, INSPECTOR_SCHEMA);
+	assert_int_equal(system(command), 0);
 }
 
 // ---- after their ends ---------------------------------------------------------------------------
@@ -489,22 +528,55 @@ static void break_frees_every_kind_from_the_dead_alone(void **state)
 		if (!dead)
 			kill_all();
 	}
+	assert_int_equal(exit_of("gc", arena), 0); // those who only waited
 	assert_states(true);
+}
+
+// G9, as a reader sees it: whichever kind it is, damage is told, and the others are as they were.
+static void damage_of_any_kind_is_corrupt(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < OBJECTS; i++) {
+		json_t *list = inspect(0, "list", arena);
+		const json_t *row = entry_named(list, "placements", "name", expected[i].object);
+		void *bytes = lh_arena_range(placed.arena, (uint64_t)number_of(row, "offset"), 64);
+		char good[64];
+
+		assert_non_null(bytes);
+		json_decref(list);
+		memcpy(good, bytes, sizeof(good));
+		memset(bytes, 0xff, sizeof(good));
+		const int found = exit_of("check", arena);
+
+		list = inspect(0, "list", arena);
+		row = entry_named(list, "placements", "name", expected[i].object);
+		if (found != LH_CHECK_CORRUPT || strcmp(text_of(row, "state"), "corrupt") != 0)
+			fail_msg("%s: check %d, %s", expected[i].object, found,
+				 text_of(row, "state"));
+		json_decref(list);
+		memcpy(bytes, good, sizeof(good));
+	}
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
-	const struct CMUnitTest tests[] = {
-		TEST(list_tells_state_mode_and_holder_of_every_kind),
-		TEST(show_names_all_who_hold_and_wait),
-		TEST(leases_count_what_is_held_not_what_is_waited_for),
-		TEST(tree_has_nobody_wait_for_itself),
-		TEST(metrics_count_permits_and_parties),
-		TEST(top_names_every_kind_in_each_frame),
-		TEST(the_killed_are_lost_until_gc_and_then_history),
-		TEST(break_frees_every_kind_from_the_dead_alone),
+	const struct CMUnitTest looks[] = {
+		cmocka_unit_test(list_tells_state_mode_and_holder_of_every_kind),
+		cmocka_unit_test(show_names_all_who_hold_and_wait),
+		cmocka_unit_test(leases_count_what_is_held_not_what_is_waited_for),
+		cmocka_unit_test(tree_has_nobody_wait_for_itself),
+		cmocka_unit_test(metrics_count_permits_and_parties),
+		cmocka_unit_test(top_names_every_kind_in_each_frame),
+		cmocka_unit_test(json_is_what_the_schema_says),
 	};
+	const struct CMUnitTest ends[] = {
+		cmocka_unit_test_setup_teardown(the_killed_are_lost_until_gc_and_then_history,
+						begin, end),
+		cmocka_unit_test_setup_teardown(break_frees_every_kind_from_the_dead_alone, begin,
+						end),
+		cmocka_unit_test_setup_teardown(damage_of_any_kind_is_corrupt, begin_empty, end),
+	};
+	const int failed = cmocka_run_group_tests(looks, begin, end);
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return failed + cmocka_run_group_tests(ends, NULL, NULL);
 }
