@@ -133,6 +133,11 @@ static bool sabotage(struct demo *demo)
 	return start_worker(demo, worker);
 }
 
+// What is longer than the terminal is wide is cut off: a line that goes on in the next would not be
+// drawn over.
+#define NO_WRAP "\033[?7l"
+#define WRAP "\033[?7h"
+
 // ---- a pass --------------------------------------------------------------------------------------
 
 void show_progress(struct demo *demo, const char *what)
@@ -142,8 +147,8 @@ void show_progress(struct demo *demo, const char *what)
 	if (!demo->terminal)
 		return;
 	demo->next_show_ns = lh_now() + LH_MS(100);
-	printf("\r\033[Kpass %" PRIu32 ": %" PRIu32 " of %" PRIu32 " files, %" PRIu32
-	       " kills, %" PRIu32 " recoveries%s",
+	printf("\r\033[K" NO_WRAP "pass %" PRIu32 ": %" PRIu32 " of %" PRIu32 " files, %" PRIu32
+	       " kills, %" PRIu32 " recoveries%s" WRAP,
 	       run->pass, run->cursor, run->files, demo->kills, count_recoveries(run, NULL), what);
 	fflush(stdout);
 }

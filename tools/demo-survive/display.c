@@ -5,10 +5,15 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-// A line of the display fits into 80 columns.
-enum { GLIMPSES = 5, BAR_WIDTH = 22 };
+// A line of the display fits into 80 columns; where there are fewer, its bar is shorter. What is
+// too long even so is cut off at the edge: a line that goes on in the next would not be drawn over.
+enum { GLIMPSES = 5, BAR_WIDTH = 22, WITHOUT_BAR = 57, USUAL_COLUMNS = 80 };
+#define NO_WRAP "\033[?7l"
+#define WRAP "\033[?7h"
+#define CLEAR_SCREEN "\033[2J\033[H"
 
 struct glimpse {
 	uint64_t time_ns;
@@ -19,7 +24,8 @@ static struct glimpse glimpses[GLIMPSES]; // the latest, in a ring
 static uint64_t glimpse_count;
 static uint64_t start_ns, next_line_ns;
 static double best_rate;
-static bool terminal, drawn;
+static bool terminal;
+static int drawn_columns; // of the terminal when it was drawn last; 0: never
 
 void display_start(void)
 {
@@ -58,23 +64,35 @@ static void print_fate(const struct lane *lane)
 		       plain);
 }
 
+static int columns_now(void)
+{
+	struct winsize size;
+
+	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col
+									       : USUAL_COLUMNS;
+}
+
 static void draw(const struct shared *shared)
 {
 	char bar[BAR_WIDTH + 1];
+	const int columns = columns_now(), room = columns - 1 - WITHOUT_BAR;
+	const int most = room < 0 ? 0 : room < BAR_WIDTH ? room : BAR_WIDTH;
 
-	if (drawn)
+	if (drawn_columns && drawn_columns != columns)
+		fputs(CLEAR_SCREEN, stdout); // some terminals have wrapped the lines anew
+	else if (drawn_columns)
 		printf("\033[%dA", (int)LANES);
-	drawn = true;
+	drawn_columns = columns;
 	for (unsigned i = 0; i < LANES; i++) {
 		const double rate = display_rate(i);
-		const int width = best_rate > 0 ? (int)(rate / best_rate * BAR_WIDTH) : 0;
+		const int width = best_rate > 0 ? (int)(rate / best_rate * most) : 0;
 
-		for (int column = 0; column < BAR_WIDTH; column++)
+		for (int column = 0; column < most; column++)
 			bar[column] = column < width ? '=' : ' ';
-		bar[BAR_WIDTH] = '\0';
-		printf("\r\033[K%-21s|%s|%7.0f/s", lock_kinds[i].name, bar, rate);
+		bar[most] = '\0';
+		printf("\r\033[K" NO_WRAP "%-21s|%s|%7.0f/s", lock_kinds[i].name, bar, rate);
 		print_fate(&shared->lane[i]);
-		putchar('\n');
+		puts(WRAP);
 	}
 }
 

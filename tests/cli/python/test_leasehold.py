@@ -92,6 +92,23 @@ def ctrl_c_after(function):
     return mock.patch.object(_library, function, call)
 
 
+def spawned(connection, name, what):
+    """A worker that was spawned, not forked: it opens all by name, and holds `what`."""
+    arena = leasehold.Arena(name)
+    if what == "mutex":
+        arena.mutex("m", data_size=8).acquire()
+    elif what == "writer":
+        arena.rwlock("l").writing().__enter__()
+    elif what == "permits":
+        arena.semaphore("s", 2).acquire(2)
+    elif what == "draft":
+        arena.cell("c", 4).draft().__enter__()
+    else:
+        leasehold.Locks("shm://" + name).acquire("job")
+    connection.send("holding")
+    connection.recv()
+
+
 class InAnArena(unittest.TestCase):
     def setUp(self):
         self.name = f"leasehold-python-{os.getpid()}-{self.id().split('.')[-1]}"[:200]
@@ -113,6 +130,67 @@ class InAnArena(unittest.TestCase):
         with mutex.held(timeout=0) as held:
             self.assertFalse(held.owner_died)
             self.assertEqual(mutex.data[0], 9)
+
+    def test_what_killed_workers_of_spawn_held_is_granted_on(self):  # G2, G12
+        mutex, lock = self.arena.mutex("m", data_size=8), self.arena.rwlock("l")
+        semaphore, cell = self.arena.semaphore("s", 2), self.arena.cell("c", 4)
+        # All at once: to spawn takes a while.
+        spawn = multiprocessing.get_context("spawn")
+        workers = []
+        for what in "mutex", "writer", "permits", "draft", "key":
+            ours, theirs = spawn.Pipe()
+            worker = spawn.Process(target=spawned, args=(theirs, self.name, what))
+            worker.start()
+            theirs.close()
+            workers.append((worker, ours))
+        for _, ours in workers:
+            self.assertEqual(ours.recv(), "holding")
+        locks = leasehold.Locks("shm://" + self.name)
+        self.assertFalse(mutex.acquire(blocking=False))
+        with self.assertRaises(leasehold.Timeout):
+            semaphore.acquire(1, timeout=0)
+        with self.assertRaises(leasehold.Timeout), lock.reading(timeout=0):
+            self.fail("reads beside a writer")
+        with self.assertRaises(leasehold.Timeout), cell.draft(timeout=0):
+            self.fail("drafts beside another")
+        with self.assertRaises(leasehold.Timeout):
+            locks.acquire("job", timeout=0)
+        for worker, ours in workers:
+            worker.kill()
+            worker.join()
+            self.assertEqual(worker.exitcode, -signal.SIGKILL)
+            ours.close()
+        with mutex as held:
+            self.assertTrue(held.owner_died)
+        with lock.writing() as held:
+            self.assertTrue(held.owner_died)
+        with semaphore.held(2), cell.draft():
+            pass
+        with locks.acquire("job") as handle:
+            self.assertTrue(handle.owner_died)
+        locks.close()
+
+    def test_an_asyncio_wait_for_a_killed_worker_of_spawn_goes_on(self):  # G2
+        spawn = multiprocessing.get_context("spawn")
+        ours, theirs = spawn.Pipe()
+        worker = spawn.Process(target=spawned, args=(theirs, self.name, "key"))
+        worker.start()
+        theirs.close()
+        self.assertEqual(ours.recv(), "holding")
+
+        async def wait():
+            with leasehold.Locks("shm://" + self.name) as locks:
+                task = asyncio.ensure_future(locks.acquire_async("job", timeout=60))
+                await asyncio.sleep(0)
+                self.assertFalse(task.done())
+                worker.kill()
+                handle = await task
+                self.assertTrue(handle.owner_died)
+                handle.release()
+
+        asyncio.run(wait())
+        worker.join()
+        ours.close()
 
     def test_a_time_out_is_a_timeout_and_holds_nothing(self):
         mutex = self.arena.mutex("m")

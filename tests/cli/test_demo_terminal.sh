@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Both demonstrations in a real terminal (tmux): what is drawn stays in its place, in 80 columns, in
+# 40 and after the terminal has changed; Ctrl-C ends them, with nothing left. And demo-count with its
+# defaults, as tools/demo runs it.
+# ctest: TIMEOUT 120
+# ctest: TIER full only a change of a demonstration would change it
+. "$(dirname "$0")/lease_run.bash"
+command -v tmux >/dev/null || { echo "SKIP: cli.demo_terminal: no tmux"; exit 77; }
+
+server=$work/tmux
+in_tmux() { tmux -S "$server" "$@"; }
+screen() { in_tmux capture-pane -p -t demo; }
+shows() { screen | grep -Eq -- "$1"; }
+in_tmux -f /dev/null new-session -d -s demo -x 80 -y 24 'exec sleep 1000'
+trap 'in_tmux kill-server 2>/dev/null || true; rm -rf "$work" "/dev/shm/$arena"' EXIT
+# begin WORD...: runs it there; its exit code comes to $work/exit.
+begin() {
+	rm -f "$work/exit"
+	in_tmux respawn-pane -k -t demo \
+		"sh -c 'trap : INT; LC_ALL=C.UTF-8 $*; echo \$? >$work/exit.new
+			mv $work/exit.new $work/exit; exec sleep 1000'"
+}
+# interrupted NAME: Ctrl-C ends it as a signal or its own handler does, with nothing left.
+interrupted() {
+	in_tmux send-keys -t demo C-c
+	until_true [ -e "$work/exit" ]
+	[ "$(cat "$work/exit")" -eq $((128 + 2)) ] || fail "$1: exit $(cat "$work/exit"): $(screen)"
+	until_true sh -c "! pgrep -s $(in_tmux display-message -p -t demo '#{pane_pid}') -x $1 >/dev/null"
+	[ -z "$(find /dev/shm -maxdepth 1 -name "$1-*" -newer "$work/start")" ] ||
+		fail "$1: an arena was left behind"
+}
+touch "$work/start"
+
+# Each lock has one line, which begins at the left margin and is within the terminal.
+one_line_each() {
+	screen >"$work/seen"
+	local lock
+	for lock in 'pthread robust mutex' 'Leasehold mutex' sem_t pthread_rwlock; do
+		[ "$(grep -c "^$lock *|" "$work/seen")" -eq 1 ] || return 1
+	done
+}
+echo "-- survive, in 80 columns, then 40, then 80"
+begin demo-survive
+until_true shows '^Leasehold mutex *\|=+ *\| *[0-9]+/s'
+one_line_each || fail "$(screen)"
+until_true shows '^pthread_rwlock .* stands still for '
+one_line_each || fail "$(screen)"
+shows '^Leasehold mutex .* goes on, [0-9.]+ ms later' || fail "$(screen)"
+in_tmux resize-window -t demo -x 40 -y 12
+until_true one_line_each
+in_tmux resize-window -t demo -x 80 -y 24
+until_true one_line_each
+interrupted demo-survive
+
+echo "-- survive, narrow from its start, to its end"
+in_tmux resize-window -t demo -x 40 -y 12
+begin demo-survive
+until_true shows '^Leasehold mutex *\|\| *[0-9]+/s'
+one_line_each || fail "$(screen)"
+until_true [ -e "$work/exit" ]
+[ "$(cat "$work/exit")" -eq 0 ] || fail "exit $(cat "$work/exit"): $(screen)"
+shows '^Leasehold went on' || fail "$(screen)"
+
+echo "-- count, narrow: its one line is drawn over"
+mkdir "$work/files"
+seq 200000 >"$work/files/numbers"
+begin demo-count --kills 60000 --kill-every 20 "$work/files"
+until_true shows '^pass [0-9]+: [0-9]+ of 1 files, [1-9]'
+[ "$(screen | grep -c '^pass [0-9]*: ')" -eq 1 ] || fail "$(screen)"
+! shows '^(recover|ecover|ies)' || fail "$(screen)"
+interrupted demo-count
+
+echo "-- count, with its defaults"
+[ -n "$(find /usr/share/doc -type f -print -quit 2>/dev/null)" ] ||
+	{ echo "there is nothing in /usr/share/doc to count"; exit 0; }
+begin demo-count
+until_true [ -e "$work/exit" ]
+[ "$(cat "$work/exit")" -eq 0 ] || fail "exit $(cat "$work/exit"): $(screen)"
+shows '^equal  *in every pass' || fail "$(screen)"
