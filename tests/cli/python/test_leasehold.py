@@ -95,18 +95,24 @@ def ctrl_c_after(function):
 def spawned(connection, name, what):
     """A worker that was spawned, not forked: it opens all by name, and holds `what`."""
     arena = leasehold.Arena(name)
+    # What only a generator or a handle holds is let go with it.
+    holding = None
     if what == "mutex":
         arena.mutex("m", data_size=8).acquire()
     elif what == "writer":
-        arena.rwlock("l").writing().__enter__()
+        holding = arena.rwlock("l").writing()
+        holding.__enter__()
     elif what == "permits":
         arena.semaphore("s", 2).acquire(2)
     elif what == "draft":
-        arena.cell("c", 4).draft().__enter__()
+        holding = arena.cell("c", 4).draft()
+        holding.__enter__()
     else:
-        leasehold.Locks("shm://" + name).acquire("job")
+        locks = leasehold.Locks("shm://" + name)
+        holding = locks.acquire("job")
     connection.send("holding")
     connection.recv()
+    del holding
 
 
 class InAnArena(unittest.TestCase):
