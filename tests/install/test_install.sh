@@ -73,12 +73,24 @@ if command -v scdoc >/dev/null; then
 		page=$pages/$(sed -n 's/^\.so man3\///p' "$pages/$function.3")
 		grep -qF "$function(" <(tr -d '\\' <"$page") || fail "the page of $function lacks it"
 	done
+	wanted=("$prefix"/bin/*)
+	wanted=("${wanted[@]/%/.1}")
 	for header in "$prefix"/include/leasehold/*.h; do
 		page=leasehold-$(basename "$header" .h).3
 		[ "$page" = leasehold-leasehold.3 ] && page=leasehold.3
-		warnings=$(groff -k -man -Tutf8 -ww -z "$pages/$page" 2>&1) || fail "$page"
-		[ -z "$warnings" ] || fail "$page: $warnings"
+		wanted+=("$page")
 	done
+	mandb --quiet --create --user-db "$prefix/share/man"
+	for page in "${wanted[@]##*/}"; do
+		file=$prefix/share/man/man${page##*.}/$page
+		warnings=$(groff -k -man -Tutf8 -ww -z "$file" 2>&1) || fail "$page"
+		[ -z "$warnings" ] || fail "$page: $warnings"
+		lexgrog "$file" >"$work/heading" || fail "$page: $(cat "$work/heading")"
+		whatis --manpath="$prefix/share/man" --section="${page##*.}" "${page%.*}" |
+			grep -q "^${page%.*} (${page##*.}) *- [A-Za-z]" || fail "whatis does not know $page"
+	done
+	man --manpath="$prefix/share/man" -wK --section=1 LEASE_OWNER_DIED | grep -q '/lease-run\.1$' ||
+		fail "man -K does not find what a page says"
 else
 	echo "SKIP: install.install: no scdoc, so there are no manual pages of headers"
 	exit 77
