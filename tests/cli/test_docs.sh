@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The documents know of all that they claim to list: docs/architecture.md of each source file,
 # docs/protocol.md of each function that changes shared memory by an atomic read-modify-write; and
-# what they link to, or name as a file, is there.
+# what they link to, or name as a file, a test or of the interface, is there.
 # ctest: TIER full it reads all sources and pages
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -39,7 +39,7 @@ for function in $functions; do
 done
 
 echo "-- links and file names"
-for document in README.md docs/*.md docs/protocol/*.md docs/decisions/*.md; do
+for document in README.md docs/*.md docs/*/*.md; do
 	while read -r target; do
 		[ -e "$(dirname "$document")/$target" ] || complain "$document links to $target"
 	done < <(grep -o '](\([^)]*\))' "$document" | tr -d ']()' | sed 's/#.*//' |
@@ -50,4 +50,22 @@ for document in README.md docs/*.md docs/protocol/*.md docs/decisions/*.md; do
 		"$document" |
 		tr -d '`:' | sort -u)
 done
+
+echo "-- names of the interface and of tests"
+documents=(README.md docs/*.md docs/*/*.md docs/man/*.scd)
+# gdb's functions begin with a dollar sign.
+while read -r name; do
+	complain "no $name in the headers: $(grep -lw "$name" "${documents[@]}" | tr '\n' ' ')"
+done < <(comm -23 <(grep -ohP '(?<![$\w])(lh|LH)_\w+(?![<\w])' "${documents[@]}" | sort -u) \
+	<(grep -ohwE '(lh|LH)_\w+' include/leasehold/*.h | sort -u))
+while read -r label name; do
+	case $label in
+	check) files=(tests/support/check-"$name".sh) ;;
+	model) files=(tests/model/"$name".pml) ;;
+	*) files=(tests/"$label"/test_"$name".*) ;;
+	esac
+	[ -e "${files[0]}" ] || complain "no test $label.$name:" \
+		"$(grep -lwF "$label.$name" "${documents[@]}" | tr '\n' ' ')"
+done < <(grep -ohP '(?<![/\w])(unit|contract|crash|stress|fuzz|cli|install|model|check)\.\w{2,}(?!\w)(?!\()' \
+	"${documents[@]}" | tr . ' ' | grep -v ' sh$\| md$\| pml$' | sort -u)
 exit $wrong

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# docs/man/lease-inspector.1 describes the options and verbs that lease-inspector has, and no other;
+# docs/man/lease-inspector.1.scd describes the options and verbs that lease-inspector has, and no other;
 # every verb answers --help; the completion completes them, in bash.
 # shellcheck disable=SC2016 # names that would be expansions
 # ctest: TIER full only a change of lease-inspector would change it
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
-manual=$(dirname "$0")/../../docs/man/lease-inspector.1
+manual=$(dirname "$0")/../../docs/man/lease-inspector.1.scd
 inspector=$LEASEHOLD_BIN/lease-inspector
 help=$("$inspector" --help)
 verbs=$(sed -n 's/^  \([a-z][a-z]*\) .*/\1/p' <<<"$help" | sort -u)
@@ -23,9 +23,9 @@ same() {
 		exit 1
 	fi
 }
-same verbs "$verbs" "$(sed -n 's/^\.It Cm \([a-z]*\).*/\1/p' "$manual" | sort -u)"
+same verbs "$verbs" "$(sed -n '/^# OPTIONS/q; s/^\*\([a-z]*\)\*.*/\1/p' "$manual" | sort -u)"
 same options "$options" "$(sed -n \
-	's/^\.It Fl \(.* \)\{0,1\}-\([a-z-]*\)\( \(Ar\|Ns\) .*\)\{0,1\}$/\2/p' "$manual" |
+	's/^\(\*-.\*, \)\{0,1\}\*--\([a-z-]*\)\*.*/\2/p' "$manual" |
 	sort -u)"
 
 for verb in $verbs; do

@@ -145,17 +145,18 @@ for wrong in "--hold x" "--hold -1" "--think 1e99" "--processes 1" "--processes 
 done
 
 echo "-- manual and completion"
+manual_page=$top/docs/man/lease-bench.1.scd
 help=$("$bench" --help)
 options=$(grep -oE '^  --[a-z]+|, --version' <<<"$help" | tr -d ' ,' | sort -u)
 manual=$(sed -nE \
-	's/^\.It Fl -help , Fl -version$/--help\n--version/p; s/^\.It Fl -([a-z]+)( .*)?$/--\1/p' \
-	"$top/docs/man/lease-bench.1" | sort -u)
+	's/^\*--help\*, \*--version\*$/--help\n--version/p; s/^\*--([a-z]+)\*( .*)?$/--\1/p' \
+	"$manual_page" | sort -u)
 diff <(echo "$options") <(grep -v -- --output <<<"$manual") || fail "< --help, > manual"
 subcommands=$(sed -nE 's/^([a-z]+): .*/\1/p' <<<"$help" | sort -u)
 for subcommand in $subcommands; do
-	grep -qw "$subcommand" "$top/docs/man/lease-bench.1" || fail "no $subcommand in the manual"
+	grep -qw "$subcommand" "$manual_page" || fail "no $subcommand in the manual"
 	for name in $(sed -n "/^$subcommand:/,/^\$/s/^  \([a-z-]*\) .*/\1/p" <<<"$help"); do
-		grep -qE "^\.It .*Cm $name( |\$)" "$top/docs/man/lease-bench.1" ||
+		grep -qE "^(\*[a-z]+\*, )?\*$name\*(,|\$)" "$manual_page" ||
 			fail "no case $name in the manual"
 	done
 done

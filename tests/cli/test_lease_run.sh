@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# lease-run: its exit codes, options, environment and messages, as docs/man/lease-run.1 has them.
+# lease-run: its exit codes, options, environment and messages, as lease-run(1) has them.
 # shellcheck disable=SC2016  # $ in the commands is theirs
 . "$(dirname "$0")/lease_run.bash"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // lease-run, its guard and its leash killed at any instant: no command runs beside another, none is
-// left behind. (docs/man/lease-run.1, WHAT ENDS WHAT; G1, G2, G5.)
+// left behind. (lease-run(1), WHAT ENDS WHAT; G1, G2, G5.)
 //
 // The command is this program: `test_lease_run_kills work FILE` runs for a moment and sees whether
 // it is alone, `test_lease_run_kills stay` stays.

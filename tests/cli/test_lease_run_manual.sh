@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# docs/man/lease-run.1 describes the options that lease-run has, and its exit codes; the completion
+# docs/man/lease-run.1.scd describes the options that lease-run has, and its exit codes; the completion
 # completes them, in bash.
 . "$(dirname "$0")/lease_run.bash"
-manual=$top/docs/man/lease-run.1
+manual=$top/docs/man/lease-run.1.scd
 help=$(lease-run --help)
 
 # same WHAT FROM-HELP OTHER
@@ -16,16 +16,16 @@ same() {
 }
 options=$(sed -nE 's/^ {2,6}(-., )?--([a-z-]+).*/\2/p' <<<"$help" | sort -u)
 same 'options of --help and of the manual' "$options" \
-	"$(sed -nE 's/^\.It Fl (. , Fl )?-([a-z-]+)( Ar .*)?$/\2/p' "$manual" | sort -u)"
+	"$(sed -nE 's/^(\*-.\*, )?\*--([a-z-]+)\*( _.*)?$/\2/p' "$manual" | sort -u)"
 same 'short options of --help and of the manual' \
 	"$(sed -nE 's/^ {2,6}-(.), --.*/\1/p' <<<"$help" | sort -u)" \
-	"$(sed -nE 's/^\.It Fl (.) , Fl -.*/\1/p' "$manual" | sort -u)"
+	"$(sed -nE 's/^\*-(.)\*, \*--.*/\1/p' "$manual" | sort -u)"
 codes=$(sed -n '/^Exits as/,$p' <<<"$help" | grep -oE '[0-9]{2,3}' | grep -v 128 | sort -u)
 same 'exit codes of --help and of the manual' "$codes" \
-	"$(sed -nE 's/^\.It ([0-9]{2,3})$/\1/p' "$manual" | sort -u)"
+	"$(sed -nE 's/^\*([0-9]{2,3})\*$/\1/p' "$manual" | sort -u)"
 same 'variables of the command and of the manual' \
 	"$(lease-run manual -- env | sed -n 's/^\(LEASE_[A-Z_]*\)=.*/\1/p' | sort)" \
-	"$(sed -n 's/^\.It Ev \(LEASE_[A-Z_]*\)$/\1/p' "$manual" | sort)"
+	"$(sed -n 's/^\*\(LEASE_[A-Z_]*\)\*$/\1/p' "$manual" | sort)"
 
 echo "-- completion"
 # shellcheck source=/dev/null

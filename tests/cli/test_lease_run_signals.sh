@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # lease-run and signals: passed on, while it waits and while the command runs; stopped and
-# continued; from a terminal, to the whole foreground job (docs/man/lease-run.1, SIGNALS).
+# continued; from a terminal, to the whole foreground job (lease-run(1), SIGNALS).
 # shellcheck disable=SC2016  # $ in the commands is theirs
 . "$(dirname "$0")/lease_run.bash"
 mkfifo "$work/fifo"

@@ -72,7 +72,7 @@ for script in $("$trace" --list | awk '{ print $1 }'); do
 	"$trace" --print "$script" >"$work/$script.bt"
 	grep -qF "usdt:$(readlink -f "$library"):leasehold:${script/-/__}" "$work/$script.bt" ||
 		fail "$script does not look at its probe"
-	grep -qF ".It Cm $script" "$top/docs/man/lease-trace.1" ||
+	grep -qxF "*$script*" "$top/docs/man/lease-trace.1.scd" ||
 		fail "lease-trace(1) lacks $script"
 done
 

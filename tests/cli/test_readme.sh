@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # README.md's hello compiles as it stands, has the twelve lines that it is meant to have, and runs;
-# a second process finds what the first has made; the lines of lease-run run; what README.md links
-# to is there.
+# a second process finds what the first has made; so do its other programs, and those of docs/*.md, in C, C++ and
+# Python; the lines of lease-run run; what README.md links to is there.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 readme=$top/README.md
@@ -45,6 +45,46 @@ for part in "$work"/part*.c; do
 	"${part%.c}" || fail "$part: the first to run"
 	"${part%.c}" || fail "$part: the second, which attaches"
 done
+
+# part LANGUAGE FILE: what stands between ```LANGUAGE and ``` in README.md and docs, all of it, with this
+# test's arenas and keys for those named there.
+part() {
+	awk -v start="\`\`\`$1" '$0 == start { inside = 1; count++; next } /^```$/ { inside = 0 } inside' \
+		"$readme" "$top"/docs/*.md |
+		sed -E "s/((arena arena|Arena)\(\")[^\"]*/\1$name/; s/(Locks\(\"shm:\/\/)[^\"]*/\1$name/" >"$2"
+	grep -q "$name" "$2" || fail "no arena in what $1 has: $(cat "$2")"
+}
+
+echo "-- C++, as the body of a program"
+part cpp "$work/part.inc"
+cat >"$work/part.cpp" <<-END
+	#include <leasehold/leasehold.hpp>
+	#include <cstdio>
+
+	int main()
+	{
+	#include "part.inc"
+		std::printf("%ld\n", *mutex.data<long>());
+	}
+END
+if command -v c++ >/dev/null; then
+	c++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -I"$top/include" -o "$work/part_cpp" "$work/part.cpp" \
+		-L"$library" -Wl,-rpath,"$library" -lleasehold
+	said=$("$work/part_cpp" && "$work/part_cpp") || fail "the C++ program: $said"
+	[ "$said" = $'1\n2' ] || fail "C++ counts to $said"
+else
+	echo "-- no c++: not compiled"
+fi
+
+echo "-- Python"
+if [ -x /usr/bin/python3 ]; then
+	part python "$work/part.py"
+	said=$(PYTHONPATH=$top/tools/python PYTHONDONTWRITEBYTECODE=1 LEASEHOLD_LIBRARY=$library/libleasehold.so \
+		/usr/bin/python3 -W error "$work/part.py") || fail "the Python program: $said"
+	[[ $said =~ ^[1-9][0-9]*$ ]] || fail "Python's token: $said"
+else
+	echo "-- no /usr/bin/python3: not run"
+fi
 
 echo "-- links"
 while read -r target; do

@@ -5,7 +5,7 @@
 # pkg-config and by find_package, in C and in C++.
 set -euo pipefail
 shopt -s extglob
-consumer=$(cd "$(dirname "$0")" && pwd)/consumer
+. "$(dirname "$0")/consumer/consume.bash"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() {
@@ -19,31 +19,8 @@ prefix=$work/second
 libdir=$(dirname "$(find "$prefix" -name 'libleasehold.so')")
 ! grep -rI "$work/first\|$LEASEHOLD_BUILD" "$prefix" || fail "an installed file names another place"
 
-echo "-- pkg-config"
-export PKG_CONFIG_PATH=$libdir/pkgconfig LD_LIBRARY_PATH=$libdir
-version=$(pkg-config --modversion leasehold)
-read -ra flags < <(pkg-config --cflags --libs leasehold)
-cc -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -o "$work/c" "$consumer/consumer.c" "${flags[@]}"
-c++ -std=c++17 -Wall -Wextra -Werror -o "$work/cpp" "$consumer/consumer.cpp" "${flags[@]}"
-[ "$("$work/c")" = "$version" ] || fail "the C program by pkg-config"
-[ "$("$work/cpp")" = "$version" ] || fail "the C++ program by pkg-config"
-unset LD_LIBRARY_PATH
-
-echo "-- pkg-config --static"
-read -ra flags < <(pkg-config --static --cflags --libs leasehold)
-cc -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -o "$work/static" "$consumer/consumer.c" \
-	"${flags[@]/#-lleasehold/-l:libleasehold.a}"
-! ldd "$work/static" | grep leasehold || fail "it is not linked statically"
-[ "$("$work/static")" = "$version" ] || fail "the C program, static, by pkg-config"
-unset PKG_CONFIG_PATH
-
-echo "-- find_package"
-cmake -S "$consumer" -B "$work/build" -DCMAKE_PREFIX_PATH="$prefix"
-cmake --build "$work/build"
-[ "$("$work/build/consumer")" = "$version" ] || fail "the C program by find_package"
-[ "$("$work/build/consumer_cpp")" = "$version" ] || fail "the C++ program by find_package"
-[ "$("$work/build/consumer_static")" = "$version" ] || fail "the static program by find_package"
-! ldd "$work/build/consumer_static" | grep leasehold || fail "it is not linked statically"
+version=$("$prefix/bin/lease-run" --version | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1)
+consume "$prefix" "$work" "$version"
 
 echo "-- the library"
 library=$libdir/libleasehold.so
@@ -69,16 +46,51 @@ done
 echo "-- manual pages"
 if command -v scdoc >/dev/null; then
 	pages=$(dirname "$(find "$prefix" -name leasehold.3)")
-	for function in $declared; do
-		page=$pages/$(sed -n 's/^\.so man3\///p' "$pages/$function.3")
-		grep -qF "$function(" <(tr -d '\\' <"$page") || fail "the page of $function lacks it"
-	done
+	lacking=$(awk -v pages="$pages" '{
+		# What a name leads to, and whether that page has it.
+		page = ""
+		getline page <(pages "/" $1 ".3")
+		close(pages "/" $1 ".3")
+		sub(/^\.so man3\//, "", page)
+		if (!(page in text)) {
+			text[page] = " "
+			while ((getline line <(pages "/" page)) > 0) {
+				gsub(/\\/, "", line)
+				text[page] = text[page] line "\n"
+			}
+		}
+		if (!index(text[page], $1 "("))
+			print
+	}' <<<"$declared")
+	[ -z "$lacking" ] || fail "no page has" $lacking
+	wanted=("$prefix"/bin/*)
+	wanted=("${wanted[@]/%/.1}")
 	for header in "$prefix"/include/leasehold/*.h; do
 		page=leasehold-$(basename "$header" .h).3
 		[ "$page" = leasehold-leasehold.3 ] && page=leasehold.3
-		warnings=$(groff -k -man -Tutf8 -ww -z "$pages/$page" 2>&1) || fail "$page"
-		[ -z "$warnings" ] || fail "$page: $warnings"
+		wanted+=("$page")
 	done
+	mandb --quiet --create --user-db "$prefix/share/man"
+	files=()
+	for page in "${wanted[@]##*/}"; do
+		file=$prefix/share/man/man${page##*.}/$page
+		warnings=$(groff -k -man -Tutf8 -ww -z "$file" 2>&1) || fail "$page"
+		[ -z "$warnings" ] || fail "$page: $warnings"
+		files+=("$file")
+	done
+	[ "$(lexgrog "${files[@]}" | grep -c '\.[13]: "leas.* - [A-Za-z]')" -eq ${#files[@]} ] ||
+		fail "a heading: $(lexgrog "${files[@]}")"
+	for section in 1 3; do
+		names=()
+		for page in "${wanted[@]##*/}"; do
+			[ "${page##*.}" != $section ] || names+=("${page%.*}")
+		done
+		whatis --manpath="$prefix/share/man" --section=$section "${names[@]}" >"$work/known" ||
+			fail "whatis does not know all of ${names[*]}"
+		[ "$(sort -u "$work/known" | wc -l)" -eq ${#names[@]} ] || fail "$(cat "$work/known")"
+	done
+	man --manpath="$prefix/share/man" -wK --section=1 LEASE_OWNER_DIED | grep -q '/lease-run\.1$' ||
+		fail "man -K does not find what a page says"
 else
 	echo "SKIP: install.install: no scdoc, so there are no manual pages of headers"
 	exit 77

@@ -3,10 +3,12 @@
 # ctest: TIMEOUT 900
 # ctest: PROCESSORS 2
 # ctest: TIER full it builds a tree of its own, and the packages
-# The Debian packages are what they say, go into a root of their own, and are enough there: a program
-# builds against the files of -dev and runs, and so do the tools.
+# The Debian packages are what they say, go into a root of their own, and are enough there, without the
+# tree that they were built in: programs build against the files of -dev in every way and run, and so do the tools
+# and the Python module.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/consumer/consume.bash"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() {
@@ -47,11 +49,8 @@ PATH=$work/bin:$PATH dpkg --root="$work/root" --admindir="$work/admin" --force-n
 	--force-depends --force-script-chrootless --log="$work/log" --install "$work"/packages/*.deb
 [ -s "$work/ldconfig" ] || fail "the library does not tell the loader"
 library=$(dirname "$(find "$work/root" -name 'libleasehold.so.0')")
-export PKG_CONFIG_PATH=$library/pkgconfig
-read -ra flags < <(pkg-config --cflags --libs leasehold)
-cc -std=c11 -D_GNU_SOURCE -o "$work/c" "$here/consumer/consumer.c" "${flags[@]}"
+consume "$work/root/usr" "$work" "$version"
 export LD_LIBRARY_PATH=$library
-[ "$("$work/c")" = "$version" ] || fail "the C program"
 for program in "$work"/root/usr/bin/*; do
 	"$program" --version | grep -F "$version" || fail "$program --version"
 	! readelf --dynamic "$program" | grep 'R.*PATH' || fail "$program has a search path"
@@ -59,8 +58,12 @@ done
 
 echo "-- python"
 if [ -x /usr/bin/python3 ]; then
+	unset LEASEHOLD_LIBRARY
 	PYTHONPATH=$work/root/usr/lib/python3/dist-packages /usr/bin/python3 - <<-END
 		import leasehold
+		assert leasehold.__file__.startswith("$work/root/"), leasehold.__file__
+		with open("/proc/self/maps") as maps:
+		    assert "$library/libleasehold.so" in maps.read(), "another library"
 		name = "leasehold-package-$$"
 		with leasehold.Arena(name) as arena, arena.mutex("one") as held:
 		    assert leasehold.__version__ == "$version" and held.token == 1
