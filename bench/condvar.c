@@ -7,6 +7,7 @@
 //	broadcast	n wait; one wakes all: until the last of them has had the mutex
 //	signal		a signal that nobody waits for
 //	kill		in condvar_kill.c
+//	recovers	in condvar_recovers.c
 #include "condvar.h"
 
 #include <errno.h>
@@ -358,6 +359,8 @@ static const struct bench_case cases[] = {
 	  measure_broadcast },
 	{ "signal", "a signal that nobody waits for", 1, measure_signal },
 	{ "kill", "SIGKILL of a signalled waiter, to the return of the next", 3, condvar_kill },
+	{ "recovers", "whether signals after a waiter's death reach the next waiter", 1,
+	  condvar_recovers },
 	{ 0 },
 };
 
