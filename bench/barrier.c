@@ -23,6 +23,7 @@
 
 #include <leasehold/leasehold.h>
 
+#include "further.h"
 #include "peer.h"
 #include "process.h"
 #include "recovers.h"
@@ -66,6 +67,7 @@ struct pool {
 	uint32_t parties, next;
 	struct pool_shared *shared;
 	char name[SCRATCH_NAME];
+	pid_t further; // or 0
 	pid_t pids[MOST_PARTIES];
 	lh_arena *arena;
 	lh_lease *lease;
@@ -133,6 +135,8 @@ static void pool_create(struct pool *pool, int column, uint32_t parties)
 	*pool = (struct pool){ .column = column, .parties = parties };
 	pool->shared = process_shared_memory(sizeof(*pool->shared));
 	scratch_name(pool->name);
+	if (column == LEASE)
+		pool->further = further_start(pool->name);
 	pthread_barrierattr_init(&attributes);
 	pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
 	pthread_barrier_init(&pool->shared->barrier, &attributes, parties);
@@ -140,6 +144,8 @@ static void pool_create(struct pool *pool, int column, uint32_t parties)
 
 static void pool_destroy(struct pool *pool)
 {
+	if (pool->further)
+		further_end(pool->further);
 	munmap(pool->shared, sizeof(*pool->shared));
 	scratch_unlink(pool->name);
 }

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "further.h"
 #include "measure.h"
 #include "process.h"
 #include "report.h"
@@ -51,6 +52,7 @@ struct crew {
 	struct shared *shared;
 	pid_t pids[MOST_MEMBERS];
 	char name[SCRATCH_NAME];
+	pid_t further; // or 0
 	lh_arena *arena;
 	lh_lease *lease;
 	lh_mutex mutex;
@@ -71,6 +73,8 @@ static void create(struct crew *crew)
 	pthread_condattr_t cond;
 
 	scratch_name(crew->name);
+	if (crew->peer == LEASE)
+		crew->further = further_start(crew->name);
 	must(pthread_mutexattr_init(&mutex), "mutexattr");
 	must(pthread_mutexattr_setpshared(&mutex, PTHREAD_PROCESS_SHARED), "mutexattr");
 	must(pthread_mutex_init(&crew->shared->mutex, &mutex), "mutex");
@@ -253,6 +257,8 @@ static void crew_end(struct crew *crew)
 		process_finish(crew->pids[i]);
 	}
 	munmap(crew->shared, sizeof(*crew->shared));
+	if (crew->further)
+		further_end(crew->further);
 	if (crew->peer == LEASE)
 		scratch_unlink(crew->name);
 }

@@ -171,9 +171,9 @@ static void destroy(struct lock *lock)
 
 #define PEER(title, how)                                                                           \
 	{                                                                                          \
-		.name = (title), .place = place, .create = (how), .destroy = destroy,              \
-		.attach = attach, .detach = detach, .hold = be_killed, .killed = killed,           \
-		.lock = wait_twice, .unlock = leave                                                \
+		.name = (title), .crowded = true, .place = place, .create = (how),                 \
+		.destroy = destroy, .attach = attach, .detach = detach, .hold = be_killed,         \
+		.killed = killed, .lock = wait_twice, .unlock = leave                              \
 	}
 
 void condvar_recovers(struct run *run, const struct bench_case *self, double seconds)

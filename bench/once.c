@@ -14,6 +14,7 @@
 #include <leasehold/inline.h>
 #include <leasehold/leasehold.h>
 
+#include "further.h"
 #include "layouts.h"
 #include "process.h"
 #include "report.h"
@@ -49,6 +50,7 @@ static const char *const names[COLUMNS] = {
 
 struct done {
 	char name[SCRATCH_NAME];
+	pid_t further;
 	lh_lease *lease;
 	lh_once once;
 };
@@ -96,12 +98,18 @@ static void call(void *context, size_t column, uint64_t calls)
 
 static void create(void *context)
 {
-	scratch_name(((struct done *)context)->name);
+	struct done *done = context;
+
+	scratch_name(done->name);
+	done->further = further_start(done->name);
 }
 
 static void destroy(void *context)
 {
-	scratch_unlink(((struct done *)context)->name);
+	struct done *done = context;
+
+	further_end(done->further);
+	scratch_unlink(done->name);
 }
 
 static void attach(void *context)

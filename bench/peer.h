@@ -31,6 +31,7 @@ struct lock {
 	char object_name[SCRATCH_NAME];
 	struct peer_area *area; // peer_area_attach
 	lh_arena *arena;        // peer_arena_attach
+	pid_t further;          // who has the further leases, or 0
 	lh_lease *lease;
 	lh_mutex handle;
 	lh_semaphore permits; // peer_semaphore.c
@@ -70,6 +71,7 @@ struct peer {
 	bool silent;                       // a holder's death is not told to the next
 	bool spins;                        // whoever waits never sleeps
 	uint64_t ttl_ns;                   // peer_arena_attach
+	bool crowded;                      // peer_arena_create: with further leases in the arena
 	void (*place)(struct lock *lock);  // the same: the primitive and the words, in lock->arena
 	void (*create)(struct lock *lock); // in the program, for processes forked later
 	void (*destroy)(struct lock *lock);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "further.h"
 #include "recovers.h"
 
 #define ARENAS 8
@@ -18,6 +19,7 @@ void values_failed(int result, const char *what)
 static struct {
 	lh_arena *arena;
 	char name[SCRATCH_NAME];
+	pid_t further;
 } arenas[ARENAS];
 
 lh_arena *values_arena(size_t size)
@@ -32,6 +34,7 @@ lh_arena *values_arena(size_t size)
 	scratch_name(arenas[i].name);
 	values_must(lh_arena_open(arenas[i].name, LH_CREATE | LH_EXCL, &options, &arenas[i].arena),
 		    "lh_arena_open");
+	arenas[i].further = further_start(arenas[i].name);
 	return arenas[i].arena;
 }
 
@@ -40,6 +43,7 @@ void values_end(lh_arena *arena)
 	for (size_t i = 0; i < ARENAS; i++) {
 		if (arenas[i].arena != arena)
 			continue;
+		further_end(arenas[i].further);
 		scratch_unlink(arenas[i].name);
 		values_must(lh_arena_close(arena), "lh_arena_close");
 		arenas[i].arena = NULL;

@@ -20,7 +20,7 @@ static inline void values_must(int result, const char *what)
 		values_failed(result, what);
 }
 
-// A new arena, for the processes that are forked from now on, and its end. In the program itself.
+// A new arena with further leases in it (further.h), for the processes that are forked from now on, and its end. In the program itself.
 lh_arena *values_arena(size_t size);
 void values_end(lh_arena *arena);
 lh_lease *values_lease(lh_arena *arena);
