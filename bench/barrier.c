@@ -10,6 +10,8 @@
 // barrier has nothing to compare: its waiters sleep for ever. What pthread has for a death is the
 // robust mutex, so the reference is one waiter that is granted a robust mutex whose holder is
 // killed.
+//
+// recovers: whether a wait returns when the missing party is killed.
 #include "bench.h"
 
 #include <errno.h>
@@ -21,17 +23,22 @@
 
 #include <leasehold/leasehold.h>
 
+#include "further.h"
 #include "peer.h"
 #include "process.h"
+#include "recovers.h"
 #include "report.h"
 #include "scratch.h"
 
 static void measure_rounds(struct run *run, const struct bench_case *self, double seconds);
 static void measure_kill(struct run *run, const struct bench_case *self, double seconds);
+static void measure_recovers(struct run *run, const struct bench_case *self, double seconds);
 
 static const struct bench_case cases[] = {
 	{ "round", "a round of 2, 4 and 8 processes", 6, measure_rounds },
 	{ "kill", "SIGKILL of the missing party, to the first return of a wait", 2, measure_kill },
+	{ "recovers", "whether the death of the missing party lets a wait return, and tells it", 1,
+	  measure_recovers },
 	{ 0 },
 };
 
@@ -60,6 +67,7 @@ struct pool {
 	uint32_t parties, next;
 	struct pool_shared *shared;
 	char name[SCRATCH_NAME];
+	pid_t further; // or 0
 	pid_t pids[MOST_PARTIES];
 	lh_arena *arena;
 	lh_lease *lease;
@@ -120,16 +128,31 @@ static void take_part(void *context)
 		check(lh_lease_release(pool->lease), "lh_lease_release");
 }
 
-static void pool_start(struct pool *pool, int column, uint32_t parties)
+static void pool_create(struct pool *pool, int column, uint32_t parties)
 {
 	pthread_barrierattr_t attributes;
 
 	*pool = (struct pool){ .column = column, .parties = parties };
 	pool->shared = process_shared_memory(sizeof(*pool->shared));
 	scratch_name(pool->name);
+	if (column == LEASE)
+		pool->further = further_start(pool->name);
 	pthread_barrierattr_init(&attributes);
 	pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
 	pthread_barrier_init(&pool->shared->barrier, &attributes, parties);
+}
+
+static void pool_destroy(struct pool *pool)
+{
+	if (pool->further)
+		further_end(pool->further);
+	munmap(pool->shared, sizeof(*pool->shared));
+	scratch_unlink(pool->name);
+}
+
+static void pool_start(struct pool *pool, int column, uint32_t parties)
+{
+	pool_create(pool, column, parties);
 	for (pool->next = 0; pool->next < parties; pool->next++)
 		pool->pids[pool->next] = process_start(take_part, pool);
 	gate_await(&pool->shared->ready, parties);
@@ -154,8 +177,7 @@ static void pool_end(struct pool *pool)
 	gate_add(&pool->shared->go, 1);
 	for (uint32_t i = 0; i < pool->parties; i++)
 		process_finish(pool->pids[i]);
-	munmap(pool->shared, sizeof(*pool->shared));
-	scratch_unlink(pool->name);
+	pool_destroy(pool);
 }
 
 #define SLICES 4 // with one pool
@@ -228,9 +250,7 @@ static void wait_for_dead(void *context)
 
 static double kill_party(struct pool *pool, uint32_t parties)
 {
-	*pool = (struct pool){ .column = LEASE, .parties = parties };
-	pool->shared = process_shared_memory(sizeof(*pool->shared));
-	scratch_name(pool->name);
+	pool_create(pool, LEASE, parties);
 	for (pool->next = 0; pool->next < parties; pool->next++)
 		pool->pids[pool->next] = process_start(wait_for_dead, pool);
 	gate_await(&pool->shared->ready, parties);
@@ -244,8 +264,7 @@ static double kill_party(struct pool *pool, uint32_t parties)
 	process_bury(pool->pids[0]);
 	for (uint32_t i = 1; i < parties; i++)
 		process_finish(pool->pids[i]);
-	munmap(pool->shared, sizeof(*pool->shared));
-	scratch_unlink(pool->name);
+	pool_destroy(pool);
 	return ns;
 }
 
@@ -331,4 +350,83 @@ static void measure_kill(struct run *run, const struct bench_case *self, double 
 		report_compare(run->report, &comparison, samples, column, ROBUST);
 	}
 	samples_destroy(samples);
+}
+
+// ---- recovers ------------------------------------------------------------------------------------
+static struct pool pair; // the present one, of who is to be killed and who waits
+
+static void create_lease(struct lock *lock)
+{
+	(void)lock;
+	pool_create(&pair, LEASE, 2);
+}
+
+static void create_pthread(struct lock *lock)
+{
+	(void)lock;
+	pool_create(&pair, PTHREAD, 2);
+}
+
+static void destroy(struct lock *lock)
+{
+	(void)lock;
+	pool_destroy(&pair);
+}
+
+static void attach(struct lock *lock)
+{
+	(void)lock;
+	if (pair.column == LEASE)
+		join(&pair);
+}
+
+static void detach(struct lock *lock)
+{
+	(void)lock;
+	if (pair.column == LEASE)
+		check(lh_lease_release(pair.lease), "lh_lease_release");
+}
+
+static int be_missed(struct lock *lock)
+{
+	(void)lock;
+	return 0;
+}
+
+static int wait_with(struct lock *lock)
+{
+	lh_grant grant;
+	int error;
+
+	(void)lock;
+	if (pair.column == PTHREAD) {
+		pthread_barrier_wait(&pair.shared->barrier);
+		return 0;
+	}
+	error = lh_barrier_wait(&pair.barrier, pair.lease, LH_FOREVER, &grant);
+	if (error == -EOWNERDEAD)
+		return PEER_OWNER_DIED;
+	check(error, "lh_barrier_wait");
+	return 0;
+}
+
+static void leave(struct lock *lock)
+{
+	(void)lock;
+}
+
+#define PARTIES(title, how)                                                                        \
+	{                                                                                          \
+		.name = (title), .create = (how), .destroy = destroy, .attach = attach,            \
+		.detach = detach, .hold = be_missed, .lock = wait_with, .unlock = leave            \
+	}
+
+static void measure_recovers(struct run *run, const struct bench_case *self, double seconds)
+{
+	const struct peer lease = PARTIES(names[LEASE], create_lease);
+	const struct peer pthread = PARTIES(names[PTHREAD], create_pthread);
+	const struct peer *const peers[] = { &peer_pthread_robust, &lease, &pthread };
+	const struct peer_set set = { .peers = peers, .count = sizeof(peers) / sizeof(peers[0]) };
+
+	compare_recovery(run, self, &set, seconds);
 }

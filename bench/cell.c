@@ -6,6 +6,7 @@
 //	write	begin, fill, commit against memcpy under the same, locked for writing. The locks'
 //		writers leave half a value when they die; a cell's do not
 //	kill	SIGKILL of who drafts, until another process drafts
+//	recovers	whether another drafts then
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -17,11 +18,14 @@
 static void cell_read(struct run *run, const struct bench_case *self, double seconds);
 static void cell_write(struct run *run, const struct bench_case *self, double seconds);
 static void cell_kill(struct run *run, const struct bench_case *self, double seconds);
+static void cell_recovers(struct run *run, const struct bench_case *self, double seconds);
 
 static const struct bench_case cases[] = {
 	{ "read", "read against a locked memcpy, 64 B to 64 KiB", 2, cell_read },
 	{ "write", "begin, fill and commit against a locked memcpy", 2, cell_write },
 	{ "kill", "SIGKILL of who drafts, to the next draft", 2, cell_kill },
+	{ "recovers", "whether the death of who drafts lets the next one draft, and tells it", 1,
+	  cell_recovers },
 	{ 0 },
 };
 
@@ -207,27 +211,45 @@ static void create_nothing(void *context)
 	(void)context;
 }
 
-static void draft(void *context)
+static int succeed(void *context)
 {
 	struct drafter *drafter = context;
+	lh_grant grant;
 	void *bytes;
 
 	values_must(lh_cell_begin(&drafter->cell, values_lease(drafter->arena), LH_FOREVER, &bytes,
-				  NULL),
+				  &grant),
 		    "lh_cell_begin");
+	return grant.flags & LH_GRANT_OWNER_DIED ? PEER_OWNER_DIED : 0;
 }
+
+static void draft(void *context)
+{
+	(void)succeed(context);
+}
+
+#define DRAFTER(drafter)                                                                           \
+	{                                                                                          \
+		.name = names[CELL], .create = create_nothing, .hold = draft, .succeed = succeed,  \
+		.context = (drafter)                                                               \
+	}
 
 static void cell_kill(struct run *run, const struct bench_case *self, double seconds)
 {
 	struct drafter drafter = { .arena = values_arena(65536) };
-	const struct succession successions[] = { values_robust,
-						  { .name = "lh_cell",
-						    .create = create_nothing,
-						    .hold = draft,
-						    .succeed = draft,
-						    .context = &drafter } };
+	const struct succession successions[] = { values_robust, DRAFTER(&drafter) };
 
 	drafter.cell = place(drafter.arena, 64);
 	values_kill(run, self->name, seconds, successions, 2);
+	values_end(drafter.arena);
+}
+
+static void cell_recovers(struct run *run, const struct bench_case *self, double seconds)
+{
+	struct drafter drafter = { .arena = values_arena(65536) };
+	const struct succession succession = DRAFTER(&drafter);
+
+	drafter.cell = place(drafter.arena, 64);
+	values_recover(run, self, seconds, &succession, 1, &peer_pthread_plain);
 	values_end(drafter.arena);
 }

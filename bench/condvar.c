@@ -7,6 +7,7 @@
 //	broadcast	n wait; one wakes all: until the last of them has had the mutex
 //	signal		a signal that nobody waits for
 //	kill		in condvar_kill.c
+//	recovers	in condvar_recovers.c
 #include "condvar.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "further.h"
 #include "measure.h"
 #include "process.h"
 #include "report.h"
@@ -50,6 +52,7 @@ struct crew {
 	struct shared *shared;
 	pid_t pids[MOST_MEMBERS];
 	char name[SCRATCH_NAME];
+	pid_t further; // or 0
 	lh_arena *arena;
 	lh_lease *lease;
 	lh_mutex mutex;
@@ -70,6 +73,8 @@ static void create(struct crew *crew)
 	pthread_condattr_t cond;
 
 	scratch_name(crew->name);
+	if (crew->peer == LEASE)
+		crew->further = further_start(crew->name);
 	must(pthread_mutexattr_init(&mutex), "mutexattr");
 	must(pthread_mutexattr_setpshared(&mutex, PTHREAD_PROCESS_SHARED), "mutexattr");
 	must(pthread_mutex_init(&crew->shared->mutex, &mutex), "mutex");
@@ -252,6 +257,8 @@ static void crew_end(struct crew *crew)
 		process_finish(crew->pids[i]);
 	}
 	munmap(crew->shared, sizeof(*crew->shared));
+	if (crew->further)
+		further_end(crew->further);
 	if (crew->peer == LEASE)
 		scratch_unlink(crew->name);
 }
@@ -358,6 +365,8 @@ static const struct bench_case cases[] = {
 	  measure_broadcast },
 	{ "signal", "a signal that nobody waits for", 1, measure_signal },
 	{ "kill", "SIGKILL of a signalled waiter, to the return of the next", 3, condvar_kill },
+	{ "recovers", "whether signals after a waiter's death reach the next waiter", 1,
+	  condvar_recovers },
 	{ 0 },
 };
 

@@ -19,6 +19,7 @@
 
 #include <leasehold/leasehold.h>
 
+#include "further.h"
 #include "peer.h"
 #include "report.h"
 
@@ -53,6 +54,7 @@ struct crew {
 	pid_t pids[MOST_MEMBERS];
 	struct lock robust;
 	char name[SCRATCH_NAME];
+	pid_t further; // or 0
 	lh_arena *arena;
 	lh_lease *lease;
 	lh_mutex mutex;
@@ -191,10 +193,12 @@ static void crew_start(struct crew *crew, int column, uint32_t waiters)
 {
 	*crew = (struct crew){ .column = column, .waiters = waiters };
 	crew->shared = process_shared_memory(sizeof(*crew->shared));
-	if (column == ROBUST)
+	if (column == ROBUST) {
 		peer_create(&crew->robust, &peer_pthread_robust);
-	else
+	} else {
 		scratch_name(crew->name);
+		crew->further = further_start(crew->name);
+	}
 	for (uint32_t i = 0; i < waiters + 2; i++)
 		crew_hire(crew, i);
 }
@@ -211,10 +215,12 @@ static void crew_end(struct crew *crew)
 		crew_order(crew, i, ORDER_QUIT);
 		process_finish(crew->pids[i]);
 	}
-	if (crew->column == ROBUST)
+	if (crew->column == ROBUST) {
 		peer_pthread_robust.destroy(&crew->robust);
-	else
+	} else {
+		further_end(crew->further);
 		scratch_unlink(crew->name);
+	}
 	munmap(crew->shared, sizeof(*crew->shared));
 }
 

@@ -5,20 +5,59 @@
 // thread.
 #include "locks.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <leasehold/leasehold.h>
 
 #include "layouts.h"
+#include "mutex.h"
+#include "peer.h"
 #include "process.h"
+#include "recovers.h"
 #include "report.h"
 #include "scratch.h"
 
 static void measure_pairs(struct run *run, const struct bench_case *self, double seconds);
+
+// What is compared as locks are, by the mutex's cases.
+static const struct peer *const kill_peers[] = { &peer_pthread_robust, &peer_key, &peer_key_file,
+						 &peer_flock, &peer_ofd };
+static const struct peer *const sharer_peers[] = { &peer_flock, &peer_key, &peer_key_file,
+						   &peer_ofd };
+
+#define SET_OF(list)                                                                               \
+	{                                                                                          \
+		.peers = (list), .count = sizeof(list) / sizeof((list)[0])                         \
+	}
+
+static const struct peer_set killed_set = SET_OF(kill_peers), sharers = SET_OF(sharer_peers);
+
+static void killed(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_kills(run, self, &killed_set, seconds);
+}
+
+static void recovers(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_recovery(run, self, &killed_set, seconds);
+}
+
+static void handover(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_handover(run, self, &sharers, seconds);
+}
+
+static void oversubscribed(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_oversubscribed(run, self, &sharers, seconds);
+}
+
+static void fairness(struct run *run, const struct bench_case *self, double seconds)
+{
+	compare_fairness(run, self, &sharers, seconds);
+}
 
 static const struct bench_case cases[] = {
 	{ "pair", "acquire and release of a key, uncontended", 1, measure_pairs },
@@ -26,22 +65,31 @@ static const struct bench_case cases[] = {
 	  locks_contended },
 	{ "pending", "a thousand acquires that wait without a thread, on one helper thread", 1,
 	  locks_pending },
+	{ "handover", "release to the grant of a process that sleeps for it", 1, handover },
+	{ "oversubscribed", "grants with more processes than CPUs, by hold and pause", 2,
+	  oversubscribed },
+	{ "fairness", "how grants are shared out, and the longest wait of 2 processes", 2,
+	  fairness },
+	{ "kill", "SIGKILL of a holder, an heir or a woken waiter, to the next grant", 2, killed },
+	{ "recovers", "whether the death of a holder lets the next one in, and tells it", 1,
+	  recovers },
 	{ 0 },
 };
 
 const struct subcommand locks_subcommand = {
 	.name = "locks",
-	.summary = "named locks against flock",
+	.summary = "named locks against flock and open file description locks",
 	.cases = cases,
 };
 
 // FILES: of ten keys in a directory, each acquire with an open file of its own.
 // TEN: of a table of ten keys; TEN_OF_MANY: of the same ten, in a table of KEYS; MANY: of all of
 // them, at random.
-enum { FLOCK, TEN, TEN_OF_MANY, MANY, FILES, COLUMNS };
+enum { FLOCK, OFD, TEN, TEN_OF_MANY, MANY, FILES, COLUMNS };
 
-static const char *const names[COLUMNS] = { "flock", "10 keys", "10 of 100000 keys", "100000 keys",
-					    "10 files" };
+static const char *const names[COLUMNS] = { "flock",       "fcntl-ofd",
+					    "10 keys",     "10 of 100000 keys",
+					    "100000 keys", "10 files" };
 
 enum { FEW = 10, KEYS = 100000, KEY_SIZE = 16 };
 
@@ -53,7 +101,7 @@ struct pairs {
 	lh_locks *few, *many, *files;
 	char directory[32]; // of the files
 	char (*keys)[KEY_SIZE];
-	int file;
+	struct lock opened; // its file alone
 };
 
 static void pair(struct pairs *pairs, lh_locks *locks, uint64_t number)
@@ -71,10 +119,10 @@ static void loop(void *context, size_t column, uint64_t calls)
 
 	switch (column) {
 	case FLOCK:
-		for (uint64_t i = 0; i < calls; i++) {
-			if (flock(pairs->file, LOCK_EX) || flock(pairs->file, LOCK_UN))
-				process_die("flock failed");
-		}
+		peer_flock.pairs(&pairs->opened, calls);
+		break;
+	case OFD:
+		peer_ofd.pairs(&pairs->opened, calls);
 		break;
 	case TEN:
 	case TEN_OF_MANY:
@@ -97,8 +145,8 @@ static void attach(void *context)
 	char url[SCRATCH_NAME + 40], path[] = "/tmp/lease-bench-XXXXXX";
 
 	pairs->keys = malloc(sizeof(*pairs->keys) * KEYS);
-	pairs->file = mkstemp(path);
-	if (!pairs->keys || pairs->file < 0 || unlink(path))
+	pairs->opened.file = mkstemp(path);
+	if (!pairs->keys || pairs->opened.file < 0 || unlink(path))
 		process_die("no memory, or no file in /tmp");
 	for (unsigned i = 0; i < KEYS; i++)
 		snprintf(pairs->keys[i], KEY_SIZE, "key %u", i);
@@ -157,10 +205,9 @@ static void measure_pairs(struct run *run, const struct bench_case *self, double
 		size_t peer, reference;
 		double most;
 	} rows[] = {
-		{ TEN, FLOCK, 0.5 },
-		{ TEN_OF_MANY, TEN, 1.1 },
-		{ MANY, TEN, 1.1 },
-		{ FILES, FLOCK, 0 },
+		{ TEN, FLOCK, 0.5 }, { TEN_OF_MANY, TEN, 1.1 }, { MANY, TEN, 1.1 },
+		{ FILES, FLOCK, 0 }, { TEN, OFD, 0 },           { FILES, OFD, 0 },
+		{ OFD, FLOCK, 0 },
 	};
 	struct pairs pairs = { .random = random_stream(run->seed, self->name) };
 	struct layouts layouts = {

@@ -5,6 +5,8 @@
 //	done	a call that finds it done, against pthread_once, which is one load of one word of its
 //		own process
 //	kill	SIGKILL of who initialises, until another process's initialiser runs
+//	recovers	whether it runs then; and with a pthread_once_t in shared memory, though that
+//			is promised to be of use within one process only
 #include "bench.h"
 
 #include <pthread.h>
@@ -12,6 +14,7 @@
 #include <leasehold/inline.h>
 #include <leasehold/leasehold.h>
 
+#include "further.h"
 #include "layouts.h"
 #include "process.h"
 #include "report.h"
@@ -20,10 +23,13 @@
 
 static void measure_done(struct run *run, const struct bench_case *self, double seconds);
 static void measure_kill(struct run *run, const struct bench_case *self, double seconds);
+static void measure_recovers(struct run *run, const struct bench_case *self, double seconds);
 
 static const struct bench_case cases[] = {
 	{ "done", "a call that finds it done", 1, measure_done },
 	{ "kill", "SIGKILL of who initialises, to the next initialiser", 2, measure_kill },
+	{ "recovers", "whether the death of who initialises lets the next one, and tells it", 1,
+	  measure_recovers },
 	{ 0 },
 };
 
@@ -44,6 +50,7 @@ static const char *const names[COLUMNS] = {
 
 struct done {
 	char name[SCRATCH_NAME];
+	pid_t further;
 	lh_lease *lease;
 	lh_once once;
 };
@@ -91,12 +98,18 @@ static void call(void *context, size_t column, uint64_t calls)
 
 static void create(void *context)
 {
-	scratch_name(((struct done *)context)->name);
+	struct done *done = context;
+
+	scratch_name(done->name);
+	done->further = further_start(done->name);
 }
 
 static void destroy(void *context)
 {
-	scratch_unlink(((struct done *)context)->name);
+	struct done *done = context;
+
+	further_end(done->further);
+	scratch_unlink(done->name);
 }
 
 static void attach(void *context)
@@ -186,21 +199,65 @@ static void begin(void *context)
 	initialise_by(context, never_finish);
 }
 
-static void finish(void *context)
+// Nothing tells the next one: it initialises as the first would have.
+static int finish(void *context)
 {
 	initialise_by(context, fill);
+	return 0;
 }
+
+// Of what a call, however made, waits for.
+static const char *const also[] = { "lh_once_call", "lh_once_done", "lh_inline_once_call",
+				    "lh_inline_once_done", NULL };
+
+#define INITIALISER(initialiser)                                                                   \
+	{                                                                                          \
+		.name = "lh_once", .create = place_anew, .hold = begin, .succeed = finish,         \
+		.context = (initialiser), .also = also                                             \
+	}
 
 static void measure_kill(struct run *run, const struct bench_case *self, double seconds)
 {
 	struct initialiser initialiser = { 0 };
-	const struct succession successions[] = { values_robust,
-						  { .name = "lh_once",
-						    .create = place_anew,
-						    .hold = begin,
-						    .succeed = finish,
-						    .context = &initialiser } };
+	const struct succession successions[] = { values_robust, INITIALISER(&initialiser) };
 
 	values_kill(run, self->name, seconds, successions, 2);
+	values_end(initialiser.arena);
+}
+
+// ---- recovers ------------------------------------------------------------------------------------
+
+static pthread_once_t *shared_control;
+
+static void control_anew(void *context)
+{
+	(void)context;
+	if (!shared_control)
+		shared_control = process_shared_memory(sizeof(*shared_control));
+	*shared_control = (pthread_once_t)PTHREAD_ONCE_INIT;
+}
+
+static void begin_control(void *context)
+{
+	(void)context;
+	(void)pthread_once(shared_control, values_stay);
+}
+
+static int finish_control(void *context)
+{
+	(void)context;
+	return pthread_once(shared_control, initialise);
+}
+
+static void measure_recovers(struct run *run, const struct bench_case *self, double seconds)
+{
+	struct initialiser initialiser = { 0 };
+	const struct succession successions[] = { INITIALISER(&initialiser),
+						  { .name = names[PTHREAD],
+						    .create = control_anew,
+						    .hold = begin_control,
+						    .succeed = finish_control } };
+
+	values_recover(run, self, seconds, successions, 2, NULL);
 	values_end(initialiser.arena);
 }

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "further.h"
 #include "peer_loops.h"
 
 #define AREA_SIZE ((size_t)1 << 20)
@@ -102,10 +103,14 @@ void peer_arena_create(struct lock *lock)
 {
 	scratch_name(lock->object_name);
 	process_run(make_arena, lock);
+	if (lock->peer->crowded)
+		lock->further = further_start(lock->object_name);
 }
 
 void peer_arena_destroy(struct lock *lock)
 {
+	if (lock->further)
+		further_end(lock->further);
 	scratch_unlink(lock->object_name);
 }
 

@@ -31,12 +31,16 @@ struct lock {
 	char object_name[SCRATCH_NAME];
 	struct peer_area *area; // peer_area_attach
 	lh_arena *arena;        // peer_arena_attach
+	pid_t further;          // who has the further leases, or 0
 	lh_lease *lease;
 	lh_mutex handle;
 	lh_semaphore permits; // peer_semaphore.c
 	int undo;
 	int file;            // peer_file.c
-	struct locks *locks; // rwlock_kill.c
+	struct locks *locks; // rwlock_recovers.c
+	lh_locks *named;     // peer_key.c
+	lh_handle *grant;
+	char where[SCRATCH_NAME];
 };
 
 // Where the locks lie that are no more than memory: a POSIX shared memory object as large as an
@@ -67,12 +71,18 @@ struct peer {
 	bool silent;                       // a holder's death is not told to the next
 	bool spins;                        // whoever waits never sleeps
 	uint64_t ttl_ns;                   // peer_arena_attach
+	bool crowded;                      // peer_arena_create: with further leases in the arena
 	void (*place)(struct lock *lock);  // the same: the primitive and the words, in lock->arena
 	void (*create)(struct lock *lock); // in the program, for processes forked later
 	void (*destroy)(struct lock *lock);
 	void (*attach)(struct lock *lock); // in each process, before it locks
 	void (*detach)(struct lock *lock);
-	int (*hold)(struct lock *lock); // how it is held by whom recovers.c kills; NULL: as by lock
+	// For recovers.c: how it is held by whom is killed (NULL: as by lock), what the program does
+	// right after the kill (NULL: nothing), and the names, then NULL, that other cases' rows have
+	// for what recovers likewise.
+	int (*hold)(struct lock *lock);
+	void (*killed)(struct lock *lock);
+	const char *const *also;
 	int (*lock)(struct lock *lock); // 0 or PEER_OWNER_DIED (already declared consistent)
 	void (*unlock)(struct lock *lock);
 	void (*pairs)(struct lock *lock, uint64_t pairs); // so many of lock + unlock
@@ -93,6 +103,8 @@ extern const struct peer peer_lease_semaphore_ttl;
 extern const struct peer peer_lease_semaphore_inlined;
 extern const struct peer peer_flock;
 extern const struct peer peer_ofd;
+extern const struct peer peer_key;
+extern const struct peer peer_key_file;
 extern const struct peer peer_nothing;
 
 // What a mutex is compared with besides pthread's and its own forms, as far as it was there when

@@ -169,7 +169,7 @@ PEER_LOOPS(lease, enter_lease, leave_lease)
 PEER_LOOPS(inlined, enter_inlined, leave_inlined)
 
 #define LEASE_PEER                                                                                 \
-	.silent = true, .place = place, .create = peer_arena_create,                               \
+	.silent = true, .crowded = true, .place = place, .create = peer_arena_create,              \
 	.destroy = peer_arena_destroy, .attach = peer_arena_attach, .detach = peer_arena_detach
 #define LEASE_CALLS                                                                                \
 	LEASE_PEER, .lock = enter_lease, .unlock = leave_lease, .pairs = lease_pairs,              \

@@ -70,27 +70,38 @@ void *process_shared_memory(size_t size)
 }
 
 // ---- children ------------------------------------------------------------------------------------
-pid_t process_start(void (*body)(void *context), void *context)
+static pid_t start(void (*body)(void *context), void *context, bool pinned, size_t place)
 {
-	size_t place = 0;
-
-	while (place < PLACES - 1 && places[place])
-		place++;
 	fflush(NULL);
 	const pid_t pid = fork();
 
 	if (pid < 0)
 		process_die_errno(errno, "fork");
 	if (pid > 0)
-		return places[place] = pid;
+		return pid;
 	// The second line is for a program that ended before the first took effect.
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != program)
 		_exit(1);
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
-	pin_apply(place);
+	if (pinned)
+		pin_apply(place);
 	body(context);
 	_exit(0);
+}
+
+pid_t process_start(void (*body)(void *context), void *context)
+{
+	size_t place = 0;
+
+	while (place < PLACES - 1 && places[place])
+		place++;
+	return places[place] = start(body, context, true, place);
+}
+
+pid_t process_start_aside(void (*body)(void *context), void *context)
+{
+	return start(body, context, false, 0);
 }
 
 static int reap(pid_t pid)

@@ -27,6 +27,8 @@ void *process_shared_memory(size_t size);
 
 // Forks a child that runs body(context) and exits 0. It is killed when the program ends.
 pid_t process_start(void (*body)(void *context), void *context);
+// The same for one that measures nothing: it has no place among those that are pinned.
+pid_t process_start_aside(void (*body)(void *context), void *context);
 // Waits for the child to exit 0; anything else ends the run.
 void process_finish(pid_t pid);
 // Both: for what must not happen in the program itself.

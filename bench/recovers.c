@@ -16,6 +16,8 @@
 
 static const char *patient[MEASURE_COLUMNS];
 
+static struct scene *stage; // of a process that holds
+
 struct scene {
 	struct lock lock;
 	struct {
@@ -29,15 +31,27 @@ struct tally {
 	size_t kills, grants, told;
 };
 
+void recovers_held(void)
+{
+	gate_set(&stage->shared->held, 1);
+}
+
+void recovers_stay(void)
+{
+	recovers_held();
+	gate_await_order(&stage->shared->held, 1);
+	process_die("a holder was not killed");
+}
+
 static void hold(void *context)
 {
 	struct scene *scene = context;
 	const struct peer *peer = scene->lock.peer;
 
+	stage = scene;
 	peer->attach(&scene->lock);
 	(void)(peer->hold ? peer->hold : peer->lock)(&scene->lock);
-	gate_set(&scene->shared->held, 1);
-	gate_await_order(&scene->shared->held, 1);
+	recovers_stay();
 }
 
 static void take(void *context)
@@ -98,6 +112,8 @@ static double kill_once(const struct peer *peer, struct tally *tally, struct ran
 	const uint64_t killed = measure_now();
 	if (kill(holder, SIGKILL) != 0)
 		process_die_errno(errno, "kill");
+	if (peer->killed)
+		peer->killed(&scene.lock);
 	const bool granted = gate_await_until(&scene.shared->granted, 0,
 					      killed + deadline_ns(peer->name));
 	process_bury(holder);
@@ -156,6 +172,8 @@ void compare_recovery(struct run *run, const struct bench_case *self, const stru
 		};
 
 		report_recovery(run->report, comparison.peer, verdict(&tallies[column]));
+		for (const char *const *also = set->peers[column]->also; also && *also; also++)
+			report_recovery(run->report, *also, verdict(&tallies[column]));
 		report_compare(run->report, &comparison, samples, column, 0);
 	}
 	report_note(

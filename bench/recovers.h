@@ -14,4 +14,9 @@ bool recovers_be_patient(const char *peer);
 void compare_recovery(struct run *run, const struct bench_case *self, const struct peer_set *set,
 		      double seconds);
 
+// For a peer's `hold` that does not return: that it holds, as far as a taker can tell; and the same,
+// until the process is killed.
+void recovers_held(void);
+_Noreturn void recovers_stay(void);
+
 #endif

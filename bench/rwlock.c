@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+#include "further.h"
 #include "layouts.h"
 #include "peer.h"
 #include "report.h"
 
 #define LAYOUTS 16
-#define FURTHER_LEASES 100
 #define LOCK_SIZE 4096
 
 static const struct bench_case cases[] = {
@@ -96,11 +96,8 @@ void locks_attach(struct locks *locks, size_t further, bool read)
 	locks_check(lh_rwlock_at(locks->arena, LH_ANYWHERE, &options, &locks->handle),
 		    "lh_rwlock_at");
 	locks_check(lh_lease_acquire(locks->arena, NULL, &locks->lease), "lh_lease_acquire");
-	for (size_t i = 0; i < further; i++) {
-		locks_check(lh_lease_acquire(locks->arena, NULL, &locks->further[i]),
-			    "lh_lease_acquire");
-		if (!read)
-			continue;
+	further_acquire(locks->arena, locks->further, further);
+	for (size_t i = 0; read && i < further; i++) {
 		locks_check(
 			lh_rwlock_read_lock(&locks->handle, locks->further[i], LH_FOREVER, NULL),
 			"lh_rwlock_read_lock");
@@ -112,8 +109,7 @@ void locks_attach(struct locks *locks, size_t further, bool read)
 
 void locks_detach(struct locks *locks)
 {
-	for (size_t i = 0; i < locks->further_count; i++)
-		locks_check(lh_lease_release(locks->further[i]), "lh_lease_release");
+	further_release(locks->further, locks->further_count);
 	locks_check(lh_lease_release(locks->lease), "lh_lease_release");
 	locks_check(lh_arena_close(locks->arena), "lh_arena_close");
 }

@@ -5,6 +5,9 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "further.h"
+#include "recovers.h"
+
 #define ARENAS 8
 
 void values_failed(int result, const char *what)
@@ -16,6 +19,7 @@ void values_failed(int result, const char *what)
 static struct {
 	lh_arena *arena;
 	char name[SCRATCH_NAME];
+	pid_t further;
 } arenas[ARENAS];
 
 lh_arena *values_arena(size_t size)
@@ -30,6 +34,7 @@ lh_arena *values_arena(size_t size)
 	scratch_name(arenas[i].name);
 	values_must(lh_arena_open(arenas[i].name, LH_CREATE | LH_EXCL, &options, &arenas[i].arena),
 		    "lh_arena_open");
+	arenas[i].further = further_start(arenas[i].name);
 	return arenas[i].arena;
 }
 
@@ -38,6 +43,7 @@ void values_end(lh_arena *arena)
 	for (size_t i = 0; i < ARENAS; i++) {
 		if (arenas[i].arena != arena)
 			continue;
+		further_end(arenas[i].further);
 		scratch_unlink(arenas[i].name);
 		values_must(lh_arena_close(arena), "lh_arena_close");
 		arenas[i].arena = NULL;
@@ -84,6 +90,8 @@ static struct scene *stage; // of a process that holds
 
 void values_stay(void)
 {
+	if (!stage)
+		recovers_stay();
 	gate_set(&stage->held, 1);
 	gate_await_order(&stage->held, 1);
 	process_die("a holder was not killed");
@@ -100,7 +108,7 @@ static void succeed(void *context)
 {
 	struct scene *scene = context;
 
-	scene->succession->succeed(scene->succession->context);
+	(void)scene->succession->succeed(scene->succession->context);
 	scene->succeeded = measure_now();
 }
 
@@ -153,6 +161,67 @@ void values_kill(struct run *run, const char *case_name, double seconds,
 	samples_destroy(samples);
 }
 
+// ---- who recovers: a succession as a peer ---------------------------------------------------------
+
+struct line {
+	struct peer peer; // first, so that a lock's peer is it
+	const struct succession *succession;
+};
+
+static const struct succession *succession_of(const struct lock *lock)
+{
+	return ((const struct line *)lock->peer)->succession;
+}
+
+static void line_create(struct lock *lock)
+{
+	succession_of(lock)->create(succession_of(lock)->context);
+}
+
+static int line_hold(struct lock *lock)
+{
+	succession_of(lock)->hold(succession_of(lock)->context);
+	return 0;
+}
+
+static int line_take(struct lock *lock)
+{
+	return succession_of(lock)->succeed(succession_of(lock)->context);
+}
+
+// Its processes have nothing of their own that outlasts them.
+static void line_nothing(struct lock *lock)
+{
+	(void)lock;
+}
+
+void values_recover(struct run *run, const struct bench_case *self, double seconds,
+		    const struct succession *successions, size_t count, const struct peer *peer)
+{
+	struct line lines[VALUES_MOST];
+	const struct peer *peers[VALUES_MOST + 2] = { &peer_pthread_robust };
+	struct peer_set set = { .peers = peers, .count = 1 };
+
+	for (size_t i = 0; i < count && i < VALUES_MOST; i++) {
+		lines[i] = (struct line){ .peer = { .name = successions[i].name,
+						    .also = successions[i].also,
+						    .create = line_create,
+						    .destroy = line_nothing,
+						    .attach = line_nothing,
+						    .detach = line_nothing,
+						    .hold = line_hold,
+						    .lock = line_take,
+						    .unlock = line_nothing },
+					  .succession = &successions[i] };
+		peers[set.count++] = &lines[i].peer;
+	}
+	if (peer)
+		peers[set.count++] = peer;
+	compare_recovery(run, self, &set, seconds);
+}
+
+// ---- the reference -------------------------------------------------------------------------------
+
 // First called in the program: those it forks share it.
 static pthread_mutex_t *robust(void)
 {
@@ -182,13 +251,14 @@ static void robust_hold(void *context)
 		process_die("pthread_mutex_lock");
 }
 
-static void robust_succeed(void *context)
+static int robust_succeed(void *context)
 {
 	(void)context;
 	if (pthread_mutex_lock(robust()) != EOWNERDEAD)
 		process_die("a robust mutex did not tell of its holder's death");
 	pthread_mutex_consistent(robust());
 	pthread_mutex_unlock(robust());
+	return PEER_OWNER_DIED;
 }
 
 const struct succession values_robust = { .name = "pthread robust",

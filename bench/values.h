@@ -7,6 +7,7 @@
 
 #include <leasehold/leasehold.h>
 
+#include "peer.h"
 #include "process.h"
 #include "report.h"
 #include "scratch.h"
@@ -19,7 +20,7 @@ static inline void values_must(int result, const char *what)
 		values_failed(result, what);
 }
 
-// A new arena, for the processes that are forked from now on, and its end. In the program itself.
+// A new arena with further leases in it (further.h), for the processes that are forked from now on, and its end. In the program itself.
 lh_arena *values_arena(size_t size);
 void values_end(lh_arena *arena);
 lh_lease *values_lease(lh_arena *arena);
@@ -41,14 +42,21 @@ struct succession {
 	const char *name;
 	void (*create)(void *context); // in the program
 	void (*hold)(void *context);   // returns when it holds, or calls values_stay
-	void (*succeed)(
-		void *context); // sleeps until the holder is dead, and returns with what it had
+	// Sleeps until the holder is dead, and returns with what it had: 0, or PEER_OWNER_DIED if that
+	// told of the death.
+	int (*succeed)(void *context);
 	void *context;
+	const char *const *also; // as a peer's
 };
 
 // Rows that compare each with the first.
 void values_kill(struct run *run, const char *case_name, double seconds,
 		 const struct succession *successions, size_t count);
+
+#define VALUES_MOST 3
+// What each does when its holder is killed, and what `peer` does unless it is NULL.
+void values_recover(struct run *run, const struct bench_case *self, double seconds,
+		    const struct succession *successions, size_t count, const struct peer *peer);
 
 // In `hold`: it is held, until the process is killed.
 _Noreturn void values_stay(void);

@@ -8,6 +8,7 @@
 //			the same with a word and FUTEX_WAIT, FUTEX_WAKE, by the same two processes' kind
 //	receivers	a send to sleeping receivers, until all have read it: per receiver
 //	kill		SIGKILL of the sender, until another process is the sender
+//	recovers	whether a receiver returns then; beside one that sleeps on a bare futex
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -24,6 +25,7 @@ static void watch_read(struct run *run, const struct bench_case *self, double se
 static void watch_wake(struct run *run, const struct bench_case *self, double seconds);
 static void watch_receivers(struct run *run, const struct bench_case *self, double seconds);
 static void watch_kill(struct run *run, const struct bench_case *self, double seconds);
+static void watch_recovers(struct run *run, const struct bench_case *self, double seconds);
 
 static const struct bench_case cases[] = {
 	{ "read", "read against memcpy, 8 B to 1 MiB", 3, watch_read },
@@ -31,6 +33,8 @@ static const struct bench_case cases[] = {
 	{ "receivers", "send to 1, 4 and 16 sleeping receivers, until all have read", 2,
 	  watch_receivers },
 	{ "kill", "SIGKILL of the sender, to the next sender", 2, watch_kill },
+	{ "recovers", "whether the death of the sender lets a receiver return, and tells it", 1,
+	  watch_recovers },
 	{ 0 },
 };
 
@@ -396,7 +400,7 @@ static void be_sender(void *context)
 	send_one(&sender->watch, values_lease(sender->arena), 1);
 }
 
-static void succeed_sender(void *context)
+static int succeed_sender(void *context)
 {
 	struct sender *sender = context;
 	lh_lease *lease = values_lease(sender->arena);
@@ -406,19 +410,48 @@ static void succeed_sender(void *context)
 	if (lh_watch_changed(&receiver, LH_FOREVER) != -EPIPE)
 		process_die("a receiver was not told of its sender's death");
 	values_must(lh_watch_claim(&sender->watch, lease), "lh_watch_claim");
+	return PEER_OWNER_DIED;
 }
+
+static const char *const also[] = { "lh_watch_read", "4 receivers", "16 receivers", NULL };
+
+#define SENDER(sender)                                                                             \
+	{                                                                                          \
+		.name = "lh_watch", .create = create_nothing, .hold = be_sender,                   \
+		.succeed = succeed_sender, .context = (sender), .also = also                       \
+	}
 
 static void watch_kill(struct run *run, const struct bench_case *self, double seconds)
 {
 	struct sender sender = { .arena = values_arena(65536) };
-	const struct succession successions[] = { values_robust,
-						  { .name = "lh_watch",
-						    .create = create_nothing,
-						    .hold = be_sender,
-						    .succeed = succeed_sender,
-						    .context = &sender } };
+	const struct succession successions[] = { values_robust, SENDER(&sender) };
 
 	sender.watch = place(sender.arena, 8);
 	values_kill(run, self->name, seconds, successions, 2);
 	values_end(sender.arena);
+}
+
+// ---- recovers ------------------------------------------------------------------------------------
+
+static int await_sender(void *context)
+{
+	await_word(context, 0);
+	return 0;
+}
+
+static void watch_recovers(struct run *run, const struct bench_case *self, double seconds)
+{
+	_Atomic uint32_t *word = process_shared_memory(sizeof(*word)); // 0: nothing was sent
+	struct sender sender = { .arena = values_arena(65536) };
+	const struct succession successions[] = { SENDER(&sender),
+						  { .name = "bare futex",
+						    .create = create_nothing,
+						    .hold = create_nothing,
+						    .succeed = await_sender,
+						    .context = word } };
+
+	sender.watch = place(sender.arena, 8);
+	values_recover(run, self, seconds, successions, 2, NULL);
+	values_end(sender.arena);
+	munmap(word, sizeof(*word));
 }
