@@ -261,7 +261,8 @@ static void audit_lease(struct audit *audit, uint32_t slot)
 	else if (lease_seen_lost(state) && settled(&lease->owner, owner) &&
 		 settled(&lease->state, word))
 		find(audit, LH_CHECK_STALE, place(audit, lease),
-		     "lease slot %u: %s, not yet cleared", slot, lh_lease_state_name(state));
+		     "lease %llu in slot %u: %s, not yet cleared",
+		     (unsigned long long)atomic_load(&lease->id), slot, lh_lease_state_name(state));
 	audit_holds(audit, slot);
 	audit_condition(audit, slot);
 	if (deadlock_seen(arena, slot))

@@ -58,6 +58,8 @@ in_tmux resize-window -t demo -x 40 -y 12
 begin demo-survive
 until_true shows '^Leasehold mutex *\|\| *[0-9]+/s'
 one_line_each || fail "$(screen)"
+until_true shows '^pthread_rwlock .* stand'
+one_line_each || fail "$(screen)"
 until_true [ -e "$work/exit" ]
 [ "$(cat "$work/exit")" -eq 0 ] || fail "exit $(cat "$work/exit"): $(screen)"
 shows '^Leasehold went on' || fail "$(screen)"

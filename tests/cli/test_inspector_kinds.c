@@ -51,7 +51,7 @@ static struct things place(void)
 				&t.semaphore),
 		0);
 	need_equal(lh_barrier_at(t.arena, LH_ANYWHERE,
-				 &(struct lh_barrier_options){ .name = "barrier", .parties = 3 },
+				 &(struct lh_barrier_options){ .name = "barrier", .parties = 4 },
 				 &t.barrier),
 		   0);
 	need_equal(lh_condvar_at(t.arena, LH_ANYWHERE,
@@ -169,6 +169,7 @@ static const struct role {
 	{ "two-waits", acquire_two, "semaphore" },
 	{ "joined", join, NULL },
 	{ "arrived", arrive, "barrier" },
+	{ "arrived-too", arrive, "barrier" },
 	{ "awaits", await_signal, "condvar" },
 	{ "calls", call, NULL },
 	{ "call-waits", call, "once" },
@@ -266,7 +267,7 @@ static const struct expected {
 	{ "guard", "free", "", "free", "free", 0, 0, -1, "" },
 	{ "rwlock", "shared", "shared", "lost", "free", 2, 1, -1, "reads" },
 	{ "semaphore", "full", "permit", "lost", "free", 2, 1, 3, "has-two" },
-	{ "barrier", "joined", "party", "lost", "broken", 2, 1, 2, "joined" },
+	{ "barrier", "joined", "party", "lost", "broken", 3, 2, 3, "joined" },
 	{ "condvar", "awaited", "", "awaited", "idle", 0, 1, -1, "" },
 	{ "once", "running", "exclusive", "lost", "free", 1, 1, -1, "calls" },
 	{ "once, done", "done", "", "done", "done", 0, 0, -1, "" },
@@ -306,7 +307,7 @@ static void list_tells_state_mode_and_holder_of_every_kind(void **state)
 					 arena);
 
 	assert_string_equal(output.out, "exclusive locks -\n- - -\nshared\\x20x2 reads -\n"
-					"permit\\x203/3 has-two -\nparty\\x202/3 joined -\n- - -\n"
+					"permit\\x203/3 has-two -\nparty\\x203/4 joined -\n- - -\n"
 					"exclusive calls -\n- - -\nexclusive sends 2\n- - -\n"
 					"exclusive drafts -\n");
 	output_free(&output);
@@ -351,7 +352,7 @@ static void leases_count_what_is_held_not_what_is_waited_for(void **state)
 		const json_t *lease = entry_named(document, "leases", "label", roles[i].name);
 		const bool has_some = !roles[i].waits_for ||
 				      strcmp(roles[i].name, "two-waits") == 0 ||
-				      strcmp(roles[i].name, "arrived") == 0;
+				      roles[i].act == arrive;
 
 		assert_int_equal(number_of(lease, "held"), has_some);
 		assert_string_equal(text_of(lease, "waits_for_name"),

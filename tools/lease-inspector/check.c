@@ -47,7 +47,7 @@ static const char *what_next(int severity)
 	case LH_CHECK_STALE:
 		return "Nothing needs doing: whoever next wants what the lost lease holds clears "
 		       "it\n"
-		       "away. `leases` shows whose it was.";
+		       "away, or `gc` now. `leases` shows whose it was.";
 	case LH_CHECK_DEADLOCK:
 		return "One of those who wait is told -EDEADLK as soon as it runs. If this lasts, "
 		       "find\n"
@@ -55,8 +55,8 @@ static const char *what_next(int severity)
 	case LH_CHECK_CORRUPT:
 		return "It is no arena, or something other than the library wrote to it. If it is "
 		       "meant\n"
-		       "to be one: end the processes that use it and remove it; they make a new "
-		       "one.";
+		       "to be one: end the processes that use it, and remove it with\n"
+		       "`rm --force`; they make a new one.";
 	default:
 		return NULL;
 	}
@@ -108,10 +108,10 @@ int verb_check(const struct options *options, const char *arena)
 		return inspector_complain(arena, error);
 	table_start(&findings.table, options, columns, CHECK_COLUMNS);
 	if (error) {
-		char *reason = inspector_reason(error);
+		// The error's own words send the reader to this very check.
+		const char *detail = lh_error_detail();
 
-		add_finding(&findings, LH_CHECK_CORRUPT, 0, reason);
-		free(reason);
+		add_finding(&findings, LH_CHECK_CORRUPT, 0, *detail ? detail : lh_strerror(error));
 	} else {
 		findings.view = &view;
 		const int result = lh_arena_check(view.arena, add_finding, &findings);

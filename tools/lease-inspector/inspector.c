@@ -62,7 +62,9 @@ static const char *advice(int error)
 		       "owner is "
 		       "unexpected, say --any-owner.";
 	case -EBADMSG:
-		return "`" PROGRAM " check` says what to do about a damaged arena.";
+		return "If it is meant to be an arena: end the processes that use it, and remove "
+		       "it "
+		       "with `" PROGRAM " rm --force`; they make a new one.";
 	case -EPROTONOSUPPORT:
 		return "Look with the " PROGRAM
 		       " of the version that made it, on the machine and since "

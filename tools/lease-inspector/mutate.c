@@ -219,6 +219,12 @@ static int break_object(const struct options *options, const struct view *view,
 	add_holders(&act, object);
 	if (act.lease_count == 0) {
 		inspector_say("nobody holds %s", options->object);
+		if (object->info.flags & LH_OBJECT_BROKEN)
+			inspector_say("A broken barrier is mended by its users: lh_barrier_reset.");
+		else if (object_is_damaged(view, object))
+			inspector_say("What its last holder left is declared good by the next one: "
+				      "lh_%s_consistent.",
+				      lh_kind_name(object->info.kind));
 		act_end(&act);
 		return EXIT_NO_MATCH;
 	}
