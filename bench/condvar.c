@@ -6,7 +6,8 @@
 //	ping-pong	two processes hand a turn to and fro, each waiting for it: a hand-over
 //	broadcast	n wait; one wakes all: until the last of them has had the mutex
 //	morphing	what it could save to move the woken to the mutex's queue (wait morphing): the same
-//			from the start in that queue, and how often each waiter sleeps until it has the mutex
+//			from the start in that queue; woken after the unlock; and how often each waiter sleeps
+//			until it has the mutex
 //	signal		a signal that nobody waits for
 //	kill		in condvar_kill.c
 //	recovers	in condvar_recovers.c
@@ -38,7 +39,8 @@ enum order {
 	ORDER_PING,
 	ORDER_WAIT,
 	ORDER_BROADCAST,
-	ORDER_LOCK, // and hold
+	ORDER_BROADCAST_LATE, // once the mutex is free
+	ORDER_LOCK,           // and hold
 	ORDER_QUEUE,
 	ORDER_UNLOCK,
 	ORDER_SIGNAL,
@@ -217,6 +219,15 @@ static void wake_all(struct crew *crew)
 	unlock(crew);
 }
 
+static void wake_all_late(struct crew *crew)
+{
+	lock(crew);
+	crew->shared->turn = crew->shared->wanted;
+	crew->shared->began = measure_now();
+	unlock(crew);
+	broadcast(crew);
+}
+
 static void signal_nobody(struct crew *crew)
 {
 	crew->shared->began = measure_now();
@@ -244,6 +255,9 @@ static void obey(void *context)
 			break;
 		case ORDER_BROADCAST:
 			wake_all(crew);
+			break;
+		case ORDER_BROADCAST_LATE:
+			wake_all_late(crew);
 			break;
 		case ORDER_LOCK:
 			lock(crew);
@@ -412,7 +426,14 @@ static void measure_broadcast(struct run *run, const struct bench_case *self, do
 	}
 }
 
-enum { WOKEN, QUEUED, WOKEN_PTHREAD, WAYS };
+enum { WOKEN, WOKEN_LATE, QUEUED, WOKEN_PTHREAD, WAYS };
+
+static double time_late(const struct run *run, struct crew *crew)
+{
+	(void)run;
+	crew->shared->wanted = crew->shared->turn + 1;
+	return time_release(crew, ORDER_WAIT, ORDER_BROADCAST_LATE);
+}
 
 // Sleeps of one waiter, from its wait to the mutex: one is needed.
 static double sleeps_of_each(const struct crew *crew)
@@ -435,6 +456,9 @@ static void report_morphing(struct run *run, const struct bench_case *self, uint
 	comparison.reference = names[LEASE];
 	comparison.unit = "ns";
 	report_compare(run->report, &comparison, times, QUEUED, WOKEN);
+	snprintf(what, sizeof(what), "%u waiters, after the unlock", waiters);
+	comparison.peer = "leasehold, late";
+	report_compare(run->report, &comparison, times, WOKEN_LATE, WOKEN);
 	snprintf(what, sizeof(what), "%u waiters, sleeps of each", waiters);
 	comparison.peer = names[LEASE];
 	comparison.reference = names[PTHREAD];
@@ -447,6 +471,12 @@ static void compare_morphing(struct run *run, const struct bench_case *self, uin
 {
 	struct samples *times = samples_create(WAYS), *slept = samples_create(WAYS);
 	struct crew crews[WAYS];
+	static double (*const time[WAYS])(const struct run *run, struct crew *crew) = {
+		[WOKEN] = time_broadcast,
+		[WOKEN_LATE] = time_late,
+		[QUEUED] = time_queue,
+		[WOKEN_PTHREAD] = time_broadcast,
+	};
 	char purpose[32];
 
 	snprintf(purpose, sizeof(purpose), "%s %u", self->name, waiters);
@@ -457,10 +487,8 @@ static void compare_morphing(struct run *run, const struct bench_case *self, uin
 		for (size_t i = 0; i < WAYS; i++) {
 			const size_t way = rounds.order[i];
 
-			samples_set(
-				times, rounds.round, way,
-				(way == QUEUED ? time_queue : time_broadcast)(run, &crews[way]));
-			if (way != QUEUED)
+			samples_set(times, rounds.round, way, time[way](run, &crews[way]));
+			if (time[way] == time_broadcast)
 				samples_set(slept, rounds.round, way, sleeps_of_each(&crews[way]));
 		}
 	}
