@@ -5,6 +5,9 @@
 //
 //	ping-pong	two processes hand a turn to and fro, each waiting for it: a hand-over
 //	broadcast	n wait; one wakes all: until the last of them has had the mutex
+//	morphing	what it could save to move the woken to the mutex's queue (wait morphing): the same
+//			from the start in that queue; woken after the unlock; and how often each waiter sleeps
+//			until it has the mutex
 //	signal		a signal that nobody waits for
 //	kill		in condvar_kill.c
 //	recovers	in condvar_recovers.c
@@ -17,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "further.h"
 #include "measure.h"
@@ -30,7 +34,18 @@ enum { LEASE, PTHREAD, PEERS };
 
 static const char *const names[PEERS] = { "leasehold", "pthread" };
 
-enum order { ORDER_NONE, ORDER_PING, ORDER_WAIT, ORDER_BROADCAST, ORDER_SIGNAL, ORDER_QUIT };
+enum order {
+	ORDER_NONE,
+	ORDER_PING,
+	ORDER_WAIT,
+	ORDER_BROADCAST,
+	ORDER_BROADCAST_LATE, // once the mutex is free
+	ORDER_LOCK,           // and hold
+	ORDER_QUEUE,
+	ORDER_UNLOCK,
+	ORDER_SIGNAL,
+	ORDER_QUIT
+};
 
 struct shared {
 	pthread_mutex_t mutex;
@@ -43,6 +58,7 @@ struct shared {
 	enum order order[MOST_MEMBERS];
 	uint32_t repeats;
 	uint64_t began, ended[MOST_MEMBERS];
+	uint64_t slept[MOST_MEMBERS]; // how often, between wait and mutex
 };
 
 // One pair of condition variable and mutex, and the processes that use it.
@@ -160,15 +176,37 @@ static void ping(struct crew *crew)
 	unlock(crew);
 }
 
+// Voluntary switches: a yield of the processor is none.
+static uint64_t sleeps(void)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_SELF, &usage) != 0)
+		process_die_errno(errno, "getrusage");
+	return (uint64_t)usage.ru_nvcsw;
+}
+
 static void wait_once(struct crew *crew)
 {
 	struct shared *shared = crew->shared;
+	uint64_t before;
 
 	lock(crew);
 	gate_add(&shared->waiting, 1);
+	before = sleeps();
 	while (shared->turn != shared->wanted)
 		wait_here(crew);
 	shared->ended[crew->self] = measure_now();
+	shared->slept[crew->self] = sleeps() - before;
+	unlock(crew);
+}
+
+// As one that a broadcast would have moved there.
+static void queue_once(struct crew *crew)
+{
+	gate_add(&crew->shared->waiting, 1);
+	lock(crew);
+	crew->shared->ended[crew->self] = measure_now();
 	unlock(crew);
 }
 
@@ -179,6 +217,15 @@ static void wake_all(struct crew *crew)
 	crew->shared->began = measure_now();
 	broadcast(crew);
 	unlock(crew);
+}
+
+static void wake_all_late(struct crew *crew)
+{
+	lock(crew);
+	crew->shared->turn = crew->shared->wanted;
+	crew->shared->began = measure_now();
+	unlock(crew);
+	broadcast(crew);
 }
 
 static void signal_nobody(struct crew *crew)
@@ -208,6 +255,19 @@ static void obey(void *context)
 			break;
 		case ORDER_BROADCAST:
 			wake_all(crew);
+			break;
+		case ORDER_BROADCAST_LATE:
+			wake_all_late(crew);
+			break;
+		case ORDER_LOCK:
+			lock(crew);
+			break;
+		case ORDER_QUEUE:
+			queue_once(crew);
+			break;
+		case ORDER_UNLOCK:
+			shared->began = measure_now();
+			unlock(crew);
 			break;
 		case ORDER_SIGNAL:
 			signal_nobody(crew);
@@ -276,25 +336,39 @@ static double time_ping(const struct run *run, struct crew *crew)
 	return (double)(measure_now() - start) / (2.0 * shared->repeats);
 }
 
-static double time_broadcast(const struct run *run, struct crew *crew)
+// All but member 0 sleep as ordered; then it does as ordered. Until the last of them has had the mutex.
+static double time_release(struct crew *crew, enum order wait, enum order release)
 {
 	struct shared *shared = crew->shared;
 	const uint32_t waiters = crew->members - 1;
 	uint64_t last = 0;
 
-	(void)run;
-	shared->wanted = shared->turn + 1;
 	for (uint32_t i = 1; i <= waiters; i++)
-		crew_order(crew, i, ORDER_WAIT);
+		crew_order(crew, i, wait);
 	gate_await(&shared->waiting, waiters);
 	for (uint32_t i = 1; i <= waiters; i++)
 		process_await_asleep(crew->pids[i], "condvar");
 	atomic_store(&shared->waiting, 0);
-	crew_order(crew, 0, ORDER_BROADCAST);
+	crew_order(crew, 0, release);
 	crew_await(crew, waiters + 1);
 	for (uint32_t i = 1; i <= waiters; i++)
 		last = shared->ended[i] > last ? shared->ended[i] : last;
 	return (double)(last - shared->began);
+}
+
+static double time_broadcast(const struct run *run, struct crew *crew)
+{
+	(void)run;
+	crew->shared->wanted = crew->shared->turn + 1;
+	return time_release(crew, ORDER_WAIT, ORDER_BROADCAST);
+}
+
+static double time_queue(const struct run *run, struct crew *crew)
+{
+	(void)run;
+	crew_order(crew, 0, ORDER_LOCK);
+	crew_await(crew, 1);
+	return time_release(crew, ORDER_QUEUE, ORDER_UNLOCK);
 }
 
 static double time_signal(const struct run *run, struct crew *crew)
@@ -352,6 +426,89 @@ static void measure_broadcast(struct run *run, const struct bench_case *self, do
 	}
 }
 
+enum { WOKEN, WOKEN_LATE, QUEUED, WOKEN_PTHREAD, WAYS };
+
+static double time_late(const struct run *run, struct crew *crew)
+{
+	(void)run;
+	crew->shared->wanted = crew->shared->turn + 1;
+	return time_release(crew, ORDER_WAIT, ORDER_BROADCAST_LATE);
+}
+
+// Sleeps of one waiter, from its wait to the mutex: one is needed.
+static double sleeps_of_each(const struct crew *crew)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 1; i < crew->members; i++)
+		sum += crew->shared->slept[i];
+	return (double)sum / (double)(crew->members - 1);
+}
+
+static void report_morphing(struct run *run, const struct bench_case *self, uint32_t waiters,
+			    const struct samples *times, const struct samples *slept)
+{
+	char what[48];
+	struct comparison comparison = { .case_name = self->name, .what = what };
+
+	snprintf(what, sizeof(what), "%u waiters, in the mutex's queue", waiters);
+	comparison.peer = "leasehold, queued";
+	comparison.reference = names[LEASE];
+	comparison.unit = "ns";
+	report_compare(run->report, &comparison, times, QUEUED, WOKEN);
+	snprintf(what, sizeof(what), "%u waiters, after the unlock", waiters);
+	comparison.peer = "leasehold, late";
+	report_compare(run->report, &comparison, times, WOKEN_LATE, WOKEN);
+	snprintf(what, sizeof(what), "%u waiters, sleeps of each", waiters);
+	comparison.peer = names[LEASE];
+	comparison.reference = names[PTHREAD];
+	comparison.unit = "sleeps";
+	report_compare(run->report, &comparison, slept, WOKEN, WOKEN_PTHREAD);
+}
+
+static void compare_morphing(struct run *run, const struct bench_case *self, uint32_t waiters,
+			     double seconds)
+{
+	struct samples *times = samples_create(WAYS), *slept = samples_create(WAYS);
+	struct crew crews[WAYS];
+	static double (*const time[WAYS])(const struct run *run, struct crew *crew) = {
+		[WOKEN] = time_broadcast,
+		[WOKEN_LATE] = time_late,
+		[QUEUED] = time_queue,
+		[WOKEN_PTHREAD] = time_broadcast,
+	};
+	char purpose[32];
+
+	snprintf(purpose, sizeof(purpose), "%s %u", self->name, waiters);
+	for (int i = 0; i < WAYS; i++)
+		crew_start(&crews[i], i == WOKEN_PTHREAD ? PTHREAD : LEASE, waiters + 1);
+	struct rounds rounds = rounds_begin(run, purpose, WAYS, seconds);
+	while (rounds_next(&rounds)) {
+		for (size_t i = 0; i < WAYS; i++) {
+			const size_t way = rounds.order[i];
+
+			samples_set(times, rounds.round, way, time[way](run, &crews[way]));
+			if (time[way] == time_broadcast)
+				samples_set(slept, rounds.round, way, sleeps_of_each(&crews[way]));
+		}
+	}
+	for (int i = 0; i < WAYS; i++)
+		crew_end(&crews[i]);
+	report_morphing(run, self, waiters, times, slept);
+	samples_destroy(times);
+	samples_destroy(slept);
+}
+
+static void measure_morphing(struct run *run, const struct bench_case *self, double seconds)
+{
+	static const uint32_t waiters[] = { 1, 4, 16 };
+
+	for (size_t i = 0; i < 3; i++)
+		compare_morphing(run, self, waiters[i], seconds / 3);
+	report_note(run->report, "morphing: \"queued\" slept for the mutex when it was unlocked: a "
+				 "broadcast that moved its waiters there takes no less.");
+}
+
 static void measure_signal(struct run *run, const struct bench_case *self, double seconds)
 {
 	const struct comparison comparison = { .what = "signal, nobody waits" };
@@ -363,6 +520,8 @@ static const struct bench_case cases[] = {
 	{ "ping-pong", "two processes hand a turn to and fro", 4, measure_ping_pong },
 	{ "broadcast", "1, 4 and 16 waiters, until the last has had the mutex", 4,
 	  measure_broadcast },
+	{ "morphing", "what moving the woken to the mutex's queue could save of a broadcast", 3,
+	  measure_morphing },
 	{ "signal", "a signal that nobody waits for", 1, measure_signal },
 	{ "kill", "SIGKILL of a signalled waiter, to the return of the next", 3, condvar_kill },
 	{ "recovers", "whether signals after a waiter's death reach the next waiter", 1,

@@ -119,3 +119,19 @@ measure rwlock --seconds 1 --case recovers --patient lh_rwlock --patient 'lh_rwl
 measure semaphore --seconds 1 --case recovers --patient pthread-robust --patient leasehold
 [ "$(recovers leasehold)" = untold ] || fail "a semaphore's holder"
 [ "$(recovers sem_t)" = hangs ] || fail "sem_t's holder"
+# The library's, and whether its grant tells of the death; and what hangs (+ for a blank).
+while read -r subcommand expected peer hangs; do
+	measure "$subcommand" --seconds 1 --case recovers --patient pthread-robust --patient "$peer"
+	[ "$(recovers "$peer")" = "$expected" ] || fail "$subcommand: $peer, not $expected"
+	[ "$(recovers "${hangs//+/ }")" = hangs ] || fail "$subcommand: $hangs"
+done <<-END
+	barrier told lh_barrier pthread+barrier
+	condvar untold leasehold pthread
+	once untold lh_once pthread_once
+	watch told lh_watch bare+futex
+	cell untold lh_cell pthread
+END
+measure locks --seconds 1 --case recovers --patient pthread-robust --patient 'a key' --patient \
+	"a file's key" --patient flock --patient fcntl-ofd
+[ "$(recovers 'a key') $(recovers "a file's key")" = "told told" ] || fail "a key's holder"
+[ "$(recovers flock) $(recovers fcntl-ofd)" = "untold untold" ] || fail "a file's locks"

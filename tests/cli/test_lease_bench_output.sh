@@ -173,6 +173,6 @@ completes() {
 [ "$(completes lease-bench mutex --)" = "$(echo $options)" ] || fail "its options"
 [ "$(completes lease-bench '')" = "$(echo $subcommands)" ] || fail "its sub-commands"
 [ "$(completes lease-bench mutex --case hand)" = handover ] || fail "its cases"
-[ "$(completes lease-bench once --case '')" = "done kill" ] || fail "another's cases"
+[ "$(completes lease-bench once --case '')" = "done kill recovers" ] || fail "another's cases"
 [ "$(completes lease-bench mutex --pin = n)" = "near none" ] || fail "its values"
 [ "$(completes lease-bench plot -)" = "--case --help --output" ] || fail "plot's options"
