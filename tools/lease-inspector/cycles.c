@@ -83,7 +83,8 @@ static void visit(struct search *search, size_t lease)
 	for (size_t i = holders.first; i < holders.end; i++) {
 		const struct lh_lease_info *holder = view_lease(view, view->by_object[i]->lease);
 
-		if (!holder || holder->state != LH_LEASE_LIVE || !view_is_held(view->by_object[i]))
+		if (!holder || holder->state != LH_LEASE_LIVE ||
+		    !view_is_held(view->by_object[i]) || view_has_arrived(view, view->by_object[i]))
 			continue;
 		visit_next(search, lease, (size_t)(holder - view->leases));
 	}

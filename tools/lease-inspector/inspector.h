@@ -194,6 +194,9 @@ bool view_is_lost(const struct lh_lease_info *lease);
 // Whether the record is a holding, not what precedes or outlasts one.
 bool view_is_held(const struct lh_hold_info *hold);
 
+// Whether it is of a party that waits at its barrier: that keeps nobody else waiting there.
+bool view_has_arrived(const struct view *view, const struct lh_hold_info *hold);
+
 // How many things the lease holds.
 size_t view_held_by(const struct view *view, uint64_t lease);
 

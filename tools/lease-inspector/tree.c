@@ -64,13 +64,6 @@ static void draw_waiters(struct tree *tree, const struct row *parent, uint64_t o
 			draw_lease(tree, parent, (size_t)(view->waiters[i] - view->leases), depth);
 }
 
-static bool has_arrived(const struct view *view, const struct lh_hold_info *hold)
-{
-	const struct lh_lease_info *lease = view_lease(view, hold->lease);
-
-	return hold->kind == LH_KIND_BARRIER && lease && lease->waits_for == hold->offset;
-}
-
 static void draw_hold(struct tree *tree, const struct row *parent, const struct lh_hold_info *hold,
 		      unsigned depth)
 {
@@ -85,7 +78,7 @@ static void draw_hold(struct tree *tree, const struct row *parent, const struct 
 		row_duration(&row, TREE_FOR, view_since(tree->view, hold->since_ns));
 	if (hold->damaged)
 		row_text(&row, TREE_NOTE, "damaged");
-	if (!has_arrived(tree->view, hold))
+	if (!view_has_arrived(tree->view, hold))
 		draw_waiters(tree, &row, hold->offset, hold->lease, depth);
 }
 

@@ -326,6 +326,13 @@ const struct lh_placement_info *view_placement(const struct view *view, uint64_t
 	return offset - before->offset < before->size ? before : NULL;
 }
 
+bool view_has_arrived(const struct view *view, const struct lh_hold_info *hold)
+{
+	const struct lh_lease_info *lease = view_lease(view, hold->lease);
+
+	return hold->kind == LH_KIND_BARRIER && lease && lease->waits_for == hold->offset;
+}
+
 size_t view_held_by(const struct view *view, uint64_t lease)
 {
 	const struct span holds = view_holds_of(view, lease);
