@@ -9,6 +9,7 @@
 // either to go on, so nobody else's life matters.
 #include "src/rwlock_wait.h"
 
+#include "arena/error.h"
 #include "arena/owner.h"
 #include "arena/probe.h"
 #include "arena/sys/fence.h"
@@ -374,21 +375,24 @@ int rwlock_claim(struct rwlock_waiter *waiter, uint64_t *ret_word)
 		       : -EAGAIN;
 }
 
-// Has the fence that readers saved executed for them, then takes the bias away: not before, or a
-// writer that came after our death would trust in readers' fences that there were not.
-static void revoke_bias(const struct rwlock_attempt *attempt, uint64_t word)
+// Has the fence that readers saved executed for them, then takes the bias away: not before, or one
+// who came after our death would trust in fences that there were not. -ENOTSUP: a filter refuses it.
+static int revoke_bias(const struct rwlock_attempt *attempt, uint64_t word)
 {
 	struct object_header *header = &attempt->object->header;
 	const uint64_t before = clock_now();
 	uint64_t now;
 
-	fence_heavy(); // pairs with fence_light in reading and departing
+	if (!fence_heavy()) // pairs with fence_light in reading and departing
+		return error_detail(-ENOTSUP, "membarrier is refused since the arena was opened, "
+					      "and the lock is biased to readers");
 	now = clock_now();
 	rwlock_bias_off(attempt->object, before, now);
 	// ours, biased → ours, fenced. Others add MARK, or reap us.
 	while (word_owner(word) == attempt->lease->name && !(word & RWLOCK_FENCED) &&
 	       !atomic_compare_exchange_weak(&header->word, &word, word | RWLOCK_FENCED))
 		;
+	return 0;
 }
 
 // Whether the record in a slot is in the caller's way: of a lock of its own that says that it
@@ -546,11 +550,12 @@ static int become_writer(const struct rwlock_waiter *waiter, uint64_t word)
 static int complete(struct rwlock_waiter *waiter, uint64_t word)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
-	int error;
+	int error = 0;
 
 	if (!(word & RWLOCK_FENCED) && !attempt->arena->plain_fences && !attempt->awaited)
-		revoke_bias(attempt, word);
-	error = rwlock_await(waiter);
+		error = revoke_bias(attempt, word);
+	if (!error)
+		error = rwlock_await(waiter);
 	if (!error)
 		error = become_writer(waiter, word);
 	if (error) { // nothing was written: no damage to be told

@@ -8,6 +8,7 @@
 #define ARENA_SYS_FENCE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 // Registers this process as one that heavy fences reach; again after fork. 0, or -ENOTSUP.
 int fence_register(void);
@@ -18,7 +19,9 @@ static inline void fence_light(void)
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
-// Rare side. Pairs with fence_light.
-void fence_heavy(void);
+// Rare side. Pairs with fence_light. False: a filter that came after fence_register refuses it, and
+// the hot sides have had no fence. Who only wants to be woken may sleep all the same, with a
+// backstop; who would exclude others by it must not go on.
+bool fence_heavy(void);
 
 #endif

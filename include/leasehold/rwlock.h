@@ -161,6 +161,8 @@ LH_API LH_NODISCARD int lh_rwlock_read_lock(const lh_rwlock *rwlock, lh_lease *l
  *   -EDEADLK    the lease reads here (lh_rwlock_upgrade is for that) or writes here, told before
  *               -EBUSY; or this wait closed a cycle of leases waiting for each other
  *   -EOVERFLOW  the lock's tokens are used up: it can be read still, or removed, not written
+ *   -ENOTSUP    a seccomp filter that came after lh_arena_open refuses membarrier to this process,
+ *               and the readers of this lock rely on it: nobody is let in beside them
  * Order: acquire; what readers read before they unlocked is not overwritten by what follows.
  * Crash: a caller that dies before the grant has changed nothing and strands nobody; after it, it
  * is a lost writer. Signal: safe with LH_NOW, else unsafe.

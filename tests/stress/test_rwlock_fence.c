@@ -24,15 +24,15 @@ enum { DIRTY_LINES = 24, LONGEST_DELAY = 1000000 };
 
 static _Atomic bool membarrier_is_out;
 
-void __real_fence_heavy(void);
-void __wrap_fence_heavy(void);
+bool __real_fence_heavy(void);
+bool __wrap_fence_heavy(void);
 
-void __wrap_fence_heavy(void)
+bool __wrap_fence_heavy(void)
 {
-	if (atomic_load(&membarrier_is_out))
-		atomic_thread_fence(memory_order_seq_cst); // what a writer would have without it
-	else
-		__real_fence_heavy();
+	if (!atomic_load(&membarrier_is_out))
+		return __real_fence_heavy();
+	atomic_thread_fence(memory_order_seq_cst); // what a writer would have without it
+	return true;
 }
 
 struct pair {
