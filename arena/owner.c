@@ -198,6 +198,22 @@ bool owner_ending(const struct lh_arena *arena, uint64_t ref)
 	return entry && thread_ended(entry, ref) && !owner_ended(arena, ref);
 }
 
+bool owner_await_end(const struct lh_arena *arena, uint64_t ref, uint64_t until_ns)
+{
+	PROCESS_NO_CANCEL;
+	struct identity identity;
+	int pidfd;
+
+	if (!owner_identity(arena, ref, &identity))
+		return false;
+	pidfd = identity_open(&identity);
+	if (pidfd < 0)
+		return false;
+	identity_await(pidfd, until_ns);
+	close(pidfd);
+	return true;
+}
+
 const _Atomic uint32_t *owner_word(const struct lh_arena *arena, uint64_t ref,
 				   uint32_t *ret_expected)
 {

@@ -81,6 +81,7 @@ void wait_round(struct wait *wait)
 {
 	wait->count = 0;
 	wait->owner_count = 0;
+	wait->ending = 0;
 	wait->until_ns = FUTEX_NEVER;
 	wait->edge = wait->lease
 			     ? atomic_load_explicit(&wait->lease->slot->edge, memory_order_relaxed)
@@ -120,7 +121,10 @@ bool wait_on_owner(struct wait *wait, uint64_t ref)
 		return true;
 	}
 	wait_not_after(wait, clock_now() + WAIT_POLL_NS);
-	return !owner_ended(wait->arena, ref);
+	if (owner_ended(wait->arena, ref))
+		return false;
+	wait->ending = ref;
+	return true;
 }
 
 bool wait_on_lease(struct wait *wait, uint32_t slot)
@@ -184,12 +188,19 @@ void wait_tell(const struct wait *wait)
 
 static int sleep_now(struct wait *wait)
 {
-	const uint64_t backstop = clock_now() + wait->backstop_ns;
+	// A handler that runs just as a sleep ends by itself is not noticed: then it ends seldom.
+	const uint64_t backstop = clock_now() +
+				  (wait->interruptible ? WAIT_BACKSTOP_LAST_NS : wait->backstop_ns);
 	int slept;
 
+	wait->backstop_passed = false;
 	add_own_words(wait);
 	wait_not_after(wait, wait->deadline.ns);
 	wait_not_after(wait, backstop);
+	// No futex tells of a process's end. Meanwhile a word that changes is seen a little later.
+	if (wait->ending && !wait->interruptible &&
+	    owner_await_end(wait->arena, wait->ending, wait->until_ns))
+		return 0;
 	slept = futex_wait_many(wait->words, wait->count, wait->until_ns);
 	if (slept == -EAGAIN)
 		experience.skipped = 0; // it came in less time than falling asleep takes

@@ -30,6 +30,7 @@ struct wait {
 	uint64_t edge; // the lease's edge as published: its poke word
 	size_t count;
 	struct futex_word words[FUTEX_WORDS];
+	uint64_t ending; // an owner without a word whose process is not gone yet; 0: none
 	size_t owner_count;
 	uint64_t owners[FUTEX_WORDS]; // whose liveness words are among them
 };
@@ -45,8 +46,9 @@ static inline bool wait_has_room(const struct wait *wait)
 {
 	return wait->count < FUTEX_WORDS - 2;
 }
-// Sleep on an owner's life. A process that is ending has no word: the wait polls. False: it has
-// ended, look again instead of sleeping.
+// Sleep on an owner's life. A process that is ending has no word: the wait is for its end alone,
+// which is near, and looks again each millisecond. False: it has ended, look again instead of
+// sleeping.
 bool wait_on_owner(struct wait *wait, uint64_t ref);
 // The same for whoever has a lease slot, and to look again when that lease may have expired; what
 // its reaper will read is brought in, now that nobody waits for this process.

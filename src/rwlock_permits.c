@@ -101,7 +101,7 @@ static int judge(const struct rwlock_attempt *attempt, uint32_t slot, struct wai
 	case VERDICT_DYING:
 		if (wait)
 			wait_not_after(wait, clock_now() + WAIT_POLL_NS);
-		return 0;
+		break;
 	case VERDICT_HELD:
 		break;
 	}

@@ -67,11 +67,17 @@ static void name_heir(struct rwlock_waiter *waiter)
 void rwlock_drop_heir(struct lh_arena *arena, struct rwlock_object *object, uint32_t heir,
 		      bool wake)
 {
-	if (atomic_load_explicit(&object->header.heir, memory_order_relaxed) == heir &&
-	    atomic_compare_exchange_strong(&object->header.heir, &heir, 0) && wake) {
-		futex_wake(futex_low_half(&object->header.word), FUTEX_ALL);
-		rwlock_poke(arena, object);
-	}
+	uint64_t word;
+
+	if (atomic_load_explicit(&object->header.heir, memory_order_relaxed) != heir ||
+	    !atomic_compare_exchange_strong(&object->header.heir, &heir, 0) || !wake)
+		return;
+	// As in mutex_wait.c: who is about to sleep for the heir's sake finds the word changed.
+	word = atomic_load(&object->header.word);
+	if (!word_owner(word))
+		atomic_compare_exchange_strong(&object->header.word, &word, word & ~WORD_MARK);
+	futex_wake(futex_low_half(&object->header.word), FUTEX_ALL);
+	rwlock_poke(arena, object);
 }
 
 void rwlock_resign(const struct rwlock_waiter *waiter, bool wake)
@@ -195,6 +201,9 @@ static int sleep_on_word(struct rwlock_waiter *waiter, uint64_t word, uint32_t b
 	    !atomic_compare_exchange_strong(&header->word, &word, word | WORD_MARK))
 		return 0;
 	word |= WORD_MARK;
+	// Once more, now that an heir which resigns changes the marked word.
+	if (!word_owner(word) && (atomic_load(&header->heir) & WORD_OWNER_MASK) != blocker)
+		return 0;
 	wait_not_after(&waiter->wait, until);
 	wait_on(&waiter->wait, futex_low_half(&header->word), (uint32_t)word);
 	return sleep_with(waiter, blocker - 1);
@@ -315,16 +324,15 @@ int rwlock_waiter_end(const struct rwlock_waiter *waiter, int result)
 {
 	struct lh_lease *lease = waiter->attempt->lease;
 
+	if (waiter->began_ns || (waiter->attempt->heir && !result))
+		rwlock_resign(waiter, true); // a writer has done so already: it has the word
 	if (waiter->began_ns) {
 		deadlock_clear(lease);
-		rwlock_resign(waiter, result != 0);
 		if (!result)
 			probe_grant(
 				lease, waiter->attempt->granule,
 				word_token(atomic_load_explicit(&rwlock_waiter_header(waiter)->word,
 								memory_order_relaxed)));
-	} else if (waiter->attempt->heir && !result) {
-		rwlock_resign(waiter, false);
 	}
 	return result && !lease_is_live(lease) ? -ESTALE : result;
 }

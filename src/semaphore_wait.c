@@ -168,7 +168,7 @@ static int judge(struct collector *collector, uint32_t index, uint64_t owner)
 		return ++collector->stuck_rounds < MAX_ROUNDS_STUCK ? -EAGAIN : -EBADMSG;
 	case VERDICT_DYING:
 		wait_not_after(&collector->wait, clock_now() + WAIT_POLL_NS);
-		return 0;
+		break;
 	case VERDICT_HELD:
 		break;
 	}

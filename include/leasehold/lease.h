@@ -86,8 +86,11 @@ enum {
 				      * taker that may not signal it waits for its end. Releasing
 				      * an expired lease saves the process from all but a taker
 				      * that had looked just before */
-	LH_LEASE_INTERRUPTIBLE = 8   /* a signal handler that ran ends a wait: -EINTR; one that was
-				      * installed with SA_RESTART does not */
+	LH_LEASE_INTERRUPTIBLE = 8 /* a signal handler that runs while a call sleeps ends its wait:
+				      * -EINTR; one that was installed with SA_RESTART does not, nor
+				      * one that runs between two sleeps, for some microseconds four
+				      * times a second (without futex_waitv, each 2 ms). A handler
+				      * that must end it calls lh_cancel_fire */
 };
 
 struct lh_lease_options {

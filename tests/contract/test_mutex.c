@@ -315,6 +315,33 @@ static void an_interruptible_lease_is_interrupted(void **state)
 	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
 }
 
+// One, and it comes 28 ms after the wait began: just when the sleeps of another lease have ended by
+// themselves for the third time (4 + 8 + 16 ms), where it would go unnoticed now and then.
+static void one_signal_to_a_sleeper_is_enough(void **state)
+{
+	const struct scene *scene = *state;
+	const lh_mutex mutex = scene_mutex(scene->arena);
+	lh_lease *holder = scene_lease(scene->arena);
+
+	scene_lock(&mutex, holder);
+	catch_signals(NULL);
+	for (int i = 0; i < 20; i++) {
+		struct waiting waiting = { .mutex = &mutex,
+					   .arena = scene->arena,
+					   .flags = LH_LEASE_INTERRUPTIBLE };
+		const pthread_t thread = start_waiting(&waiting);
+		struct lh_lease_info info;
+
+		assert_true(scene_look(scene->arena, waiting.number, &info));
+		while (lh_now() < info.waits_since_ns + LH_MS(28))
+			scene_pause();
+		pthread_kill(thread, SIGUSR1);
+		pthread_join(thread, NULL);
+		assert_int_equal(waiting.result, -EINTR);
+	}
+	assert_int_equal(lh_lease_release(holder), 0);
+}
+
 static void another_lease_is_not_interrupted(void **state)
 {
 	const struct scene *scene = *state;
@@ -534,6 +561,7 @@ int main(void)
 		SCENE_TEST(a_token_that_fires_ends_all_waits_tied_to_it),
 		SCENE_TEST(a_token_fired_in_a_handler_ends_the_wait_it_interrupts),
 		SCENE_TEST(an_interruptible_lease_is_interrupted),
+		SCENE_TEST(one_signal_to_a_sleeper_is_enough),
 		SCENE_TEST(another_lease_is_not_interrupted),
 		SCENE_TEST(another_threads_lease_is_eperm),
 		SCENE_TEST(what_is_not_held_is_eperm),
