@@ -226,6 +226,8 @@ void parties_arrive(struct crash_scene *scene, int expected)
 
 void parties_check_sleepers(struct crash_scene *scene, int expected)
 {
+	uint32_t leaders = 0;
+
 	patience_due(&scene->shared->patience);
 	for (uint32_t i = 0; i < parties.sleepers; i++) {
 		const struct party *sleeper = &parties.list[i];
@@ -238,9 +240,10 @@ void parties_check_sleepers(struct crash_scene *scene, int expected)
 			    i, sleeper->result, expected);
 		CRASH_CHECK(scene, sleeper->result || sleeper->grant.token == 1,
 			    "its phase was %llu", (unsigned long long)sleeper->grant.token);
-		CRASH_CHECK(scene, !parties.outlook.complete || sleeper->grant.flags == 0,
-			    "two leaders");
+		leaders += (sleeper->grant.flags & LH_GRANT_LEADER) != 0;
 	}
+	CRASH_CHECK(scene, !parties.outlook.complete || leaders == parties.sleeper_leads,
+		    "%u of the sleepers lead", leaders);
 	CRASH_CHECK(scene, !atomic_load(&scene->shared->patience.lost_wakes),
 		    "G2, G8: %u times nobody woke a sleeper (the word is %#llx)",
 		    atomic_load(&scene->shared->patience.lost_wakes),

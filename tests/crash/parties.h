@@ -37,6 +37,7 @@ struct parties {
 	uint32_t sleepers;
 	uint32_t count; /* of places */
 	bool shrinks;
+	bool sleeper_leads; // a sleeper completed the phase: any waiter may that happens to look
 	struct parties_outlook outlook;
 };
 

@@ -123,7 +123,8 @@ static void try_once(struct pair *pair, lh_lease *lease, uint64_t trial, unsigne
 	await(&pair->reader_done, trial + UINT64_C(1000000000000), &never);
 }
 
-// Until so many trials, or one double grant, or the time.
+// Until so many trials in which either was granted at times (beside others' work one may come first
+// for long), or one double grant, or the time.
 static struct outcome run(const struct scene *scene, uint64_t trials, uint64_t until_ns)
 {
 	struct pair *pair = aligned_alloc(64, sizeof(*pair));
@@ -138,7 +139,9 @@ static struct outcome run(const struct scene *scene, uint64_t trials, uint64_t u
 	need(lh_rwlock_at(scene->arena, LH_ANYWHERE, NULL, &pair->rwlock) == 0);
 	lease = scene_lease(scene->arena);
 	assert_int_equal(pthread_create(&thread, NULL, read_at_each_start, pair), 0);
-	for (uint64_t trial = 1; trial <= trials && !outcome.both && lh_now() < until_ns; trial++) {
+	for (uint64_t trial = 1; (trial <= trials || !outcome.reads || !outcome.writes) &&
+				 !outcome.both && lh_now() < until_ns;
+	     trial++) {
 		const uint64_t writes = outcome.writes;
 
 		try_once(pair, lease, trial, delay + (unsigned)rand_r(&seed) % 64, &outcome);
