@@ -29,6 +29,12 @@ grep -q '^Leasehold went on' "$work/output" || fail "no verdict"
 [ -z "$(find /dev/shm -maxdepth 1 -name 'demo-survive-*' -newer "$work/start")" ] ||
 	fail "an arena was left behind"
 
+for wrong in nonsense '' 0 -1 +1 2s 86401 '1 2'; do
+	status=0
+	"$LEASEHOLD_BIN/demo-survive" "$wrong" 2>"$work/usage" || status=$?
+	[ $status -eq 2 ] || fail "exit status $status for \"$wrong\""
+	grep -q '^usage: demo-survive \[SECONDS\]$' "$work/usage" || fail "no usage for \"$wrong\""
+done
 status=0
-"$LEASEHOLD_BIN/demo-survive" nonsense 2>/dev/null || status=$?
-[ $status -eq 2 ] || fail "exit status $status for a wrong argument"
+"$LEASEHOLD_BIN/demo-survive" 1 1 2>/dev/null || status=$?
+[ $status -eq 2 ] || fail "exit status $status for two arguments"

@@ -40,36 +40,60 @@ one_line_each() {
 		[ "$(grep -c "^$lock *|" "$work/seen")" -eq 1 ] || return 1
 	done
 }
-echo "-- survive, in 80 columns, then 40, then 80"
-begin demo-survive
-until_true shows '^Leasehold mutex *\|=+ *\| *[0-9]+/s'
+# It stays so, while it is drawn over some times.
+stays_one_line_each() {
+	local look
+	for look in {1..8}; do
+		one_line_each || fail "look $look: $(screen)"
+		sleep 0.05
+	done
+}
+wide='^Leasehold mutex *\|=+ *\| *[0-9]+/s'
+narrow='^Leasehold mutex *\|\| *[0-9]+/s'
+long=10000 # seconds: longer than any test, so that it surely runs on until Ctrl-C
+
+echo "-- survive, in 80 columns, then 40, then 80; Ctrl-C when the holders have been killed"
+begin demo-survive $long
+until_true shows "$wide"
 one_line_each || fail "$(screen)"
 until_true shows '^pthread_rwlock .* stands still for '
 one_line_each || fail "$(screen)"
-shows '^Leasehold mutex .* goes on, [0-9.]+ ms later' || fail "$(screen)"
+until_true shows '^Leasehold mutex .* goes on, [0-9.]+ ms later'
 in_tmux resize-window -t demo -x 40 -y 12
-until_true one_line_each
+until_true shows "$narrow"
+stays_one_line_each
 in_tmux resize-window -t demo -x 80 -y 24
-until_true one_line_each
+until_true shows "$wide"
+stays_one_line_each
 interrupted demo-survive
 
-echo "-- survive, narrow from its start, to its end"
+echo "-- survive, narrow from its start; Ctrl-C with the first bars"
 in_tmux resize-window -t demo -x 40 -y 12
-begin demo-survive
-until_true shows '^Leasehold mutex *\|\| *[0-9]+/s'
+begin demo-survive $long
+until_true shows "$narrow"
 one_line_each || fail "$(screen)"
-until_true shows '^pthread_rwlock .* stand'
-one_line_each || fail "$(screen)"
+interrupted demo-survive
+
+echo "-- survive, to its end"
+in_tmux resize-window -t demo -x 80 -y 24
+begin demo-survive 2
 until_true [ -e "$work/exit" ]
 [ "$(cat "$work/exit")" -eq 0 ] || fail "exit $(cat "$work/exit"): $(screen)"
+one_line_each || fail "$(screen)"
 shows '^Leasehold went on' || fail "$(screen)"
+in_tmux resize-window -t demo -x 40 -y 12
 
 echo "-- count, narrow: its one line is drawn over"
 mkdir "$work/files"
 seq 200000 >"$work/files/numbers"
 begin demo-count --kills 60000 --kill-every 20 "$work/files"
-until_true shows '^pass [0-9]+: [0-9]+ of 1 files, [1-9]'
-[ "$(screen | grep -c '^pass [0-9]*: ')" -eq 1 ] || fail "$(screen)"
+# One line, or between two passes none.
+one_pass_line() {
+	screen >"$work/seen"
+	[ "$(grep -c '^pass [0-9]*: ' "$work/seen")" -le 1 ] || fail "$(cat "$work/seen")"
+	grep -Eq '^pass [0-9]+: [0-9]+ of 1 files, [1-9]' "$work/seen"
+}
+until_true one_pass_line
 ! shows '^(recover|ecover|ies)' || fail "$(screen)"
 interrupted demo-count
 

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -16,8 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static const uint64_t before_ns = LH_SEC(2), watch_ns = LH_SEC(3), tick_ns = LH_MS(100),
-		      patience_ns = LH_SEC(30), pause_ns = LH_MS(1) / 2;
+static const uint64_t before_ns = LH_SEC(2), tick_ns = LH_MS(100), patience_ns = LH_SEC(30),
+		      pause_ns = LH_MS(1) / 2;
+enum { USUAL_SECONDS = 3, MOST_SECONDS = 86400 }; // to watch after the kills
 
 static bool complain(const char *what, int error)
 {
@@ -214,7 +216,7 @@ static bool summarise(const struct shared *shared, const double before[LANES])
 	return survived;
 }
 
-static bool run(struct contender *contender)
+static bool run(struct contender *contender, unsigned seconds)
 {
 	struct shared *const shared = contender->shared;
 	double before[LANES];
@@ -226,7 +228,7 @@ static bool run(struct contender *contender)
 		return false;
 	for (unsigned i = 0; i < LANES; i++)
 		before[i] = display_rate(i);
-	if (!kill_holders(shared) || !watch(shared, watch_ns))
+	if (!kill_holders(shared) || !watch(shared, LH_SEC(seconds)))
 		return false;
 	return summarise(shared, before);
 }
@@ -263,17 +265,36 @@ static bool create_everything(const char *arena_name, struct contender *contende
 	return error ? complain("mutex", error) : true;
 }
 
+// What the program is called with: how long to watch.
+static bool parse_arguments(int argc, char **argv, unsigned *ret_seconds)
+{
+	char *end = NULL;
+
+	*ret_seconds = USUAL_SECONDS;
+	if (argc < 2)
+		return true;
+	const unsigned long seconds = strtoul(argv[1], &end, 10);
+	if (argc == 2 && argv[1][0] >= '0' && argv[1][0] <= '9' && !*end && seconds >= 1 &&
+	    seconds <= MOST_SECONDS) {
+		*ret_seconds = (unsigned)seconds;
+		return true;
+	}
+	fprintf(stderr,
+		"usage: demo-survive [SECONDS]\n"
+		"SECONDS: to watch after the holders are killed, 1 to %d (default: %d)\n",
+		(int)MOST_SECONDS, (int)USUAL_SECONDS);
+	return false;
+}
+
 int main(int argc, char **argv)
 {
 	struct contender contender = { 0 };
+	unsigned seconds;
 	char arena_name[64];
 	sigset_t all, before;
 
-	(void)argv;
-	if (argc > 1) {
-		fputs("usage: demo-survive\n", stderr);
+	if (!parse_arguments(argc, argv, &seconds))
 		return 2;
-	}
 	// The name goes as soon as every process has its lease, so no end of this one leaves it
 	// there.
 	sigfillset(&all);
@@ -287,7 +308,7 @@ int main(int argc, char **argv)
 	}
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	if (good)
-		good = run(&contender);
+		good = run(&contender, seconds);
 	kill_everybody();
 	if (contender.arena)
 		lh_arena_close(contender.arena);
