@@ -21,6 +21,15 @@ void error_note(const char *format, ...)
 	errno = before;
 }
 
+void error_note_text(const char *text)
+{
+	size_t length = 0;
+
+	for (; text[length] && length < sizeof(detail) - 1; length++)
+		detail[length] = text[length];
+	detail[length] = 0;
+}
+
 void error_note_nothing(void)
 {
 	detail[0] = 0;

@@ -2,6 +2,7 @@
 //
 // Looking without touching. Every entry is copied, checked and, where it is guarded by a word,
 // taken only if that word has not changed meanwhile.
+#include "arena/error.h"
 #include "arena/hold.h"
 #include "arena/kind.h"
 #include "arena/owner.h"
@@ -27,7 +28,8 @@ int lh_next_placement(const lh_arena *arena, uint64_t *cursor, struct lh_placeme
 	struct placement_copy copy;
 
 	if (!arena || !cursor || !ret_info)
-		return -EINVAL;
+		return error_detail(-EINVAL, "arena, cursor or ret_info is NULL");
+	error_note_nothing();
 	while (*cursor < placement_bound(arena)) {
 		if (!placement_read(arena, (uint32_t)(*cursor)++, &copy))
 			continue;
@@ -89,7 +91,8 @@ int lh_inspect_object(const lh_arena *arena, const struct lh_placement_info *pla
 	int error;
 
 	if (!arena || !placement || !ret_info)
-		return -EINVAL;
+		return error_detail(-EINVAL, "arena, placement or ret_info is NULL");
+	error_note_nothing();
 	if (!ops)
 		return -EBADMSG;
 	error = find_object(arena, ops, placement, index, &granule);
@@ -194,7 +197,8 @@ int lh_next_lease(const lh_arena *arena, uint64_t *cursor, struct lh_lease_info 
 	uint64_t now;
 
 	if (!arena || !cursor || !ret_info)
-		return -EINVAL;
+		return error_detail(-EINVAL, "arena, cursor or ret_info is NULL");
+	error_note_nothing();
 	now = clock_now();
 	while (*cursor < arena->lease_count) {
 		if (!read_lease(arena, (uint32_t)(*cursor)++, now, &info))
@@ -274,7 +278,8 @@ int lh_next_hold(const lh_arena *arena, uint64_t *cursor, struct lh_hold_info *r
 	struct lh_hold_info info;
 
 	if (!arena || !cursor || !ret_info)
-		return -EINVAL;
+		return error_detail(-EINVAL, "arena, cursor or ret_info is NULL");
+	error_note_nothing();
 	while (*cursor < (uint64_t)arena->lease_count * arena->holds_per_lease) {
 		const uint64_t position = *cursor;
 
@@ -323,7 +328,8 @@ int lh_next_event(const lh_arena *arena, uint64_t *cursor, struct lh_event_info 
 	uint64_t head;
 
 	if (!arena || !cursor || !ret_info)
-		return -EINVAL;
+		return error_detail(-EINVAL, "arena, cursor or ret_info is NULL");
+	error_note_nothing();
 	head = atomic_load_explicit(&arena->header->event_head, memory_order_acquire);
 	if (head > arena->event_count && *cursor < head - arena->event_count)
 		*cursor = head - arena->event_count;

@@ -22,7 +22,7 @@ int lease_check_caller(const struct lh_lease *lease)
 {
 	error_note_nothing();
 	if (!lease)
-		return -EINVAL;
+		return error_text(-EINVAL, "lease is NULL");
 	if (lease->fork_generation == 0 ||
 	    lease->fork_generation != atomic_load_explicit(process_mark, memory_order_relaxed))
 		return -ESTALE;
@@ -133,13 +133,10 @@ static void free_handle(struct lh_lease *lease)
 static int expiry_ms(uint64_t ttl_ns, uint64_t *ret_ms)
 {
 	const uint64_t now = clock_now();
-	uint64_t ms;
+	const uint64_t ms = (now + ttl_ns + CLOCK_NS_PER_MS - 1) / CLOCK_NS_PER_MS;
 
-	if (ttl_ns > UINT64_MAX - now - CLOCK_NS_PER_MS)
-		return -EINVAL;
-	ms = (now + ttl_ns + CLOCK_NS_PER_MS - 1) / CLOCK_NS_PER_MS;
-	if (ms > LEASE_EXPIRY_MAX)
-		return -EINVAL;
+	if (ttl_ns > UINT64_MAX - now - CLOCK_NS_PER_MS || ms > LEASE_EXPIRY_MAX)
+		return error_text(-EINVAL, "ttl_ns is longer than an arena can say");
 	*ret_ms = ms;
 	return 0;
 }
@@ -412,7 +409,9 @@ int lease_slot_renew(const struct lh_arena *arena, uint32_t slot, uint64_t incar
 	shared_u64 *state = &arena->leases[slot].state;
 	uint64_t word, ms;
 
-	if (ttl_ns == 0 || expiry_ms(ttl_ns, &ms) != 0)
+	if (ttl_ns == 0)
+		return error_text(-EINVAL, "ttl_ns is 0");
+	if (expiry_ms(ttl_ns, &ms) != 0)
 		return -EINVAL;
 	// LIVE{old expiry} → LIVE{new}, before the old one has passed; a theft CASes the same word.
 	do {
@@ -429,8 +428,10 @@ int lh_lease_renew(lh_lease *lease, uint64_t ttl_ns)
 {
 	int error = lease_check_caller(lease);
 
-	if (error || lease->ttl_ns == 0)
-		return error ? error : -EINVAL;
+	if (error)
+		return error;
+	if (lease->ttl_ns == 0)
+		return error_text(-EINVAL, "the lease has no TTL");
 	error = lease_slot_renew(lease->arena, lease->index, lease->incarnation, ttl_ns);
 	if (error == -ESTALE)
 		probe_loss(lease->arena, lease->index, lease->id);

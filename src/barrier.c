@@ -23,7 +23,7 @@ static int check_options(const struct lh_barrier_options *options)
 	if (!options)
 		return error_detail(-EINVAL,
 				    "barrier options: NULL, but there are no default parties");
-	if (primitive_check_options(LH_KIND_BARRIER, options->reserved, 0, 0))
+	if (primitive_check_options(LH_KIND_BARRIER, options->reserved, 0, 0, options->name))
 		return -EINVAL;
 	if (options->parties < 1 || options->parties > LAYOUT_MAX_PARTIES)
 		return error_detail(-EINVAL, "barrier options: %u parties of 1 to %u",
@@ -298,7 +298,7 @@ int barrier_leave(const struct barrier *barrier, struct lh_lease *lease,
 static int check_call(const lh_barrier *barrier, const lh_lease *lease)
 {
 	const int error = barrier ? primitive_check_call(barrier->private_, LH_KIND_BARRIER, lease)
-				  : -EINVAL;
+				  : error_text(-EINVAL, "the handle is NULL");
 
 	if (error)
 		return error;
@@ -390,7 +390,8 @@ int lh_barrier_reset(const lh_barrier *barrier)
 	struct primitive_stuck stuck = { 0 };
 	struct barrier call;
 	uint64_t word;
-	int error = barrier ? primitive_check_handle(barrier->private_, LH_KIND_BARRIER) : -EINVAL;
+	int error = barrier ? primitive_check_handle(barrier->private_, LH_KIND_BARRIER)
+			    : error_text(-EINVAL, "the handle is NULL");
 
 	if (error)
 		return error;

@@ -9,6 +9,7 @@
 // nearest sleeper before it, and most sleepers watch one. Who is told of a member's end wakes all.
 #include "src/barrier.h"
 
+#include "arena/error.h"
 #include "arena/owner.h"
 #include "arena/sys/futex.h"
 #include "arena/wait.h"
@@ -310,7 +311,11 @@ static int await_phase(struct waiter *waiter)
 // Its own loss goes before what it did to the barrier.
 static int told_first(const struct lh_lease *lease, bool waited, int error)
 {
-	return !lease_is_live(lease) || (waited && lease_check(lease) != 0) ? -ESTALE : error;
+	if (!lease_is_live(lease) || (waited && lease_check(lease) != 0))
+		return -ESTALE;
+	if (error == -EOWNERDEAD)
+		return error_text(error, "the barrier is broken: lh_barrier_reset opens it again");
+	return error;
 }
 
 int lh_barrier_wait(const lh_barrier *barrier, lh_lease *lease, lh_deadline deadline,
@@ -320,7 +325,7 @@ int lh_barrier_wait(const lh_barrier *barrier, lh_lease *lease, lh_deadline dead
 	struct barrier_place joined;
 	int64_t place;
 	int error = barrier ? primitive_check_call(barrier->private_, LH_KIND_BARRIER, lease)
-			    : -EINVAL;
+			    : error_text(-EINVAL, "the handle is NULL");
 
 	if (!error)
 		error = lease_is_live(lease) ? lease_check_cancel(lease) : -ESTALE;

@@ -3,6 +3,7 @@
 // The cell: a value that anybody reads without a lock, and that one lease at a time drafts anew.
 // The words and the slots are in slots.h. A draft is private memory of the lease's handle, so a
 // lost drafter leaves nothing to repair.
+#include "arena/error.h"
 #include "arena/owner.h"
 #include "arena/probe.h"
 #include "arena/sys/futex.h"
@@ -68,7 +69,8 @@ int lh_cell_read(const lh_cell *cell, void *buffer, uint64_t *ret_version)
 {
 	struct slots_look look;
 	struct slots slots;
-	int error = cell && buffer ? slots_check(cell->private_, LH_KIND_CELL) : -EINVAL;
+	int error = cell && buffer ? slots_check(cell->private_, LH_KIND_CELL)
+				   : error_text(-EINVAL, "cell or buffer is NULL");
 
 	if (error)
 		return error;
@@ -76,9 +78,13 @@ int lh_cell_read(const lh_cell *cell, void *buffer, uint64_t *ret_version)
 	error = slots_try_read(&slots, true, buffer, SIZE_MAX, &look);
 	if (error == -EAGAIN)
 		return read_again(cell, buffer, ret_version);
-	if (!error && ret_version)
+	if (error) {
+		error_note_nothing();
+		return error;
+	}
+	if (ret_version)
 		*ret_version = look.version;
-	return error;
+	return 0;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -86,7 +92,8 @@ int lh_cell_read(const lh_cell *cell, void *buffer, uint64_t *ret_version)
 
 static int check_call(const lh_cell *cell, const struct lh_lease *lease)
 {
-	return cell ? primitive_check_call(cell->private_, LH_KIND_CELL, lease) : -EINVAL;
+	return cell ? primitive_check_call(cell->private_, LH_KIND_CELL, lease)
+		    : error_text(-EINVAL, "the handle is NULL");
 }
 
 struct drafter {
@@ -195,8 +202,10 @@ int lh_cell_begin(const lh_cell *cell, lh_lease *lease, lh_deadline deadline, vo
 	struct lease_memory *draft;
 	int error = check_call(cell, lease);
 
-	if (error || !ret_draft)
-		return error ? error : -EINVAL;
+	if (error)
+		return error;
+	if (!ret_draft)
+		return error_text(-EINVAL, "ret_draft is NULL");
 	error = lease_check(lease);
 	if (!error)
 		error = lease_check_cancel(lease);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // lh_arena_check: the audit of a whole arena. Read-only; judges by the same functions as everybody.
+#include "arena/error.h"
 #include "arena/hold.h"
 #include "arena/kind.h"
 #include "arena/owner.h"
@@ -278,7 +279,7 @@ int lh_arena_check(const lh_arena *arena,
 	uint32_t bound;
 
 	if (!arena)
-		return -EINVAL;
+		return error_detail(-EINVAL, "arena is NULL");
 	bound = atomic_load(&arena->header->entry_bound);
 	if (bound > arena->entry_count)
 		find(&audit, LH_CHECK_CORRUPT, offsetof(struct arena_header, entry_bound),

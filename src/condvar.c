@@ -13,7 +13,7 @@
 
 static int check_options(const struct lh_condvar_options *options)
 {
-	return primitive_check_options(LH_KIND_CONDVAR, options->reserved, 0, 0);
+	return primitive_check_options(LH_KIND_CONDVAR, options->reserved, 0, 0, options->name);
 }
 
 static uint64_t stride_of(uint64_t data_size)
@@ -195,7 +195,7 @@ void condvar_signal_one(const struct condvar *condvar)
 static int check_call(const lh_condvar *condvar)
 {
 	const int error = condvar ? primitive_check_handle(condvar->private_, LH_KIND_CONDVAR)
-				  : -EINVAL;
+				  : error_text(-EINVAL, "the handle is NULL");
 
 	if (error)
 		return error;

@@ -9,6 +9,7 @@
 // look anew.
 #include "src/condvar.h"
 
+#include "arena/error.h"
 #include "arena/owner.h"
 #include "arena/wait.h"
 #include "src/deadlock.h"
@@ -215,7 +216,7 @@ static int check_call(const lh_condvar *condvar, const lh_mutex *mutex, const lh
 	int error;
 
 	if (!condvar || !mutex)
-		return -EINVAL;
+		return error_text(-EINVAL, "condvar or mutex is NULL");
 	error = primitive_check_call(condvar->private_, LH_KIND_CONDVAR, lease);
 	if (!error)
 		error = primitive_check_call(mutex->private_, LH_KIND_MUTEX, lease);

@@ -6,6 +6,7 @@
 #include "arena/error.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,10 +106,18 @@ int locks_check_options(const lh_locks *locks, const struct lh_acquire_options *
 	if ((unsigned)options->mode > LH_INTENT_EXCLUSIVE)
 		return error_detail(-EINVAL, "acquire options: unknown mode %u",
 				    (unsigned)options->mode);
+	if ((wanted_of(options) & ~lh_locks_capabilities(locks)) == LH_CAP_TTL)
+		return error_detail(-ENOTSUP,
+				    "%s:// has no TTLs: no ttl_ns, renew_every_ns, max_renewals "
+				    "or LH_LEASE_KILL_ON_EXPIRY",
+				    locks->provider->scheme);
 	if (wanted_of(options) & ~lh_locks_capabilities(locks))
 		return error_detail(
 			-ENOTSUP, "%s:// has no such locks (capabilities 0x%x, wanted 0x%x)",
 			locks->provider->scheme, lh_locks_capabilities(locks), wanted_of(options));
+	if (options->max_holders > INT_MAX) // lh_handle_slot returns an int
+		return error_detail(-EINVAL, "acquire options: max_holders %u is above %d",
+				    options->max_holders, INT_MAX);
 	if (options->max_holders && options->mode != LH_EXCLUSIVE)
 		return error_detail(-EINVAL, "acquire options: permits (max_holders) have no mode");
 	if (options->ttl_ns && !(options->flags & LH_LEASE_AUTO_RENEW) &&
@@ -379,9 +388,12 @@ int lh_handle_consistent(lh_handle *handle)
 
 int lh_handle_slot(const lh_handle *handle)
 {
+	int slot;
+
 	if (!handle)
-		return error_detail(-EINVAL, "handle is NULL");
-	return handle->locks->provider->slot ? handle->locks->provider->slot(handle) : -ENOTSUP;
+		return error_text(-EINVAL, "handle is NULL");
+	slot = handle->locks->provider->slot ? handle->locks->provider->slot(handle) : -ENOTSUP;
+	return slot == -ENOTSUP ? error_text(slot, "the handle holds no permit") : slot;
 }
 
 int lh_handle_loss_fd(lh_handle *handle)

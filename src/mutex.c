@@ -40,7 +40,8 @@ static int check_options(const struct lh_mutex_options *options, uint64_t *ret_s
 {
 	const uint64_t count = options->count ? options->count : 1;
 
-	if (primitive_check_options(LH_KIND_MUTEX, options->reserved, options->flags, LH_NO_REPAIR))
+	if (primitive_check_options(LH_KIND_MUTEX, options->reserved, options->flags, LH_NO_REPAIR,
+				    options->name))
 		return -EINVAL;
 	if (count > HANDLE_COUNT_MASK || options->data_size > LAYOUT_MAX_SIZE ||
 	    stride_of(options->data_size) > UINT64_MAX / count ||
@@ -81,7 +82,8 @@ int lh_mutex_at(lh_arena *arena, uint64_t offset, const struct lh_mutex_options 
 	struct placement wanted = { .offset = offset,
 				    .data_size = chosen->data_size,
 				    .kind = LH_KIND_MUTEX,
-				    .count = chosen->count,
+				    // A single one is what an array of one is.
+				    .count = chosen->count > 1 ? chosen->count : 0,
 				    .flags = chosen->flags,
 				    .name = chosen->name };
 	lh_mutex mutex;
@@ -109,8 +111,12 @@ int lh_mutex_element(const lh_mutex *array, uint32_t index, lh_mutex *ret_mutex)
 	uint32_t own;
 
 	error_note_nothing();
-	if (!array || !ret_mutex || !array->private_[0] || index >= count_of(array))
-		return -EINVAL;
+	if (!array || !ret_mutex)
+		return error_text(-EINVAL, "array or ret_mutex is NULL");
+	if (!array->private_[0])
+		return error_text(-EINVAL, "the handle is all-zero: it was never placed");
+	if (index >= count_of(array))
+		return error_text(-EINVAL, "index is beyond the array's last element");
 	arena = mutex_arena(array);
 	own = mutex_header(array)->index;
 	if (own >= count_of(array))
@@ -141,7 +147,8 @@ void *lh_mutex_data(const lh_mutex *mutex)
 
 static int check_call(const lh_mutex *mutex, const lh_lease *lease)
 {
-	return mutex ? primitive_check_call(mutex->private_, LH_KIND_MUTEX, lease) : -EINVAL;
+	return mutex ? primitive_check_call(mutex->private_, LH_KIND_MUTEX, lease)
+		     : error_text(-EINVAL, "the handle is NULL");
 }
 
 static __attribute__((noinline)) int lock_slow(const lh_mutex *mutex, lh_lease *lease,

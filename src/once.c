@@ -67,7 +67,7 @@ static uint64_t stride_of(uint64_t data_size)
 
 static int check_options(const struct lh_once_options *options)
 {
-	if (primitive_check_options(LH_KIND_ONCE, options->reserved, 0, 0))
+	if (primitive_check_options(LH_KIND_ONCE, options->reserved, 0, 0, options->name))
 		return -EINVAL;
 	if (options->data_size > LAYOUT_MAX_SIZE || stride_of(options->data_size) > SIZE_MAX)
 		return error_detail(-EINVAL, "once options: %zu bytes", options->data_size);
@@ -281,7 +281,7 @@ static int initialise_with(struct attempt *attempt, void *data,
 	if (*ret_foreign || lease_check(attempt->lease) != 0)
 		return -ESTALE;
 	if (result)
-		return result < 0 ? result : -EINVAL;
+		return result < 0 ? result : error_text(-EINVAL, "init returned a positive number");
 	return commit(attempt, data);
 }
 
@@ -414,7 +414,7 @@ static int call_slow(const lh_once *once, lh_lease *lease, int (*init)(void *dat
 	if (error || done)
 		return error;
 	if (!init)
-		return -EINVAL;
+		return error_text(-EINVAL, "init is NULL, and it is not done yet");
 	if (word_owner(atomic_load(&object_of(once)->word)) == lease->name)
 		return -EDEADLK;
 	record = hold_insert(lease, once->private_[2]);
@@ -448,13 +448,13 @@ hot_path int lh_once_call(const lh_once *once, lh_lease *lease,
 	    likely(is_done(once)))
 		return 0;
 	if (!once)
-		return -EINVAL;
+		return error_text(-EINVAL, "the handle is NULL");
 	if (lease)
 		return call_slow(once, lease, init, context, deadline);
 	// Who can only read has no lease.
 	error = primitive_check_handle(once->private_, LH_KIND_ONCE);
 	if (!error && !primitive_arena(once->private_)->read_only)
-		error = -EINVAL;
+		error = error_text(-EINVAL, "lease is NULL, and the arena is not read-only");
 	if (!error && !is_done(once))
 		error = -EROFS;
 	return error;

@@ -7,7 +7,7 @@
 #include <errno.h>
 
 int primitive_check_options(uint32_t kind, const uint64_t reserved[4], unsigned flags,
-			    unsigned known)
+			    unsigned known, const char *name)
 {
 	for (size_t i = 0; i < 4; i++) {
 		if (reserved[i])
@@ -17,7 +17,7 @@ int primitive_check_options(uint32_t kind, const uint64_t reserved[4], unsigned 
 	if (flags & ~known)
 		return error_detail(-EINVAL, "%s options: unknown flags 0x%x", lh_kind_name(kind),
 				    flags);
-	return 0;
+	return name ? placement_check_name(name) : 0;
 }
 
 void primitive_prepare_header(struct object_header *header, const struct placement *placement)
@@ -62,7 +62,7 @@ int primitive_check_handle(const uint64_t handle[4], uint32_t kind)
 {
 	error_note_nothing();
 	if (!handle[0])
-		return -EINVAL;
+		return error_text(-EINVAL, "the handle is all-zero: it was never placed");
 	return primitive_header(handle)->kind == kind ? 0 : -EBADMSG;
 }
 
@@ -71,13 +71,16 @@ int primitive_check_call(const uint64_t handle[4], uint32_t kind, const struct l
 	int error;
 
 	error_note_nothing();
-	if (!handle[0] || !lease)
-		return -EINVAL;
+	if (!handle[0])
+		return error_text(-EINVAL, "the handle is all-zero: it was never placed");
+	if (!lease)
+		return error_text(-EINVAL, "lease is NULL");
 	error = lease_check_caller(lease);
 	if (error)
 		return error;
 	if ((uintptr_t)lease->arena != handle[0])
-		return -EINVAL;
+		return error_text(-EINVAL, "the lease is one of another arena, or of another "
+					   "lh_arena of this one, than the handle");
 	return primitive_header(handle)->kind == kind ? 0 : -EBADMSG;
 }
 

@@ -92,10 +92,10 @@ static inline void primitive_pause(void)
 #endif
 }
 
-// For the options of a primitive of this kind: -EINVAL if `reserved` is not 0, or `flags` has
-// others than `known`.
+// For the options of a primitive of this kind: -EINVAL if `reserved` is not 0, `flags` has others
+// than `known`, or a placement cannot have `name` (NULL: none).
 int primitive_check_options(uint32_t kind, const uint64_t reserved[4], unsigned flags,
-			    unsigned known);
+			    unsigned known, const char *name);
 
 // Writes what every header says about its object. For `prepare` functions.
 void primitive_prepare_header(struct object_header *header, const struct placement *placement);

@@ -48,12 +48,11 @@ uint64_t rwlock_stride(uint64_t data_size)
 
 static int check_options(const struct lh_rwlock_options *options, uint64_t *ret_size)
 {
-	if (primitive_check_options(LH_KIND_RWLOCK, options->reserved, options->flags,
-				    LH_NO_REPAIR))
+	if (primitive_check_options(LH_KIND_RWLOCK, options->reserved, options->flags, LH_NO_REPAIR,
+				    options->name))
 		return -EINVAL;
 	if (options->data_size > LAYOUT_MAX_SIZE || rwlock_stride(options->data_size) > SIZE_MAX)
-		return error_detail(-EINVAL, "rwlock options: %zu bytes of data",
-				    options->data_size);
+		return error_detail(-EINVAL, "rwlock options: %zu bytes", options->data_size);
 	*ret_size = rwlock_stride(options->data_size);
 	return 0;
 }
@@ -112,7 +111,8 @@ void *lh_rwlock_data(const lh_rwlock *rwlock)
 
 static int check_call(const lh_rwlock *rwlock, const lh_lease *lease)
 {
-	return rwlock ? primitive_check_call(rwlock->private_, LH_KIND_RWLOCK, lease) : -EINVAL;
+	return rwlock ? primitive_check_call(rwlock->private_, LH_KIND_RWLOCK, lease)
+		      : error_text(-EINVAL, "the handle is NULL");
 }
 
 // For calls that take a deadline.

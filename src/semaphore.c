@@ -32,7 +32,7 @@ static int check_options(const struct lh_semaphore_options *options)
 {
 	if (!options)
 		return error_detail(-EINVAL, "semaphore options: how many permits?");
-	if (primitive_check_options(LH_KIND_SEMAPHORE, options->reserved, 0, 0))
+	if (primitive_check_options(LH_KIND_SEMAPHORE, options->reserved, 0, 0, options->name))
 		return -EINVAL;
 	if (options->permits < 1 || options->permits > LAYOUT_MAX_PERMITS)
 		return error_detail(-EINVAL, "semaphore options: %u permits, not 1 to %u",
@@ -85,7 +85,7 @@ uint64_t lh_semaphore_offset(const lh_semaphore *semaphore)
 static int check_call(const lh_semaphore *semaphore, const lh_lease *lease)
 {
 	return semaphore ? primitive_check_call(semaphore->private_, LH_KIND_SEMAPHORE, lease)
-			 : -EINVAL;
+			 : error_text(-EINVAL, "the handle is NULL");
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ static __attribute__((noinline)) int acquire_slow(const lh_semaphore *semaphore,
 		return error;
 	assert(lease); // check_call has looked
 	if (permits > permits_of(semaphore))
-		return -EINVAL;
+		return error_text(-EINVAL, "more permits than the semaphore was made with");
 	error = lease_is_live(lease) ? lease_check_cancel(lease) : -ESTALE;
 	if (error || !permits)
 		return error;
@@ -392,7 +392,7 @@ int lh_semaphore_slots(const lh_semaphore *semaphore, const lh_lease *lease, uin
 	if (error)
 		return error;
 	if (!slots && capacity)
-		return -EINVAL;
+		return error_text(-EINVAL, "slots is NULL, and capacity is not 0");
 	for (uint32_t i = 0; i < permits_of(semaphore); i++) {
 		if (atomic_load_explicit(&body_of(semaphore)->owners[i], memory_order_acquire) !=
 		    lease->id)
@@ -418,7 +418,7 @@ static bool is_held(const struct lh_arena *arena, uint64_t owner, uint64_t now)
 int64_t lh_semaphore_available(const lh_semaphore *semaphore)
 {
 	const int error = semaphore ? primitive_check_handle(semaphore->private_, LH_KIND_SEMAPHORE)
-				    : -EINVAL;
+				    : error_text(-EINVAL, "the handle is NULL");
 	const uint64_t now = clock_now();
 	const struct semaphore *body;
 	uint64_t last = 0;
@@ -442,7 +442,7 @@ int64_t lh_semaphore_available(const lh_semaphore *semaphore)
 int lh_semaphore_resize(const lh_semaphore *semaphore, uint32_t permits)
 {
 	const int error = semaphore ? primitive_check_handle(semaphore->private_, LH_KIND_SEMAPHORE)
-				    : -EINVAL;
+				    : error_text(-EINVAL, "the handle is NULL");
 
 	if (error)
 		return error;

@@ -27,7 +27,7 @@ static int check_options(const struct slots_options *options)
 	const uint32_t count = slot_count(options);
 	const char *kind = lh_kind_name(options->kind);
 
-	if (primitive_check_options(options->kind, options->reserved, 0, 0))
+	if (primitive_check_options(options->kind, options->reserved, 0, 0, options->name))
 		return -EINVAL;
 	if (options->size == 0 || options->size > LAYOUT_MAX_SIZE)
 		return error_detail(-EINVAL, "%s options: values of %llu bytes", kind,

@@ -30,6 +30,7 @@
 
 #include "arena/reap.h"
 #include "src/copy.h"
+#include "arena/error.h"
 #include "src/primitive.h"
 
 #include <errno.h>
@@ -136,9 +137,13 @@ int slots_at(struct lh_arena *arena, uint64_t offset, const struct slots_options
 // 0, or why a handle cannot be used: -EINVAL, -EBADMSG.
 static inline int slots_check(const uint64_t handle[4], uint32_t kind)
 {
-	if (!handle[0])
-		return -EINVAL;
-	return primitive_header(handle)->kind == kind ? 0 : -EBADMSG;
+	if (!likely(handle[0]))
+		return error_text(-EINVAL, "the handle is all-zero: it was never placed");
+	if (!likely(primitive_header(handle)->kind == kind)) {
+		error_note_nothing();
+		return -EBADMSG;
+	}
+	return 0;
 }
 
 // What the word names, and what that slot says, of one moment.

@@ -3,6 +3,7 @@
 // The watch: one sends, any number of receivers see the newest value and sleep until it changes.
 // The words and the slots are in slots.h.
 #include "arena/cancel.h"
+#include "arena/error.h"
 #include "arena/owner.h"
 #include "arena/sys/futex.h"
 #include "arena/wait.h"
@@ -60,7 +61,7 @@ uint64_t lh_watch_offset(const lh_watch *watch)
 static int check_call(const lh_watch *watch, const struct lh_lease *lease)
 {
 	const int error = watch ? primitive_check_call(watch->private_, LH_KIND_WATCH, lease)
-				: -EINVAL;
+				: error_text(-EINVAL, "the handle is NULL");
 
 	return error ? error : lease_check(lease);
 }
@@ -173,9 +174,10 @@ int lh_watch_send(const lh_watch *watch, lh_lease *lease, const void *value, siz
 		return error;
 	slots = slots_of(watch->private_);
 	if (size > slots.max_size)
-		return -EMSGSIZE;
+		return error_detail(-EMSGSIZE, "%zu bytes, the watch takes %llu", size,
+				    (unsigned long long)slots.max_size);
 	if (size && !value)
-		return -EINVAL;
+		return error_text(-EINVAL, "value is NULL, and size is not 0");
 	was_sender = slots_word_owner(atomic_load_explicit(&slots.header->word,
 							   memory_order_relaxed)) == lease->name;
 	error = claim_and_publish(&slots, lease, value, size);
@@ -206,7 +208,7 @@ int lh_watch_subscribe(const lh_watch *watch, lh_watch_receiver *ret_receiver)
 	int error;
 
 	if (!watch || !ret_receiver)
-		return -EINVAL;
+		return error_text(-EINVAL, "watch or ret_receiver is NULL");
 	error = slots_check(watch->private_, LH_KIND_WATCH);
 	if (error)
 		return error;
@@ -222,7 +224,8 @@ int lh_watch_subscribe(const lh_watch *watch, lh_watch_receiver *ret_receiver)
 
 static int check_receiver(const lh_watch_receiver *receiver)
 {
-	return receiver ? slots_check(receiver->private_, LH_KIND_WATCH) : -EINVAL;
+	return receiver ? slots_check(receiver->private_, LH_KIND_WATCH)
+			: error_text(-EINVAL, "the handle is NULL");
 }
 
 int lh_watch_set_cancel(lh_watch_receiver *receiver, lh_cancel *cancel)
@@ -245,6 +248,14 @@ static inline int seen(lh_watch_receiver *receiver, const struct slots_look *loo
 	return 0;
 }
 
+static __attribute__((cold)) int note_unread(int error)
+{
+	if (error == -EMSGSIZE)
+		return error_text(error, "the newest value is larger than capacity");
+	error_note_nothing();
+	return error;
+}
+
 // Apart, so that the usual way needs no memory of its own.
 static __attribute__((noinline)) int read_again(lh_watch_receiver *receiver, void *buffer,
 						size_t capacity, size_t *ret_size,
@@ -254,7 +265,7 @@ static __attribute__((noinline)) int read_again(lh_watch_receiver *receiver, voi
 	struct slots_look look;
 	const int error = slots_read(&slots, false, buffer, capacity, &look);
 
-	return error ? error : seen(receiver, &look, ret_size, ret_version);
+	return error ? note_unread(error) : seen(receiver, &look, ret_size, ret_version);
 }
 
 int lh_watch_read(lh_watch_receiver *receiver, void *buffer, size_t capacity, size_t *ret_size,
@@ -267,12 +278,14 @@ int lh_watch_read(lh_watch_receiver *receiver, void *buffer, size_t capacity, si
 	if (error)
 		return error;
 	if (capacity && !buffer)
-		return -EINVAL;
+		return error_text(-EINVAL, "buffer is NULL, and capacity is not 0");
 	slots = slots_of(receiver->private_);
 	error = slots_try_read(&slots, false, buffer, capacity, &look);
 	if (error == -EAGAIN)
 		return read_again(receiver, buffer, capacity, ret_size, ret_version);
-	return error ? error : seen(receiver, &look, ret_size, ret_version);
+	if (error)
+		return note_unread(error);
+	return seen(receiver, &look, ret_size, ret_version);
 }
 
 // Whether a sender that the word names will send no more. Nothing is taken from it, so nobody is
@@ -341,11 +354,16 @@ int lh_watch_changed(lh_watch_receiver *receiver, lh_deadline deadline)
 	if (error)
 		return error;
 	cancel = (struct lh_cancel *)(uintptr_t)receiver->private_[CANCEL];
-	if (cancel && atomic_load_explicit(&cancel->fired, memory_order_acquire))
+	if (cancel && atomic_load_explicit(&cancel->fired, memory_order_acquire)) {
+		error_note_nothing();
 		return -ECANCELED;
+	}
 	slots = slots_of(receiver->private_);
 	for (;;) {
 		error = look(&slots, receiver->private_[SEEN], &word);
+		if (!error)
+			return 0;
+		error_note_nothing();
 		if (error == -EAGAIN && ++unchanged < MAX_ROUNDS)
 			continue;
 		if (error == -EAGAIN)

@@ -96,6 +96,14 @@ static uint64_t user_bit(const struct lh_lease *lease)
 	return UINT64_C(1) << lease->index % 64;
 }
 
+static __attribute__((cold)) int no_holds(const struct keys *keys)
+{
+	return error_detail(-ENOLCK,
+			    "a lease of this arena has at most %u keys at once: acquire fewer, or "
+			    "create the arena with more max_holds (lh_arena_open) first",
+			    keys->arena->max_holds);
+}
+
 // The record by which the lease refers to the entry. NULL: it has max_holds.
 static struct hold_record *record_entry(const struct keys *keys, struct lh_lease *lease,
 					struct key_entry *entry)
@@ -126,7 +134,7 @@ static int take_entry(const struct keys *keys, struct lh_lease *lease, struct ke
 		return -EAGAIN;
 	record = record_entry(keys, lease, entry);
 	if (!record)
-		return error_detail(-ENOLCK, "the lease has %u holds", keys->arena->max_holds);
+		return no_holds(keys);
 	*ret_draft = (struct draft){ entry, record,
 				     key_state(KEY_USED, (state + 1) & KEY_TENANCY_MASK) };
 	// A crash before: a record of the dead; after: an entry of nobody's, that is not linked.
@@ -306,7 +314,7 @@ static int confirm(const struct keys *keys, struct lh_lease *lease, const struct
 	uint64_t state;
 
 	if (!record)
-		return error_detail(-ENOLCK, "the lease has %u holds", keys->arena->max_holds);
+		return no_holds(keys);
 	atomic_thread_fence(memory_order_seq_cst); // pairs with that in retire_used
 	state = atomic_load(&entry->state);
 	// RETIRING → USED: whoever looks for records may have passed ours by.

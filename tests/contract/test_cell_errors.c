@@ -40,10 +40,10 @@ static void options_are_checked(void **state)
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		assert_int_equal(lh_cell_footprint(&wrong[i]), 0);
-		assert_int_equal(lh_cell_at(scene->arena, LH_ANYWHERE, &wrong[i], &cell), -EINVAL);
+		is_invalid(lh_cell_at(scene->arena, LH_ANYWHERE, &wrong[i], &cell));
 	}
-	assert_int_equal(lh_cell_at(scene->arena, LH_ANYWHERE, NULL, &cell), -EINVAL);
-	assert_int_equal(lh_cell_at(scene->arena, LH_ANYWHERE, &options, NULL), -EINVAL);
+	is_invalid(lh_cell_at(scene->arena, LH_ANYWHERE, NULL, &cell));
+	is_invalid(lh_cell_at(scene->arena, LH_ANYWHERE, &options, NULL));
 	assert_int_equal(lh_cell_footprint(&options), 64 + 4 * 64);
 	assert_int_equal(lh_cell_at(scene->arena, LH_ANYWHERE, &options, &cell), 0);
 	options.slots = 4;
@@ -287,19 +287,19 @@ static void wrong_arguments_are_told(void **state)
 	lh_arena *other;
 	void *draft;
 
-	assert_int_equal(lh_cell_read(NULL, &value, NULL), -EINVAL);
-	assert_int_equal(lh_cell_read(&zero, &value, NULL), -EINVAL);
-	assert_int_equal(lh_cell_read(&cell, NULL, NULL), -EINVAL);
-	assert_int_equal(lh_cell_begin(&zero, lease, LH_NOW, &draft, NULL), -EINVAL);
-	assert_int_equal(lh_cell_begin(&cell, NULL, LH_NOW, &draft, NULL), -EINVAL);
-	assert_int_equal(lh_cell_begin(&cell, lease, LH_NOW, NULL, NULL), -EINVAL);
-	assert_int_equal(lh_cell_commit(&zero, lease), -EINVAL);
-	assert_int_equal(lh_cell_abort(NULL, lease), -EINVAL);
+	is_invalid(lh_cell_read(NULL, &value, NULL));
+	is_invalid(lh_cell_read(&zero, &value, NULL));
+	is_invalid(lh_cell_read(&cell, NULL, NULL));
+	is_invalid(lh_cell_begin(&zero, lease, LH_NOW, &draft, NULL));
+	is_invalid(lh_cell_begin(&cell, NULL, LH_NOW, &draft, NULL));
+	is_invalid(lh_cell_begin(&cell, lease, LH_NOW, NULL, NULL));
+	is_invalid(lh_cell_commit(&zero, lease));
+	is_invalid(lh_cell_abort(NULL, lease));
 	assert_int_equal(scene_thread(use_from_another_thread, both), 0);
 	snprintf(name, sizeof(name), "%s-other", scene->name);
 	assert_int_equal(lh_arena_open(name, LH_CREATE, &options, &other), 0);
 	foreign = scene_lease(other);
-	assert_int_equal(lh_cell_begin(&cell, foreign, LH_NOW, &draft, NULL), -EINVAL);
+	is_invalid(lh_cell_begin(&cell, foreign, LH_NOW, &draft, NULL));
 	assert_int_equal(lh_lease_release(foreign), 0);
 	assert_int_equal(lh_arena_close(other), 0);
 	assert_int_equal(lh_arena_unlink(name), 0);

@@ -265,7 +265,10 @@ static void what_is_asked_of_a_lease_without_ttl(void **state)
 
 	assert_true(lh_lease_valid(lease));
 	assert_true(lh_lease_remaining(lease) == UINT64_MAX);
-	assert_int_equal(lh_lease_renew(lease, LH_SEC(1)), -EINVAL);
+	is_invalid(lh_lease_renew(lease, LH_SEC(1)));
+	assert_non_null(strstr(lh_error_detail(), "TTL"));
+	is_invalid(lh_lease_renew(NULL, LH_SEC(1)));
+	assert_non_null(strstr(lh_error_detail(), "NULL"));
 	assert_true(lh_lease_remaining(lease) == UINT64_MAX);
 	assert_int_equal(lh_lease_release(lease), 0);
 }

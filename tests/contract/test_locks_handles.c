@@ -356,6 +356,8 @@ static void what_the_provider_cannot_do_is_refused(void **state)
 			assert_int_equal(lh_handle_release(handle), 0);
 		else
 			assert_true(lh_error_detail()[0] != '\0');
+		if (!can && wants[i].capability == LH_CAP_TTL)
+			assert_non_null(strstr(lh_error_detail(), "ttl_ns"));
 	}
 	close_all();
 }

@@ -53,8 +53,9 @@ static void only_a_semaphores_handle_has_a_slot(void **state)
 	lh_handle *handle = hold("key", NULL);
 
 	(void)state;
-	assert_int_equal(lh_handle_slot(handle), -ENOTSUP);
 	assert_int_equal(lh_handle_slot(NULL), -EINVAL);
+	assert_int_equal(lh_handle_slot(handle), -ENOTSUP);
+	assert_non_null(strstr(lh_error_detail(), "permit")); // not what failed before
 	let_go(handle);
 	close_all();
 }
@@ -265,12 +266,15 @@ static void a_holder_that_consented_is_dead_before_the_next_has_its_permit(void 
 static void another_limit_is_invalid_while_the_key_is_in_use(void **state)
 {
 	const struct lh_acquire_options more = { .max_holders = PERMITS + 1 };
+	const struct lh_acquire_options beyond = { .max_holders = 1u << 31 };
 	lh_handle *handle, *other = NULL;
 
 	(void)state;
 	if (lacks(LH_CAP_SEMAPHORE))
 		skip();
 	handle = hold("pool", &permits);
+	assert_int_equal(attempt("pool", &beyond), -EINVAL);
+	assert_non_null(strstr(lh_error_detail(), "2147483648")); // no int has such slots
 	assert_int_equal(attempt("pool", &more), -EINVAL);
 	assert_non_null(strstr(lh_error_detail(), "max_holders"));
 	assert_int_equal(attempt("pool", NULL), -EINVAL);

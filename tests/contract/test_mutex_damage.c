@@ -277,6 +277,10 @@ static void tokens_rise_and_deaths_are_counted_over_many_kills(void **state)
 		assert_int_equal(lh_mutex_consistent(&mutex, lease), 0);
 		assert_int_equal(lh_mutex_unlock(&mutex, lease), 0);
 	}
+	is_invalid(lh_fence_check(NULL, token));
+	assert_int_equal(lh_cancel_create(NULL), -EINVAL); // leaves a detail
+	assert_int_equal(lh_fence_check(&highest, token), -ESTALE);
+	assert_non_null(strstr(lh_error_detail(), "token"));
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 

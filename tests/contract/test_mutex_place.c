@@ -59,8 +59,10 @@ static void bad_options_have_no_footprint_and_are_invalid(void **state)
 	}
 	bad[0] = (struct lh_mutex_options){ .name = "" };
 	bad[1] = (struct lh_mutex_options){ .name = too_long };
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(lh_mutex_footprint(&bad[i]), 0);
 		assert_int_equal(lh_mutex_at(scene->arena, LH_ANYWHERE, &bad[i], &mutex), -EINVAL);
+	}
 	assert_int_equal(lh_mutex_at(NULL, LH_ANYWHERE, NULL, &mutex), -EINVAL);
 	assert_int_equal(lh_mutex_at(scene->arena, LH_ANYWHERE, NULL, NULL), -EINVAL);
 	assert_int_equal(mutex.private_[0], 7);
@@ -114,6 +116,21 @@ static void an_equal_mutex_is_attached_to(void **state)
 	assert_true(lh_mutex_held(&anywhere, lease));
 	assert_int_equal(lh_mutex_unlock(&again, lease), 0);
 	assert_int_equal(lh_lease_release(lease), 0);
+}
+
+// "a single mutex is an array of one": whichever of the two was there first
+static void a_single_mutex_and_an_array_of_one_attach_to_each_other(void **state)
+{
+	const struct scene *scene = *state;
+	const struct lh_mutex_options one = { .count = 1 };
+	lh_mutex single, array, again;
+
+	assert_int_equal(lh_mutex_at(scene->arena, LH_ANYWHERE, NULL, &single), 0);
+	assert_int_equal(lh_mutex_at(scene->arena, lh_mutex_offset(&single), &one, &again), 0);
+	assert_int_equal(lh_mutex_at(scene->arena, lh_mutex_offset(&single) + 64, &one, &array), 0);
+	assert_int_equal(lh_mutex_at(scene->arena, lh_mutex_offset(&array), NULL, &again), 0);
+	assert_int_equal(lh_mutex_element(&again, 0, &single), 0);
+	assert_int_equal(lh_mutex_element(&again, 1, &single), -EINVAL);
 }
 
 // "same name, data_size, count and flags"
@@ -288,6 +305,7 @@ int main(void)
 		SCENE_TEST(bad_places_are_invalid),
 		SCENE_TEST(a_mutex_larger_than_the_arena_is_enospc),
 		SCENE_TEST(an_equal_mutex_is_attached_to),
+		SCENE_TEST(a_single_mutex_and_an_array_of_one_attach_to_each_other),
 		SCENE_TEST(another_mutex_there_is_eexist),
 		SCENE_TEST(elements_are_as_many_as_were_placed),
 		SCENE_TEST(data_is_zeroed_aligned_and_each_elements_own),

@@ -40,11 +40,11 @@ static void what_it_is_made_with_is_checked(void **state)
 	assert_int_equal(lh_once_at(arena, LH_ANYWHERE, &options, &other), -EEXIST);
 	options.data_size = SIZE_MAX;
 	assert_int_equal(lh_once_footprint(&options), 0);
-	assert_int_equal(lh_once_at(arena, LH_ANYWHERE, &options, &other), -EINVAL);
+	is_invalid(lh_once_at(arena, LH_ANYWHERE, &options, &other));
 	options = (struct lh_once_options){ .reserved = { 1 } };
-	assert_int_equal(lh_once_at(arena, LH_ANYWHERE, &options, &other), -EINVAL);
-	assert_int_equal(lh_once_at(NULL, LH_ANYWHERE, NULL, &other), -EINVAL);
-	assert_int_equal(lh_once_at(arena, LH_ANYWHERE, NULL, NULL), -EINVAL);
+	is_invalid(lh_once_at(arena, LH_ANYWHERE, &options, &other));
+	is_invalid(lh_once_at(NULL, LH_ANYWHERE, NULL, &other));
+	is_invalid(lh_once_at(arena, LH_ANYWHERE, NULL, NULL));
 	assert_int_equal(lh_once_offset(&(lh_once){ { 0 } }), 0);
 	assert_int_equal(lh_remove(arena, lh_once_offset(&once)), 0);
 }
@@ -285,11 +285,11 @@ static void calls_that_cannot_be_made_are_refused(void **state)
 	lh_mutex mutex = scene_mutex(arena);
 
 	place(scene);
-	assert_int_equal(lh_once_call(NULL, lease, fill, NULL, LH_NOW), -EINVAL);
-	assert_int_equal(lh_once_call(&none, lease, fill, NULL, LH_NOW), -EINVAL);
-	assert_int_equal(lh_once_call(&none, NULL, fill, NULL, LH_NOW), -EINVAL);
-	assert_int_equal(lh_once_call(&once, NULL, fill, NULL, LH_NOW), -EINVAL);
-	assert_int_equal(lh_once_call(&once, lease, NULL, NULL, LH_NOW), -EINVAL);
+	is_invalid(lh_once_call(NULL, lease, fill, NULL, LH_NOW));
+	is_invalid(lh_once_call(&none, lease, fill, NULL, LH_NOW));
+	is_invalid(lh_once_call(&none, NULL, fill, NULL, LH_NOW));
+	is_invalid(lh_once_call(&once, NULL, fill, NULL, LH_NOW));
+	is_invalid(lh_once_call(&once, lease, NULL, NULL, LH_NOW));
 	assert_false(lh_once_done(&none));
 	assert_false(lh_once_done(NULL));
 	assert_null(lh_once_data(&none));

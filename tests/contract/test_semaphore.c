@@ -42,10 +42,10 @@ static void placements_of_equal_permits_and_name_are_the_same_semaphore(void **s
 				 -EINVAL);
 	}
 	assert_int_equal(lh_semaphore_footprint(NULL), 0);
-	assert_int_equal(lh_semaphore_at(scene->arena, LH_ANYWHERE, NULL, &again), -EINVAL);
-	assert_int_equal(lh_semaphore_at(NULL, LH_ANYWHERE, &five, &again), -EINVAL);
-	assert_int_equal(lh_semaphore_at(scene->arena, LH_ANYWHERE, &five, NULL), -EINVAL);
-	assert_int_equal(lh_semaphore_at(scene->arena, 1, &five, &again), -EINVAL);
+	is_invalid(lh_semaphore_at(scene->arena, LH_ANYWHERE, NULL, &again));
+	is_invalid(lh_semaphore_at(NULL, LH_ANYWHERE, &five, &again));
+	is_invalid(lh_semaphore_at(scene->arena, LH_ANYWHERE, &five, NULL));
+	is_invalid(lh_semaphore_at(scene->arena, 1, &five, &again));
 	assert_int_equal(lh_semaphore_at(scene->arena, LH_ANYWHERE, &five, &semaphore), 0);
 	assert_int_equal(lh_semaphore_at(scene->arena, LH_ANYWHERE, &six, &again), -EEXIST);
 	// "a later resize changes nothing here"
@@ -249,27 +249,27 @@ static void bad_arguments_are_invalid(void **state)
 
 	place(scene->arena, 2);
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(lh_semaphore_acquire(bad[i], lease, 1, LH_NOW), -EINVAL);
-		assert_int_equal(lh_semaphore_acquire(bad[i], lease, 0, LH_NOW), -EINVAL);
-		assert_int_equal(lh_semaphore_release(bad[i], lease, 1), -EINVAL);
-		assert_int_equal(lh_semaphore_slots(bad[i], lease, NULL, 0), -EINVAL);
-		assert_int_equal(lh_semaphore_available(bad[i]), -EINVAL);
-		assert_int_equal(lh_semaphore_resize(bad[i], 1), -EINVAL);
+		is_invalid(lh_semaphore_acquire(bad[i], lease, 1, LH_NOW));
+		is_invalid(lh_semaphore_acquire(bad[i], lease, 0, LH_NOW));
+		is_invalid(lh_semaphore_release(bad[i], lease, 1));
+		is_invalid(lh_semaphore_slots(bad[i], lease, NULL, 0));
+		is_invalid(lh_semaphore_available(bad[i]));
+		is_invalid(lh_semaphore_resize(bad[i], 1));
 		assert_int_equal(lh_semaphore_offset(bad[i]), 0);
 	}
-	assert_int_equal(take(NULL, 1), -EINVAL);
-	assert_int_equal(give(NULL, 1), -EINVAL);
-	assert_int_equal(held(NULL), -EINVAL);
-	assert_int_equal(take(lease, 3), -EINVAL);
-	assert_int_equal(take(lease, UINT32_MAX), -EINVAL);
-	assert_int_equal(lh_semaphore_slots(&semaphore, lease, NULL, 1), -EINVAL);
+	is_invalid(take(NULL, 1));
+	is_invalid(give(NULL, 1));
+	is_invalid(held(NULL));
+	is_invalid(take(lease, 3));
+	is_invalid(take(lease, UINT32_MAX));
+	is_invalid(lh_semaphore_slots(&semaphore, lease, NULL, 1));
 	snprintf(name, sizeof(name), "%s-other", scene->name);
 	assert_int_equal(lh_arena_open(name, LH_CREATE, NULL, &other), 0);
 	lh_lease *foreign = scene_lease(other);
 
-	assert_int_equal(take(foreign, 1), -EINVAL);
-	assert_int_equal(give(foreign, 1), -EINVAL);
-	assert_int_equal(held(foreign), -EINVAL);
+	is_invalid(take(foreign, 1));
+	is_invalid(give(foreign, 1));
+	is_invalid(held(foreign));
 	assert_int_equal(lh_lease_release(foreign), 0);
 	assert_int_equal(lh_arena_unlink(name), 0);
 	assert_int_equal(lh_arena_close(other), 0);

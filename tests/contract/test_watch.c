@@ -30,6 +30,7 @@ static void options_are_checked_and_have_defaults(void **state)
 		{ .max_size = 8, .slots = SLOTS_MOST + 1 },
 		{ .max_size = SIZE_MAX },
 		{ .max_size = 8, .reserved = { 0, 0, 0, 1 } },
+		{ .max_size = 8, .name = "" },
 	};
 	struct lh_watch_options options = { .max_size = 8 };
 	struct lh_placement_info info;
@@ -222,8 +223,11 @@ static void a_value_that_is_too_large_is_not_sent(void **state)
 	uint8_t value[SIZE + 1] = { 1 };
 
 	assert_int_equal(lh_watch_send(&watch, lease, value, SIZE + 1), -EMSGSIZE);
+	assert_string_equal(lh_error_detail(), "201 bytes, the watch takes 200");
 	assert_int_equal(lh_watch_send(&watch, lease, NULL, 1), -EINVAL);
+	assert_non_null(strstr(lh_error_detail(), "value"));
 	assert_int_equal(lh_watch_read(&receiver, value, SIZE, NULL, NULL), -ENODATA);
+	assert_string_equal(lh_error_detail(), ""); // not what failed before
 	assert_int_equal(lh_watch_send(&watch, lease, value, SIZE), 0);
 	assert_int_equal(lh_lease_release(lease), 0);
 }
@@ -239,6 +243,7 @@ static void a_buffer_that_is_too_small_leaves_the_value_unseen(void **state)
 
 	send(&watch, lease, 9);
 	assert_int_equal(lh_watch_read(&receiver, small, sizeof(small), &size, NULL), -EMSGSIZE);
+	assert_non_null(strstr(lh_error_detail(), "capacity"));
 	assert_int_equal(lh_watch_read(&receiver, NULL, 0, &size, NULL), -EMSGSIZE);
 	assert_int_equal(size, 77);
 	assert_int_equal(lh_watch_changed(&receiver, LH_NOW), 0);
@@ -275,8 +280,12 @@ static void nothing_new_is_busy_or_times_out(void **state)
 	for (int round = 0; round < 2; round++) { // without a sender, and with one
 		uint64_t begin = lh_now();
 
+		assert_int_equal(lh_watch_claim(NULL, lease), -EINVAL); // leaves a detail
 		assert_int_equal(lh_watch_changed(&receiver, LH_NOW), -EBUSY);
+		assert_string_equal(lh_error_detail(), "");
+		assert_int_equal(lh_watch_claim(NULL, lease), -EINVAL);
 		assert_int_equal(lh_watch_changed(&receiver, (lh_deadline){ 1 }), -ETIMEDOUT);
+		assert_string_equal(lh_error_detail(), "");
 		assert_int_equal(lh_watch_changed(&receiver, lh_deadline_after(LH_MS(3))),
 				 -ETIMEDOUT);
 		assert_true(lh_now() >= begin + LH_MS(3));
@@ -424,26 +433,26 @@ static void wrong_arguments_are_told(void **state)
 	lh_arena *other;
 	void *both[2] = { (void *)(uintptr_t)&watch, lease };
 
-	assert_int_equal(lh_watch_claim(NULL, lease), -EINVAL);
-	assert_int_equal(lh_watch_claim(&zero, lease), -EINVAL);
-	assert_int_equal(lh_watch_claim(&watch, NULL), -EINVAL);
-	assert_int_equal(lh_watch_send(&zero, lease, "", 1), -EINVAL);
-	assert_int_equal(lh_watch_close(&zero, lease), -EINVAL);
-	assert_int_equal(lh_watch_subscribe(&zero, &receiver), -EINVAL);
-	assert_int_equal(lh_watch_subscribe(NULL, &receiver), -EINVAL);
-	assert_int_equal(lh_watch_subscribe(&watch, NULL), -EINVAL);
-	assert_int_equal(lh_watch_set_cancel(&none, NULL), -EINVAL);
-	assert_int_equal(lh_watch_set_cancel(NULL, NULL), -EINVAL);
-	assert_int_equal(lh_watch_read(&none, name, 1, NULL, NULL), -EINVAL);
-	assert_int_equal(lh_watch_read(NULL, name, 1, NULL, NULL), -EINVAL);
-	assert_int_equal(lh_watch_read(&receiver, NULL, 1, NULL, NULL), -EINVAL);
-	assert_int_equal(lh_watch_changed(&none, LH_NOW), -EINVAL);
-	assert_int_equal(lh_watch_changed(NULL, LH_NOW), -EINVAL);
+	is_invalid(lh_watch_claim(NULL, lease));
+	is_invalid(lh_watch_claim(&zero, lease));
+	is_invalid(lh_watch_claim(&watch, NULL));
+	is_invalid(lh_watch_send(&zero, lease, "", 1));
+	is_invalid(lh_watch_close(&zero, lease));
+	is_invalid(lh_watch_subscribe(&zero, &receiver));
+	is_invalid(lh_watch_subscribe(NULL, &receiver));
+	is_invalid(lh_watch_subscribe(&watch, NULL));
+	is_invalid(lh_watch_set_cancel(&none, NULL));
+	is_invalid(lh_watch_set_cancel(NULL, NULL));
+	is_invalid(lh_watch_read(&none, name, 1, NULL, NULL));
+	is_invalid(lh_watch_read(NULL, name, 1, NULL, NULL));
+	is_invalid(lh_watch_read(&receiver, NULL, 1, NULL, NULL));
+	is_invalid(lh_watch_changed(&none, LH_NOW));
+	is_invalid(lh_watch_changed(NULL, LH_NOW));
 	assert_int_equal(scene_thread(claim_for_another_thread, both), 0);
 	snprintf(name, sizeof(name), "%s-other", scene->name);
 	assert_int_equal(lh_arena_open(name, LH_CREATE, &options, &other), 0);
 	foreign = scene_lease(other);
-	assert_int_equal(lh_watch_claim(&watch, foreign), -EINVAL);
+	is_invalid(lh_watch_claim(&watch, foreign));
 	assert_int_equal(lh_lease_release(foreign), 0);
 	assert_int_equal(lh_arena_close(other), 0);
 	assert_int_equal(lh_arena_unlink(name), 0);

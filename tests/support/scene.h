@@ -43,6 +43,15 @@ lh_arena *scene_open(struct scene *opened, const struct lh_arena_options *option
 #define SCENE_TEST_CLOSED(function)                                                                \
 	cmocka_unit_test_setup_teardown(function, scene_begin_closed, scene_end)
 
+// The call is -EINVAL, and lh_error_detail is of this failure, not of the one before.
+#define is_invalid(call)                                                                           \
+	do {                                                                                       \
+		assert_int_equal(lh_cancel_create(NULL), -EINVAL);                                 \
+		assert_int_equal((call), -EINVAL);                                                 \
+		assert_string_not_equal(lh_error_detail(), "");                                    \
+		assert_null(strstr(lh_error_detail(), "ret_cancel"));                              \
+	} while (0)
+
 // Runs body in a child process and returns its wait status; it ends with body's result as exit
 // code.
 int scene_child(int (*body)(void *context), void *context);
