@@ -213,7 +213,7 @@ static void its_failures_are_told_to_who_asked(void **state)
 	need_equal(lh_arena_unlink("/leasehold-keeper"), 0);
 }
 
-static void a_failure_with_nothing_to_add_has_no_detail_of_an_earlier_one(void **state)
+static void a_failure_has_no_detail_of_an_earlier_one(void **state)
 {
 	struct stage stage = stage_open(NULL, 0);
 	lh_mutex other;
@@ -227,10 +227,10 @@ static void a_failure_with_nothing_to_add_has_no_detail_of_an_earlier_one(void *
 	need_equal(lh_error_detail()[0], 0);
 	need_equal(lh_region_release(stage.lease, 123), -EPERM);
 	need_equal(lh_lease_renew(stage.lease, LH_SEC(1)), -EINVAL);
-	need_equal(lh_error_detail()[0], 0);
+	need(strstr(lh_error_detail(), "no TTL") != NULL);
 	need_equal(lh_region_release(stage.lease, 123), -EPERM);
 	need_equal(lh_mutex_element(&stage.mutexes[0], 1000, &other), -EINVAL);
-	need_equal(lh_error_detail()[0], 0);
+	need(strstr(lh_error_detail(), "beyond the array") != NULL);
 	stage_close(&stage);
 	stage_unlink();
 }
@@ -243,7 +243,7 @@ int main(void)
 		STAGED(the_descriptor_of_an_ended_threads_lease_goes_with_the_arena),
 		STAGED(a_renewal_by_the_library_never_shortens),
 		STAGED(its_failures_are_told_to_who_asked),
-		STAGED(a_failure_with_nothing_to_add_has_no_detail_of_an_earlier_one),
+		STAGED(a_failure_has_no_detail_of_an_earlier_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
