@@ -288,11 +288,6 @@ static bool has_label(const json_t *holder, const char *label)
 }
 
 // Holders come by the slots of their leases, which are drawn.
-static bool is_first_of_holders(const json_t *row, const char *label)
-{
-	return has_label(json_array_get(json_object_get(row, "holders"), 0), label);
-}
-
 static bool is_among_holders(const json_t *row, const char *label)
 {
 	const json_t *holders = json_object_get(row, "holders");
@@ -316,7 +311,6 @@ static void list_tells_state_mode_and_holder_of_every_kind(void **state)
 
 		assert_string_equal(text_of(row, "state"), e->state);
 		assert_string_equal(text_of(row, "mode"), e->mode);
-		assert_true(is_first_of_holders(row, text_of(row, "label")));
 		assert_true(is_among_holders(row, e->holds));
 		assert_int_equal(entries(row, "holders"), e->holders);
 		assert_int_equal(number_of(row, "waiters"), e->waiters);

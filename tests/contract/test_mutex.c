@@ -24,6 +24,11 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
+
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
 
 static lh_mutex place(lh_arena *arena, const struct lh_mutex_options *options)
 {
@@ -320,6 +325,11 @@ static void an_interruptible_lease_is_interrupted(void **state)
 static void one_signal_to_a_sleeper_is_enough(void **state)
 {
 	const struct scene *scene = *state;
+
+	if (syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) < 0 && errno == ENOSYS) {
+		print_message("SKIP: without futex_waitv a sleep ends each 2 ms (lease.h)\n");
+		return;
+	}
 	const lh_mutex mutex = scene_mutex(scene->arena);
 	lh_lease *holder = scene_lease(scene->arena);
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// ctest: NOT_UNDER valgrind leaves out a load whose value is not used
 //
 // wait.h: who is about to sleep on a lease has mapped what its reaper needs.
 #include "tests/support/scene.h"
