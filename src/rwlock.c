@@ -187,8 +187,7 @@ void rwlock_consider_bias(const struct lh_arena *arena, struct rwlock_object *ob
 	    ++looks % LOOKS_BEFORE_CLOCK ||
 	    clock_now() < atomic_load_explicit(&object->bias_off_until, memory_order_relaxed))
 		return;
-	// {none, FENCED} → {none, biased}: the next writer revokes it. Before or after a crash:
-	// either.
+	// {none, FENCED} → {none, biased}: the next writer revokes it. A crash: either of them.
 	if (atomic_compare_exchange_strong(&object->header.word, &word, word & ~RWLOCK_FENCED))
 		atomic_store_explicit(&object->bias_since, clock_now(), memory_order_relaxed);
 }
@@ -202,13 +201,14 @@ void rwlock_bias_off(struct rwlock_object *object, uint64_t revoked_from, uint64
 	uint64_t off = RWLOCK_BIAS_OFF * (revoked_at - revoked_from);
 
 	if (revoked_from - since < last && off < 2 * last)
-		off = 2 * last < RWLOCK_BIAS_OFF_MAX_NS ? 2 * last : RWLOCK_BIAS_OFF_MAX_NS;
+		off = 2 * last;
+	if (off > RWLOCK_BIAS_OFF_MAX_NS) // so long, too, if others ran while it was revoked
+		off = RWLOCK_BIAS_OFF_MAX_NS;
 	atomic_store_explicit(&object->bias_off_ns, off, memory_order_relaxed);
 	atomic_store_explicit(&object->bias_off_until, revoked_at + off, memory_order_relaxed);
 }
 
-// Another read of a lease that reads already: nobody is waited for. A writer that waits for this
-// lease has to wait for its last unlock in any case.
+// Another read of a lease that reads already: a writer waits for its last unlock in any case.
 static int read_again(const struct rwlock_attempt *attempt)
 {
 	const uint64_t record = atomic_load_explicit(&attempt->record->object,
