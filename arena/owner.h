@@ -34,8 +34,8 @@ bool owner_ended(const struct lh_arena *arena, uint64_t ref);
 // Of a process owner: its keeper's word is dead but the process is not gone yet.
 bool owner_ending(const struct lh_arena *arena, uint64_t ref);
 
-// Sleeps until that process is gone, or until the moment (ns of CLOCK_MONOTONIC): whether it did.
-// False at once where the process cannot be watched.
+// Sleeps until that process is gone, or until the moment (ns of CLOCK_MONOTONIC): look again.
+// False, at once: the process cannot be watched from here.
 bool owner_await_end(const struct lh_arena *arena, uint64_t ref, uint64_t until_ns);
 
 // The futex word to sleep on for this owner's end and the value it has while alive; NULL if it has
