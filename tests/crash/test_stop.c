@@ -265,6 +265,7 @@ static void with_another_lease(struct crash_scene *scene)
 {
 	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &first), "lease");
 	scene->shared->slot = first->index;
+	patience_step_clock(LH_MS(2)); // the arena's name is asked for, at most each millisecond
 }
 
 static int acquire_with_ttl(struct crash_scene *scene)

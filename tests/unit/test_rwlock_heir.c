@@ -17,6 +17,17 @@ static struct {
 	unsigned sleeps;              // that the kernel let begin
 } stop;
 
+uint64_t __real_clock_now(void);
+uint64_t __wrap_clock_now(void);
+
+// Stands still: a reservation lasts for as long as the test does.
+uint64_t __wrap_clock_now(void)
+{
+	static uint64_t now;
+
+	return now ? now : (now = __real_clock_now());
+}
+
 static void resign(bool *planted)
 {
 	if (*planted)
@@ -70,7 +81,7 @@ static void read_while_the_heir_resigns(const struct scene *scene, bool before_m
 	stop.heir = heir->index + 1;
 	stop.sleeps = 0;
 	deadlock_publish(heir, granule);
-	atomic_store(&stop.object->header.reserved_ns, lh_now());
+	atomic_store(&stop.object->header.reserved_ns, __wrap_clock_now());
 	atomic_store(&stop.object->header.heir, stop.heir);
 	atomic_fetch_or(&stop.object->header.word, RWLOCK_WANTED);
 	*(before_mark ? &stop.before_mark : &stop.after_mark) = true;
