@@ -107,7 +107,7 @@ static void join(const struct things *t, lh_lease *lease)
 
 static void arrive(const struct things *t, lh_lease *lease)
 {
-	need_equal(lh_barrier_wait(&t->barrier, lease, LH_FOREVER, NULL), 0);
+	need_equal(lh_barrier_wait(&t->barrier, lease, LH_FOREVER, NULL), -EOWNERDEAD);
 }
 
 static void await_signal(const struct things *t, lh_lease *lease)
@@ -282,19 +282,14 @@ static json_int_t entries(const json_t *document, const char *list)
 	return (json_int_t)json_array_size(json_object_get(document, list));
 }
 
-static bool has_label(const json_t *holder, const char *label)
-{
-	return *label ? holder && strcmp(text_of(holder, "label"), label) == 0 : !holder;
-}
-
 // Holders come by the slots of their leases, which are drawn.
 static bool is_among_holders(const json_t *row, const char *label)
 {
 	const json_t *holders = json_object_get(row, "holders");
-	bool found = has_label(json_array_get(holders, 0), label);
+	bool found = !*label && !json_array_size(holders);
 
-	for (size_t i = 1; i < json_array_size(holders); i++)
-		found |= has_label(json_array_get(holders, i), label);
+	for (size_t i = 0; i < json_array_size(holders); i++)
+		found |= strcmp(text_of(json_array_get(holders, i), "label"), label) == 0;
 	return found;
 }
 
@@ -473,13 +468,17 @@ static void json_is_what_the_schema_says(void **state)
 
 // ---- after their ends ---------------------------------------------------------------------------
 
-// Those who wait first, so that nobody clears up behind those who hold.
+// Those who wait first, so that nobody clears up behind those who hold; but that its fellow has died
+// the other party that has arrived is told, and so the barrier is broken.
 static void kill_all(void)
 {
 	for (int holders = 0; holders <= 1; holders++)
-		for (size_t i = 0; i < ROLES; i++)
+		for (size_t i = 0; i < ROLES; i++) {
 			if (holders == !roles[i].waits_for)
 				peer_kill(&peers[i]);
+			if (strcmp(roles[i].name, "arrived") == 0 && !holders)
+				line_hear(&peers[i + 1].line);
+		}
 }
 
 static void assert_states(bool cleared)
