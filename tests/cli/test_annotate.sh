@@ -4,7 +4,7 @@
 # ctest: NOT_UNDER address programs that are compiled for ThreadSanitizer cannot load it then
 # leasehold/annotate.h: two threads that share plain data under a primitive have no report by a race
 # detector, and have one when they share it beside the primitive; without annotations, always.
-# ctest: TIER full it runs race detectors, and only a change of annotate.h would change it
+# ctest: TIER ci it runs race detectors, and only a change of annotate.h would change it
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 library=$(dirname "$(find "$LEASEHOLD_BUILD" -maxdepth 1 -name libleasehold.so -print -quit)")
@@ -13,8 +13,6 @@ trap 'rm -rf "$work"' EXIT
 source=$top/tests/cli/annotate/race.c
 kinds=(mutex rwlock semaphore barrier condvar once cell watch release region cancel fence claim changed
 	loss lost_wait)
-compilers=(gcc clang)
-seed=${LEASEHOLD_SEED:-$SRANDOM}
 skipped=
 fail() {
 	echo "FAIL: $*"
@@ -35,28 +33,8 @@ try() {
 	[ "$1" -eq 0 ] || grep -q "$3" "$work/out" || fail "no report of $3: $(cat "$work/out")"
 }
 
-# The kinds that helgrind tries, which is slow; and a share of all for the smaller tiers, by the
-# seed.
-slow_kinds=("${kinds[@]}")
-share=()
-for i in "${!kinds[@]}"; do
-	[ $((i % 5)) -ne $((seed % 5)) ] || share+=("${kinds[i]}")
-done
-case ${LEASEHOLD_TIER-full} in
-quick)
-	kinds=("${share[@]}")
-	slow_kinds=("${share[0]}")
-	compilers=("${compilers[seed / 5 % 2]}")
-	;;
-full)
-	slow_kinds=("${share[@]}")
-	compilers=("${compilers[seed / 5 % 2]}")
-	;;
-esac
-echo "LEASEHOLD_SEED=$seed: ${kinds[*]} with ${compilers[*]}; ${slow_kinds[*]} with helgrind"
-
 export TSAN_OPTIONS="suppressions=$top/tools/annotate/tsan.supp exitcode=66"
-for compiler in "${compilers[@]}"; do
+for compiler in gcc clang; do
 	if ! echo 'int main(void) { return 0; }' |
 		"$compiler" -fsanitize=thread -x c -o "$work/none" - 2>/dev/null ||
 		! "$work/none"; then
@@ -90,7 +68,7 @@ if command -v valgrind >/dev/null && [ -e /usr/include/valgrind/helgrind.h ]; th
 	run=(valgrind --quiet --fair-sched=try --error-exitcode=66
 		--suppressions="$top/tools/annotate/valgrind.supp")
 	try 66 "without annotations" by_mutex "${run[@]}" --tool=helgrind "$work/without" mutex
-	for kind in "${slow_kinds[@]}"; do
+	for kind in "${kinds[@]}"; do
 		try 0 helgrind none "${run[@]}" --tool=helgrind "$work/noted" "$kind"
 		[ "$kind" = release ] || try 66 helgrind "by_$kind" "${run[@]}" --tool=helgrind \
 			"$work/noted" "$kind" race

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # ctest: NOT_UNDER valgrind it lacks futex_waitv, and slows what is measured at will
-# ctest: TIER full it measures for half a minute what only a change of lease-bench would change
+# ctest: TIER ci it measures for half a minute what only a change of lease-bench would change
 # lease-bench is honest: what a peer or the library is slowed down by shows in the ratios, in the
 # right direction and by no less than half; an empty body is measured and subtracted for all alike;
 # who recovers is seen, not claimed. Nothing here bounds a time from above.

@@ -5,7 +5,7 @@
 # ctest: NOT_UNDER undefined steps through single instructions
 # ctest: NOT_UNDER thread steps through single instructions
 # ctest: NOT_UNDER valgrind ptrace of its own
-# ctest: TIER full it steps through every operation of every crash test
+# ctest: TIER ci it steps through every operation of every crash test
 #
 # Each row of the tables in docs/protocol.md and docs/protocol/ names the functions that take its step. Here
 # each of them is looked for among those that the operations of the crash tests step through: so for every

@@ -19,7 +19,7 @@ static bool start_worker(struct demo *demo, struct worker *worker)
 	char life[16];
 	const char *const arguments[] = { "demo-count", "--worker", demo->arena_name, life, NULL };
 	posix_spawnattr_t attributes;
-	sigset_t none;
+	sigset_t of_terminal;
 	int error;
 
 	if (run->lives == LIVES_MAX) {
@@ -28,9 +28,13 @@ static bool start_worker(struct demo *demo, struct worker *worker)
 	}
 	worker->life = run->lives++;
 	snprintf(life, sizeof(life), "%" PRIu32, worker->life);
-	sigemptyset(&none);
+	// What a terminal sends to all of its foreground processes is for the parent, which then kills its
+	// workers: it stays blocked in them from their first instruction on.
+	sigemptyset(&of_terminal);
+	sigaddset(&of_terminal, SIGINT);
+	sigaddset(&of_terminal, SIGHUP);
 	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setsigmask(&attributes, &none);
+	posix_spawnattr_setsigmask(&attributes, &of_terminal);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
 	error = posix_spawn(&worker->pid, "/proc/self/exe", NULL, &attributes, (char **)arguments,
 			    environ);

@@ -102,8 +102,7 @@ int worker_main(const char *arena_name, const char *life_text)
 	lh_lease *lease;
 	int error;
 
-	// A Ctrl-C is for the parent, which then kills its workers; so does its own end.
-	signal(SIGINT, SIG_IGN);
+	// The parent's end kills its workers.
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || !open_table(arena_name, &table) ||
 	    getppid() != table.run->parent || life >= table.run->lives)
 		return 1;
