@@ -478,7 +478,8 @@ static void damage_is_told_and_harms_nobody(void **state)
 	assert_int_equal(lh_watch_send(&watch, lease, value, 1), -EBADMSG);
 	atomic_store(&header->word, slots_word_freed(good) | 513); // of 512 leases
 	assert_int_equal(lh_watch_claim(&watch, lease), -EBADMSG);
-	atomic_store(&header->word, slots_word_freed(good) | 512); // nobody's
+	const uint32_t nobody = slots_word_owner(good) % 512 + 1; // the slot after the lease's
+	atomic_store(&header->word, slots_word_freed(good) | nobody);
 	assert_int_equal(lh_watch_claim(&watch, lease), -EBADMSG);
 	assert_int_equal(lh_watch_read(&receiver, value, SIZE, NULL, NULL), 0);
 	assert_int_equal(lh_watch_changed(&receiver, LH_NOW), -EBADMSG);
