@@ -17,7 +17,32 @@
  * Shown: G1 no writer beside another or a reader; G2/G8 nobody sleeps for ever on a lock that is
  * left to one that died, was lost, gave up, reads, or has written: invalid end state.
  *
- * config: -DPROCS=2 -DREADERS=2 -DDEATHS=1 -DLOSSES=1 -DGIVEUPS=1
+ * HEIR: this one sleeps behind process 4 from the start, as the heir. DIES, EXPIRES, GIVES_UP: who
+ * may, at any step; of these two at a time only where config lines say so: while an heir dies that has
+ * taken an heir's place, and that one gives up, who sleeps for the latter's sake is left to the end of
+ * the reservation.
+ *
+ * config: -DPROCS=3 -DHEIR=1 -DREADERS=3 -DDIES=2
+ * config: -DPROCS=2 -DREADERS=2 -DEXPIRES=1 -DGIVES_UP=2
+ * ci: -DPROCS=3 -DHEIR=1 -DREADERS=0 -DDIES=1 -DGIVES_UP=2
+ * ci: -DPROCS=3 -DHEIR=1 -DREADERS=1 -DGIVES_UP=2
+ * ci: -DPROCS=3 -DHEIR=1 -DREADERS=3 -DEXPIRES=2
+ * ci: -DPROCS=3 -DHEIR=1 -DREADERS=1 -DDIES=2 -DGIVES_UP=1
+ * ci: -DPROCS=3 -DHEIR=1 -DREADERS=2 -DDIES=2
+ * ci: -DPROCS=3 -DHEIR=1 -DREADERS=1 -DDIES=1 -DEXPIRES=2
+ * quick: -DPROCS=3 -DHEIR=1 -DREADERS=3
+ * quick: -DPROCS=2 -DREADERS=1 -DDIES=1
+ *
+ * must-fail: -DNO_LIFE -DPROCS=3 -DHEIR=1 -DREADERS=0 -DDIES=1   sleeps on the word alone while it is left to an heir
+ * must-fail: -DNO_TELL -DPROCS=3 -DHEIR=1 -DREADERS=0 -DGIVES_UP=1   an heir that gives up wakes nobody
+ * must-fail: -DNO_SECOND_LOOK -DPROCS=3 -DHEIR=1 -DREADERS=0 -DGIVES_UP=1   heir is not looked at after the mark
+ * must-fail: -DNO_CHANGE -DPROCS=3 -DHEIR=1 -DREADERS=0 -DGIVES_UP=1   gives up, wakes, leaves the word as it was
+ * must-fail: -DCHANGE=MARK -DPROCS=3 -DHEIR=1 -DREADERS=6 -DGIVES_UP=1   takes off what another may put there again
+ * must-fail: -DCHANGE=24 -DPROCS=3 -DHEIR=1 -DREADERS=2 -DDIES=2   MARK is taken off before the wake
+ * must-fail: -DNO_INSIDE -DPROCS=3 -DHEIR=1 -DREADERS=1   an heir that reads does not wake
+ * must-fail: -DNO_CLEAR -DNO_CHECK -DPROCS=3 -DHEIR=1 -DREADERS=0   who was granted it stays heir
+ * must-fail: -DNO_MARK -DPROCS=3 -DHEIR=1 -DREADERS=0   sleeps before an heir without the mark
+ * must-fail: -DNO_STATE -DPROCS=2 -DREADERS=0 -DEXPIRES=1   who has the word does not look at its own lease last
  */
 #ifndef OPS
 #define OPS 1
@@ -36,6 +61,11 @@
 #define IS_READER(p) ((READERS >> ((p) - 1)) & 1)
 #ifndef CHANGE
 #define CHANGE WANTED		/* what an heir that resigns takes off a free word before it wakes */
+#endif
+#ifdef NO_STATE
+#define OWN_STATE true
+#else
+#define OWN_STATE !lost[me]
 #endif
 #define GONE(p) (dead[p] || lost[p])
 
@@ -285,7 +315,7 @@ back:			atomic { q[me] = 0; woken[me] = 0; r = 0 }
 #endif
 				if
 				:: atomic {
-					!lost[me] && (!reads[1] || GONE(1)) && (!reads[2] || GONE(2)) &&
+					OWN_STATE && (!reads[1] || GONE(1)) && (!reads[2] || GONE(2)) &&
 					(!reads[3] || GONE(3)) ->
 					assert(!writer && !reading); writer = me
 				   }
