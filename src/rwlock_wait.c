@@ -72,12 +72,18 @@ void rwlock_drop_heir(struct lh_arena *arena, struct rwlock_object *object, uint
 	if (atomic_load_explicit(&object->header.heir, memory_order_relaxed) != heir ||
 	    !atomic_compare_exchange_strong(&object->header.heir, &heir, 0) || !wake)
 		return;
-	// As in mutex_wait.c: who is about to sleep for the heir's sake finds the word changed.
+	// Who is about to sleep for the heir's sake finds the word changed, and for good: it cannot get
+	// WANTED back by others' marks. MARK stays until all are awake, or a crash in between would
+	// leave those who are asleep to an owner that does not wake them.
 	word = atomic_load(&object->header.word);
-	if (!word_owner(word))
-		atomic_compare_exchange_strong(&object->header.word, &word, word & ~WORD_MARK);
+	if (!word_owner(word) && (word & RWLOCK_WANTED) &&
+	    atomic_compare_exchange_strong(&object->header.word, &word, word & ~RWLOCK_WANTED))
+		word &= ~RWLOCK_WANTED;
 	futex_wake(futex_low_half(&object->header.word), FUTEX_ALL);
-	rwlock_poke(arena, object);
+	// Nobody falls asleep on a free word without WANTED.
+	if ((word & (WORD_OWNER_MASK | WORD_MARK | RWLOCK_WANTED)) == WORD_MARK)
+		atomic_compare_exchange_strong(&object->header.word, &word, word & ~WORD_MARK);
+	rwlock_poke(arena, object); // last: whose MARK this was marks again
 }
 
 void rwlock_resign(const struct rwlock_waiter *waiter, bool wake)

@@ -14,7 +14,9 @@ static struct {
 	struct rwlock_object *object;
 	uint32_t heir;
 	bool before_mark, after_mark; // it resigns there
-	unsigned sleeps;              // that the kernel let begin
+	bool marked_again;            // and then another marks the word that it looked at before
+	bool wake_unmarked; // those who sleep are woken when the word does not say so any more
+	unsigned sleeps;    // that the kernel let begin
 } stop;
 
 uint64_t __real_clock_now(void);
@@ -30,9 +32,24 @@ uint64_t __wrap_clock_now(void)
 
 static void resign(bool *planted)
 {
-	if (*planted)
-		rwlock_drop_heir(stop.arena, stop.object, stop.heir, true);
+	uint64_t seen = atomic_load(&stop.object->header.word) & ~WORD_MARK;
+
+	if (!*planted)
+		return;
 	*planted = false;
+	rwlock_drop_heir(stop.arena, stop.object, stop.heir, true);
+	if (stop.marked_again)
+		atomic_compare_exchange_strong(&stop.object->header.word, &seen, seen | WORD_MARK);
+}
+
+int __real_futex_wake(const _Atomic uint32_t *address, int count);
+int __wrap_futex_wake(const _Atomic uint32_t *address, int count);
+
+int __wrap_futex_wake(const _Atomic uint32_t *address, int count)
+{
+	if (stop.object && address == futex_low_half(&stop.object->header.word))
+		stop.wake_unmarked = !(atomic_load(&stop.object->header.word) & WORD_MARK);
+	return __real_futex_wake(address, count);
 }
 
 void __real_wait_begin(struct wait *wait, struct lh_arena *arena, struct lh_lease *lease,
@@ -104,11 +121,29 @@ static void it_finds_the_word_changed_if_the_heir_goes_later(void **state)
 	read_while_the_heir_resigns(*state, false);
 }
 
+static void it_finds_the_word_changed_though_another_marks_it_again(void **state)
+{
+	stop.marked_again = true;
+	read_while_the_heir_resigns(*state, false);
+	stop.marked_again = false;
+}
+
+// Else, if it dies in between, they are left to an owner that does not wake them: G2, G8.
+static void an_heir_that_resigns_wakes_before_it_takes_the_mark_off(void **state)
+{
+	stop.wake_unmarked = true;
+	read_while_the_heir_resigns(*state, false);
+	assert_false(stop.wake_unmarked);
+	assert_int_equal(atomic_load(&stop.object->header.word) & WORD_MARK, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCENE_TEST(it_finds_the_heir_gone_once_it_has_marked),
 		SCENE_TEST(it_finds_the_word_changed_if_the_heir_goes_later),
+		SCENE_TEST(it_finds_the_word_changed_though_another_marks_it_again),
+		SCENE_TEST(an_heir_that_resigns_wakes_before_it_takes_the_mark_off),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
