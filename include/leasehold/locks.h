@@ -36,7 +36,9 @@
  *	   then the key's tokens begin again. All modes, semaphores, fencing tokens, versions; the end of
  *	   the holder's process releases. There is no TTL: a holder that is stopped keeps its keys; lh_handle_remaining is UINT64_MAX and lh_handle_extend does
  *	   nothing. A handle is lost when a file of its was removed or replaced; on_loss and the
- *	   loss descriptor tell that within a quarter of a second. Further errors: -ENOENT: the directory is gone;
+ *	   loss descriptor tell that within a quarter of a second. With LH_NOW, -EBUSY also where another
+ *	   process stays in the middle of its own look at the key (it is stopped, has no processor, or makes
+ *	   the file). Further errors: -ENOENT: the directory is gone;
  *	   -EACCES, -EROFS, -ENOSPC, -EMFILE of the file; -EBADMSG: it is no regular file, another
  *	   key's, or damaged; -ENOTSUP: no such locks there, or a key of more than 200 bytes
  *	   and no libcrypto.

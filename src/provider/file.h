@@ -123,7 +123,7 @@ struct file_claim {
 };
 
 // Each: 0; -EAGAIN: another open file has a lock in the way; another negative errno.
-int bytes_enter(const struct lock_file *file); // waits for its moment
+int bytes_enter(const struct lock_file *file, lh_deadline deadline); // waits for its moment
 void bytes_leave(const struct lock_file *file);
 int bytes_take(const struct lock_file *file, struct file_claim *claim);
 void bytes_give_back(const struct lock_file *file, const struct file_claim *claim);

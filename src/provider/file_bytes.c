@@ -24,7 +24,7 @@ enum byte {
 };
 #define ALL_BYTES (PERMITS + (INT64_C(1) << 32))
 
-#define ENTRY_YIELDS 64u
+#define ENTRY_TRIES 64u // without sleep: of a call with LH_NOW all that there are
 #define ENTRY_LOOK_NS CLOCK_NS_PER_MS
 #define ENTRY_PATIENCE_NS (100 * CLOCK_NS_PER_MS) // then its holder is stopped, or has no processor
 
@@ -76,22 +76,26 @@ static int see(const struct lock_file *file, int64_t first, int64_t count)
 
 // ---------------------------------------------------------------------------------------------
 
-int bytes_enter(const struct lock_file *file)
+int bytes_enter(const struct lock_file *file, lh_deadline deadline)
 {
 	uint64_t until = 0;
 
-	for (unsigned i = 0;; i++) {
+	for (unsigned i = 1;; i++) {
 		const int error = set(file, F_WRLCK, ENTRY, 1);
-		const uint64_t now = error == -EAGAIN ? clock_now() : 0;
+		uint64_t now;
 
+		if (error != -EAGAIN)
+			return error;
+		if (i < ENTRY_TRIES) {
+			sched_yield();
+			continue;
+		}
+		now = clock_now();
 		if (!until)
 			until = now + ENTRY_PATIENCE_NS;
-		if (error != -EAGAIN || now >= until)
+		if (now >= until || now >= deadline.ns)
 			return error;
-		if (i < ENTRY_YIELDS)
-			sched_yield();
-		else
-			notify_sleep(NOTIFY_NONE, NULL, 0, now + ENTRY_LOOK_NS);
+		notify_sleep(NOTIFY_NONE, NULL, 0, now + ENTRY_LOOK_NS);
 	}
 }
 

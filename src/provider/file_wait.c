@@ -176,7 +176,7 @@ static int look(struct wait *wait)
 	if (error == -EAGAIN && may_pass(wait))
 		error = 0;
 	if (!error)
-		error = bytes_enter(&wait->place->file);
+		error = bytes_enter(&wait->place->file, wait->request->deadline);
 	if (!error) {
 		error = take(wait, wait->place->waits);
 		bytes_leave(&wait->place->file);

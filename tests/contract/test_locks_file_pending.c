@@ -54,7 +54,7 @@ static bool is_entered(const char *key)
 	int error;
 
 	need_equal(lock_file_open(&file, locks_scene.directory, 0600, &wanted), 0);
-	error = bytes_enter(&file);
+	error = bytes_enter(&file, LH_FOREVER);
 	if (!error)
 		bytes_leave(&file);
 	lock_file_close(&file);

@@ -5,8 +5,10 @@
 // tables of docs/protocol/files.md say.
 #include "tests/contract/locks.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "src/provider/file.h"
@@ -343,10 +345,9 @@ static bool falls_asleep(pid_t pid)
 	       info.op == PTRACE_SYSCALL_INFO_ENTRY && info.entry.nr == SYS_ppoll;
 }
 
-// Kills it at its `stops`th entry into or return from a system call. False: it had ended before.
-static bool kill_at(const struct operation *operation, unsigned stops)
+// One that stops itself, before it begins the operation.
+static pid_t start(const struct operation *operation)
 {
-	void (*meanwhile)(void) = operation->meanwhile;
 	int status;
 	const pid_t pid = fork();
 
@@ -355,20 +356,45 @@ static bool kill_at(const struct operation *operation, unsigned stops)
 		be_killed(operation);
 	need(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status));
 	need(ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) == 0);
+	return pid;
+}
+
+// On to its next entry into or return from a system call. False: it has ended.
+static bool goes_on(pid_t pid)
+{
+	int status;
+
+	need(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0);
+	need(waitpid(pid, &status, 0) == pid);
+	if (WIFSTOPPED(status))
+		return true;
+	need(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	return false;
+}
+
+static void end(pid_t pid)
+{
+	int status;
+
+	kill(pid, SIGKILL);
+	need(waitpid(pid, &status, 0) == pid);
+}
+
+// Kills it at its `stops`th entry into or return from a system call. False: it had ended before.
+static bool kill_at(const struct operation *operation, unsigned stops)
+{
+	void (*meanwhile)(void) = operation->meanwhile;
+	const pid_t pid = start(operation);
+
 	for (unsigned i = 0; i < stops; i++) {
-		need(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0);
-		need(waitpid(pid, &status, 0) == pid);
-		if (!WIFSTOPPED(status)) {
-			need(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+		if (!goes_on(pid))
 			return false;
-		}
 		if (meanwhile && falls_asleep(pid)) {
 			meanwhile();
 			meanwhile = NULL;
 		}
 	}
-	kill(pid, SIGKILL);
-	need(waitpid(pid, &status, 0) == pid);
+	end(pid);
 	return true;
 }
 
@@ -380,20 +406,86 @@ static void whoever_dies_at_any_call_leaves_what_the_tables_say(void **state)
 	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
 		const struct operation *operation = &operations[i];
 		const unsigned most = operation->stops ? operation->stops : MOST_STOPS;
-		bool goes_on = true;
+		bool again = true;
 		unsigned stops = 0;
 
-		while (goes_on && stops < most) {
+		while (again && stops < most) {
 			snprintf(key, sizeof(key), "%zu of %u", i, stops);
 			memset(progress, 0, sizeof(*progress));
 			operation->prepare();
-			goes_on = kill_at(operation, stops);
+			again = kill_at(operation, stops);
 			stops += operation->slow ? (unsigned)tier_pick(61, 13, 3) : 1;
 			operation->check();
 		}
-		need(!goes_on || stops == operation->stops);
+		need(!again || stops == operation->stops);
 		printf("%s: killed at points up to %u\n", operation->name, stops);
 	}
+	close_all();
+}
+
+// ---- one who is stopped while it looks and takes ---------------------------------------------------
+
+// Whether somebody has the key's ENTRY: another open file cannot lock it.
+static bool is_entered(void)
+{
+	const struct provider_key wanted = { .bytes = key, .size = strlen(key) };
+	struct lock_file file;
+	int error;
+
+	need_equal(lock_file_open(&file, locks_scene.directory, 0600, &wanted), 0);
+	error = bytes_enter(&file, LH_NOW);
+	lock_file_close(&file);
+	return error == -EAGAIN;
+}
+
+// How often this thread gave its processor up to wait for something, while it tried once.
+static long sleeps_of_a_try(const struct lh_acquire_options *options)
+{
+	struct rusage before, after;
+	lh_handle *handle;
+
+	need(getrusage(RUSAGE_THREAD, &before) == 0);
+	need_equal(lh_acquire(locks_scene.locks, key, LH_NOW, options, &handle), -EBUSY);
+	need(getrusage(RUSAGE_THREAD, &after) == 0);
+	return after.ru_nvcsw - before.ru_nvcsw;
+}
+
+// api.md, LH_NOW: whoever would have to wait says -EBUSY, and does not sleep first. What holds the
+// caller up here goes on only after that. Opening a file may sleep, but does not each time.
+static void nobody_who_tries_once_sleeps_for_one_stopped_in_its_look(void **state)
+{
+	static const struct lh_acquire_options *const tries[] = { NULL, &shared, &permits };
+	const struct operation *operation = &operations[4]; // shared
+	lh_handle *handle;
+	unsigned stops = 0;
+	pid_t pid;
+
+	(void)state;
+	progress = locks_share(sizeof(*progress));
+	snprintf(key, sizeof(key), "stopped");
+	prepare_key();
+	pid = start(operation);
+	while (!is_entered())
+		need(goes_on(pid));
+	for (; is_entered(); stops++) {
+		for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
+			long least = LONG_MAX;
+
+			for (int look = 0; look < 5 && least; look++) {
+				const long sleeps = sleeps_of_a_try(tries[i]);
+
+				least = sleeps < least ? sleeps : least;
+			}
+			assert_int_equal(least, 0);
+		}
+		need_equal(
+			lh_acquire(locks_scene.locks, key, lh_deadline_after(1), &shared, &handle),
+			-ETIMEDOUT);
+		need(goes_on(pid));
+	}
+	assert_true(stops > 1);
+	end(pid);
+	need_equal(attempt(key, NULL), 0);
 	close_all();
 }
 
@@ -412,6 +504,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(whoever_dies_at_any_call_leaves_what_the_tables_say,
 						begin, locks_teardown),
+		cmocka_unit_test_setup_teardown(
+			nobody_who_tries_once_sleeps_for_one_stopped_in_its_look, begin,
+			locks_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
