@@ -270,8 +270,29 @@ static int initialise(struct lh_arena *arena, const struct arena_header *plan)
 	return 0;
 }
 
+// Where and how large a page is, is settled when it is reserved, so what asks for that comes before. A page
+// of a huge mapping is huge only if it is touched through it: reserving is by the file, which knows no
+// mapping. What the touching could not get is reserved after it, or is the error.
+static int place_pages(struct lh_arena *arena, const char *path, unsigned flags)
+{
+	int error = 0;
+
+	if (flags & LH_ARENA_NUMA_INTERLEAVE) {
+		error = topology_interleave(arena->base, arena->size);
+		if (error)
+			error_note("cannot interleave: libhwloc.so.15 or the kernel "
+				   "refuses");
+	}
+	if (!error && (flags & LH_ARENA_HUGE_PAGES) &&
+	    madvise(arena->base, arena->size, MADV_HUGEPAGE) == 0 &&
+	    ftruncate(arena->fd, (off_t)arena->size) == 0)
+		(void)madvise(arena->base, arena->size, MADV_POPULATE_WRITE);
+	return error ? error : object_reserve(arena->fd, path, arena->size);
+}
+
 static int create(const char *path, const struct lh_arena_options *options, lh_arena **ret_arena)
 {
+	const bool placed = options->flags & (LH_ARENA_HUGE_PAGES | LH_ARENA_NUMA_INTERLEAVE);
 	struct arena_header plan;
 	struct stat status;
 	struct lh_arena *arena;
@@ -290,13 +311,11 @@ static int create(const char *path, const struct lh_arena_options *options, lh_a
 		close(fd);
 		return error_detail(-ENOMEM, "no memory");
 	}
-	error = map(arena, &plan);
-	if (!error && (options->flags & LH_ARENA_NUMA_INTERLEAVE)) {
-		error = topology_interleave(arena->base, arena->size);
-		if (error)
-			error_note("cannot interleave: libhwloc.so.15 or the kernel "
-				   "refuses");
-	}
+	error = placed ? 0 : object_reserve(fd, path, plan.total_size);
+	if (!error)
+		error = map(arena, &plan);
+	if (!error && placed)
+		error = place_pages(arena, path, options->flags);
 	if (!error)
 		error = apply_flags(arena, plan.flags);
 	if (!error)

@@ -120,7 +120,7 @@ static int open_unnamed(const char *path)
 			    "%s: cannot create files there: %s", directory, strerror(errno));
 }
 
-static int fill(int fd, const char *path, uint64_t size, const struct lh_arena_options *options)
+static int prepare(int fd, const char *path, uint64_t size, const struct lh_arena_options *options)
 {
 	struct rlimit limit;
 	int result = check_file_system(fd, path);
@@ -130,12 +130,6 @@ static int fill(int fd, const char *path, uint64_t size, const struct lh_arena_o
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur) // else SIGXFSZ
 		return error_detail(-ENOSPC, "%s: RLIMIT_FSIZE is below %llu bytes", path,
 				    (unsigned long long)size);
-	do {
-		result = fallocate(fd, 0, 0, (off_t)size);
-	} while (result != 0 && errno == EINTR);
-	if (result != 0)
-		return error_detail(errno == EFBIG || errno == ENOMEM ? -ENOSPC : -errno,
-				    "%s: no room for %llu bytes", path, (unsigned long long)size);
 	if (options->group && fchown(fd, (uid_t)-1, options->group) != 0)
 		return error_detail(object_error(errno), "%s: cannot give it group %u", path,
 				    options->group);
@@ -151,11 +145,24 @@ int object_create(const char *path, uint64_t size, const struct lh_arena_options
 
 	if (fd < 0)
 		return fd;
-	error = fill(fd, path, size, options);
+	error = prepare(fd, path, size, options);
 	if (!error)
 		return fd;
 	close(fd);
 	return error;
+}
+
+int object_reserve(int fd, const char *path, uint64_t size)
+{
+	int result;
+
+	do {
+		result = fallocate(fd, 0, 0, (off_t)size);
+	} while (result != 0 && errno == EINTR);
+	if (result == 0)
+		return 0;
+	return error_detail(errno == EFBIG || errno == ENOMEM ? -ENOSPC : -errno,
+			    "%s: no room for %llu bytes", path, (unsigned long long)size);
 }
 
 int object_link(int fd, const char *path)
