@@ -176,16 +176,6 @@ static int attach(struct lh_arena *arena)
 	return 0;
 }
 
-static int read_header(int fd, uint64_t size, struct arena_header *ret_header)
-{
-	memset(ret_header, 0, sizeof(*ret_header));
-	if (size < sizeof(*ret_header) ||
-	    pread(fd, ret_header, sizeof(*ret_header), 0) != (ssize_t)sizeof(*ret_header))
-		return error_detail(-EBADMSG, "no arena: the object has %llu bytes",
-				    (unsigned long long)size);
-	return geometry_check(ret_header, size);
-}
-
 // Opens what `path` names. The descriptor is consumed or closed.
 static int open_existing(const char *path, int flags, lh_arena **ret_arena)
 {
@@ -208,7 +198,7 @@ static int open_existing(const char *path, int flags, lh_arena **ret_arena)
 		*ret_arena = arena;
 		return 0;
 	}
-	error = read_header(fd, (uint64_t)status.st_size, &header);
+	error = geometry_read(fd, (uint64_t)status.st_size, &header);
 	if (!error && !read_only)
 		error = register_fences(&header);
 	arena = error ? NULL : make(fd, &status, read_only);
@@ -438,7 +428,7 @@ static void cast_doubt_on_name(const char *path)
 
 	if (fd < 0)
 		return;
-	if (!read_header(fd, (uint64_t)status.st_size, &header)) {
+	if (!geometry_read(fd, (uint64_t)status.st_size, &header)) {
 		const ssize_t written = pwrite(fd, &doubtful, sizeof(doubtful),
 					       offsetof(struct arena_header, name_doubtful));
 

@@ -85,11 +85,24 @@ static int check_object(int fd, const char *path, int flags, struct stat *status
 	return check_file_system(fd, path);
 }
 
+int object_above_stdio(int fd)
+{
+	int above, number;
+
+	if (fd < 0 || fd > STDERR_FILENO)
+		return fd;
+	above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	number = errno;
+	close(fd);
+	errno = number;
+	return above;
+}
+
 int object_open(const char *path, int flags, struct stat *ret_status)
 {
 	const int mode = flags & LH_READ_ONLY ? O_RDONLY : O_RDWR;
 	// O_NONBLOCK: a FIFO of that name must not hang us.
-	const int fd = open(path, mode | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	const int fd = object_above_stdio(open(path, mode | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 	int error;
 
 	if (fd < 0) {
@@ -113,7 +126,8 @@ static int open_unnamed(const char *path)
 
 	memcpy(directory, path, length);
 	directory[length] = '\0';
-	fd = open(length ? directory : "/", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	fd = object_above_stdio(
+		open(length ? directory : "/", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
 	if (fd >= 0)
 		return fd;
 	return error_detail(errno == EOPNOTSUPP || errno == EISDIR ? -ENOTSUP : object_error(errno),
@@ -189,7 +203,7 @@ int object_reopen(int fd, bool read_only)
 	int own;
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	own = open(self, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	own = object_above_stdio(open(self, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
 	return own < 0 ? error_detail(-errno, "no open file for the attach lock: %s",
 				      strerror(errno))
 		       : own;

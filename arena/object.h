@@ -14,6 +14,9 @@
 
 // What this library calls the errno of a path or an object: -EACCES for EPERM, and so on.
 int object_error(int number);
+// A new descriptor, or one like it in its place, that is not 0, 1 or 2: what a program without standard
+// output says there would be written into the arena. -1 with errno: as was given, or none is left.
+int object_above_stdio(int fd);
 // The path of an arena's name; 0 or -EINVAL.
 int object_path(const char *name, char path[PATH_MAX]);
 
