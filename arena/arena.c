@@ -176,16 +176,6 @@ static int attach(struct lh_arena *arena)
 	return 0;
 }
 
-static int read_header(int fd, uint64_t size, struct arena_header *ret_header)
-{
-	memset(ret_header, 0, sizeof(*ret_header));
-	if (size < sizeof(*ret_header) ||
-	    pread(fd, ret_header, sizeof(*ret_header), 0) != (ssize_t)sizeof(*ret_header))
-		return error_detail(-EBADMSG, "no arena: the object has %llu bytes",
-				    (unsigned long long)size);
-	return geometry_check(ret_header, size);
-}
-
 // Opens what `path` names. The descriptor is consumed or closed.
 static int open_existing(const char *path, int flags, lh_arena **ret_arena)
 {
@@ -208,7 +198,7 @@ static int open_existing(const char *path, int flags, lh_arena **ret_arena)
 		*ret_arena = arena;
 		return 0;
 	}
-	error = read_header(fd, (uint64_t)status.st_size, &header);
+	error = geometry_read(fd, (uint64_t)status.st_size, &header);
 	if (!error && !read_only)
 		error = register_fences(&header);
 	arena = error ? NULL : make(fd, &status, read_only);
@@ -270,8 +260,29 @@ static int initialise(struct lh_arena *arena, const struct arena_header *plan)
 	return 0;
 }
 
+// Where and how large a page is, is settled when it is reserved, so what asks for that comes before. A page
+// of a huge mapping is huge only if it is touched through it: reserving is by the file, which knows no
+// mapping. What the touching could not get is reserved after it, or is the error.
+static int place_pages(struct lh_arena *arena, const char *path, unsigned flags)
+{
+	int error = 0;
+
+	if (flags & LH_ARENA_NUMA_INTERLEAVE) {
+		error = topology_interleave(arena->base, arena->size);
+		if (error)
+			error_note("cannot interleave: libhwloc.so.15 or the kernel "
+				   "refuses");
+	}
+	if (!error && (flags & LH_ARENA_HUGE_PAGES) &&
+	    madvise(arena->base, arena->size, MADV_HUGEPAGE) == 0 &&
+	    ftruncate(arena->fd, (off_t)arena->size) == 0)
+		(void)madvise(arena->base, arena->size, MADV_POPULATE_WRITE);
+	return error ? error : object_reserve(arena->fd, path, arena->size);
+}
+
 static int create(const char *path, const struct lh_arena_options *options, lh_arena **ret_arena)
 {
+	const bool placed = options->flags & (LH_ARENA_HUGE_PAGES | LH_ARENA_NUMA_INTERLEAVE);
 	struct arena_header plan;
 	struct stat status;
 	struct lh_arena *arena;
@@ -290,13 +301,11 @@ static int create(const char *path, const struct lh_arena_options *options, lh_a
 		close(fd);
 		return error_detail(-ENOMEM, "no memory");
 	}
-	error = map(arena, &plan);
-	if (!error && (options->flags & LH_ARENA_NUMA_INTERLEAVE)) {
-		error = topology_interleave(arena->base, arena->size);
-		if (error)
-			error_note("cannot interleave: libhwloc.so.15 or the kernel "
-				   "refuses");
-	}
+	error = placed ? 0 : object_reserve(fd, path, plan.total_size);
+	if (!error)
+		error = map(arena, &plan);
+	if (!error && placed)
+		error = place_pages(arena, path, options->flags);
 	if (!error)
 		error = apply_flags(arena, plan.flags);
 	if (!error)
@@ -419,7 +428,7 @@ static void cast_doubt_on_name(const char *path)
 
 	if (fd < 0)
 		return;
-	if (!read_header(fd, (uint64_t)status.st_size, &header)) {
+	if (!geometry_read(fd, (uint64_t)status.st_size, &header)) {
 		const ssize_t written = pwrite(fd, &doubtful, sizeof(doubtful),
 					       offsetof(struct arena_header, name_doubtful));
 

@@ -2,6 +2,7 @@
 #include "arena/cancel.h"
 
 #include "arena/error.h"
+#include "arena/object.h"
 #include "arena/sys/futex.h"
 
 #include <errno.h>
@@ -48,7 +49,7 @@ int cancel_descriptor(struct lh_cancel *cancel)
 
 	if (event)
 		return event - 1;
-	own = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	own = object_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (own < 0)
 		return error_detail(-errno, "no descriptor for the cancel token");
 	if (!atomic_compare_exchange_strong(&cancel->event, &event, own + 1)) {

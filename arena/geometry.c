@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 // A number that differs when the structs of layout.h, as this compiler lays them out, do (FNV-1a).
 static uint32_t shape(void)
@@ -135,6 +136,16 @@ int geometry_check(const struct arena_header *header, uint64_t size)
 				    (unsigned long long)size,
 				    (unsigned long long)header->total_size);
 	return 0;
+}
+
+int geometry_read(int fd, uint64_t size, struct arena_header *ret_header)
+{
+	memset(ret_header, 0, sizeof(*ret_header));
+	if (size < sizeof(*ret_header) ||
+	    pread(fd, ret_header, sizeof(*ret_header), 0) != (ssize_t)sizeof(*ret_header))
+		return error_detail(-EBADMSG, "no arena: the object has %llu bytes",
+				    (unsigned long long)size);
+	return geometry_check(ret_header, size);
 }
 
 void geometry_apply(struct lh_arena *arena, const struct arena_header *header)

@@ -17,6 +17,9 @@ int geometry_plan(const struct lh_arena_options *options, struct arena_header *r
 // bytes. 0, -EPROTONOSUPPORT or -EBADMSG, with a detail.
 int geometry_check(const struct arena_header *header, uint64_t size);
 
+// The same of the header that stands in the object; *ret_header is that copy.
+int geometry_read(int fd, uint64_t size, struct arena_header *ret_header);
+
 // Sets the arena's private copy of it; base is mapped.
 void geometry_apply(struct lh_arena *arena, const struct arena_header *header);
 

@@ -5,6 +5,7 @@
 #include "arena/keeper.h"
 
 #include "arena/error.h"
+#include "arena/object.h"
 #include "arena/owner.h"
 #include "arena/probe.h"
 #include "arena/sys/futex.h"
@@ -404,7 +405,7 @@ int keeper_on_loss(struct lh_lease *lease, void (*callback)(void *context), void
 static int event_of(struct keeper_duty *duty)
 {
 	if (duty->fd < 0) // one that was told already begins readable
-		duty->fd = eventfd(duty->told, EFD_CLOEXEC | EFD_NONBLOCK);
+		duty->fd = object_above_stdio(eventfd(duty->told, EFD_CLOEXEC | EFD_NONBLOCK));
 	return duty->fd < 0 ? error_detail(-errno, "eventfd") : duty->fd;
 }
 

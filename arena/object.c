@@ -85,11 +85,24 @@ static int check_object(int fd, const char *path, int flags, struct stat *status
 	return check_file_system(fd, path);
 }
 
+int object_above_stdio(int fd)
+{
+	int above, number;
+
+	if (fd < 0 || fd > STDERR_FILENO)
+		return fd;
+	above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	number = errno;
+	close(fd);
+	errno = number;
+	return above;
+}
+
 int object_open(const char *path, int flags, struct stat *ret_status)
 {
 	const int mode = flags & LH_READ_ONLY ? O_RDONLY : O_RDWR;
 	// O_NONBLOCK: a FIFO of that name must not hang us.
-	const int fd = open(path, mode | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	const int fd = object_above_stdio(open(path, mode | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 	int error;
 
 	if (fd < 0) {
@@ -113,14 +126,15 @@ static int open_unnamed(const char *path)
 
 	memcpy(directory, path, length);
 	directory[length] = '\0';
-	fd = open(length ? directory : "/", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	fd = object_above_stdio(
+		open(length ? directory : "/", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
 	if (fd >= 0)
 		return fd;
 	return error_detail(errno == EOPNOTSUPP || errno == EISDIR ? -ENOTSUP : object_error(errno),
 			    "%s: cannot create files there: %s", directory, strerror(errno));
 }
 
-static int fill(int fd, const char *path, uint64_t size, const struct lh_arena_options *options)
+static int prepare(int fd, const char *path, uint64_t size, const struct lh_arena_options *options)
 {
 	struct rlimit limit;
 	int result = check_file_system(fd, path);
@@ -130,12 +144,6 @@ static int fill(int fd, const char *path, uint64_t size, const struct lh_arena_o
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur) // else SIGXFSZ
 		return error_detail(-ENOSPC, "%s: RLIMIT_FSIZE is below %llu bytes", path,
 				    (unsigned long long)size);
-	do {
-		result = fallocate(fd, 0, 0, (off_t)size);
-	} while (result != 0 && errno == EINTR);
-	if (result != 0)
-		return error_detail(errno == EFBIG || errno == ENOMEM ? -ENOSPC : -errno,
-				    "%s: no room for %llu bytes", path, (unsigned long long)size);
 	if (options->group && fchown(fd, (uid_t)-1, options->group) != 0)
 		return error_detail(object_error(errno), "%s: cannot give it group %u", path,
 				    options->group);
@@ -151,11 +159,24 @@ int object_create(const char *path, uint64_t size, const struct lh_arena_options
 
 	if (fd < 0)
 		return fd;
-	error = fill(fd, path, size, options);
+	error = prepare(fd, path, size, options);
 	if (!error)
 		return fd;
 	close(fd);
 	return error;
+}
+
+int object_reserve(int fd, const char *path, uint64_t size)
+{
+	int result;
+
+	do {
+		result = fallocate(fd, 0, 0, (off_t)size);
+	} while (result != 0 && errno == EINTR);
+	if (result == 0)
+		return 0;
+	return error_detail(errno == EFBIG || errno == ENOMEM ? -ENOSPC : -errno,
+			    "%s: no room for %llu bytes", path, (unsigned long long)size);
 }
 
 int object_link(int fd, const char *path)
@@ -182,7 +203,7 @@ int object_reopen(int fd, bool read_only)
 	int own;
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	own = open(self, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	own = object_above_stdio(open(self, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
 	return own < 0 ? error_detail(-errno, "no open file for the attach lock: %s",
 				      strerror(errno))
 		       : own;

@@ -14,14 +14,19 @@
 
 // What this library calls the errno of a path or an object: -EACCES for EPERM, and so on.
 int object_error(int number);
+// A new descriptor, or one like it in its place, that is not 0, 1 or 2: what a program without standard
+// output says there would be written into the arena. -1 with errno: as was given, or none is left.
+int object_above_stdio(int fd);
 // The path of an arena's name; 0 or -EINVAL.
 int object_path(const char *name, char path[PATH_MAX]);
 
 // Opens what is there. A descriptor, or a negative errno.
 int object_open(const char *path, int flags, struct stat *ret_status);
 
-// An unnamed file beside `path` with `size` bytes reserved. A descriptor, or a negative errno.
+// An unnamed, empty file beside `path`, where `size` bytes are allowed. A descriptor, or a negative errno.
 int object_create(const char *path, uint64_t size, const struct lh_arena_options *options);
+// Reserves its bytes, where no page is yet. 0 or -ENOSPC or another negative errno.
+int object_reserve(int fd, const char *path, uint64_t size);
 // Gives it its name. 0 or -EEXIST or another negative errno.
 int object_link(int fd, const char *path);
 

@@ -2,6 +2,7 @@
 //
 // lh_arena_check: the audit of a whole arena. Read-only; judges by the same functions as everybody.
 #include "arena/error.h"
+#include "arena/geometry.h"
 #include "arena/hold.h"
 #include "arena/kind.h"
 #include "arena/owner.h"
@@ -13,6 +14,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 struct audit {
 	const struct lh_arena *arena;
@@ -271,6 +273,23 @@ static void audit_lease(struct audit *audit, uint32_t slot)
 		     "lease slot %u waits in a cycle", slot);
 }
 
+// What the next opener would be refused for. False if the object is shorter than it was: what is
+// beyond its end is a fault to whoever looks there.
+static bool audit_header(struct audit *audit)
+{
+	const struct lh_arena *const arena = audit->arena;
+	struct arena_header header;
+	struct stat status;
+	int error;
+
+	if (fstat(arena->fd, &status) != 0)
+		return true;
+	error = geometry_read(arena->fd, (uint64_t)status.st_size, &header);
+	if (error && arena_check_clock(arena) == 0) // else it is this process that has changed
+		find(audit, LH_CHECK_CORRUPT, 0, "the header: %s", lh_error_detail());
+	return (uint64_t)status.st_size >= arena->size;
+}
+
 int lh_arena_check(const lh_arena *arena,
 		   void (*report)(void *context, int severity, uint64_t offset, const char *text),
 		   void *context)
@@ -280,6 +299,8 @@ int lh_arena_check(const lh_arena *arena,
 
 	if (!arena)
 		return error_detail(-EINVAL, "arena is NULL");
+	if (!audit_header(&audit))
+		return audit.worst;
 	bound = atomic_load(&arena->header->entry_bound);
 	if (bound > arena->entry_count)
 		find(&audit, LH_CHECK_CORRUPT, offsetof(struct arena_header, entry_bound),

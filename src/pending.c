@@ -9,6 +9,7 @@
 #include "arena/cancel.h"
 #include "arena/error.h"
 #include "arena/keeper.h"
+#include "arena/object.h"
 #include "arena/process.h"
 #include "arena/sys/clock.h"
 #include "arena/sys/futex.h"
@@ -123,7 +124,8 @@ int lh_pending_fd(const lh_pending *pending)
 		return -ESTALE;
 	pthread_mutex_lock(&own->helper->lock);
 	if (own->fd < 0)
-		own->fd = eventfd(own->state == PENDING_FINISHED, EFD_CLOEXEC | EFD_NONBLOCK);
+		own->fd = object_above_stdio(
+			eventfd(own->state == PENDING_FINISHED, EFD_CLOEXEC | EFD_NONBLOCK));
 	result = own->fd < 0 ? error_detail(-errno, "eventfd") : own->fd;
 	pthread_mutex_unlock(&own->helper->lock);
 	return result;

@@ -5,6 +5,7 @@
 #include "src/pending.h"
 
 #include "arena/cancel.h"
+#include "arena/object.h"
 #include "arena/process.h"
 #include "arena/wait.h"
 
@@ -439,7 +440,8 @@ static int start_thread(struct pending_helper *helper)
 	if (helper->started)
 		return 0;
 	if (helper->locks->provider->sleep && helper->event < 0)
-		helper->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); // else tries at intervals
+		helper->event = object_above_stdio(
+			eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); // else tries at intervals
 	if (helper->event < 0 && !helper->locks->provider->is_local)
 		return error_detail(-errno, "eventfd");
 	error = process_start_thread(&helper->thread, help, helper);

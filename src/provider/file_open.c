@@ -164,7 +164,7 @@ static int open_listed(struct lock_file *file)
 	int error = 0;
 
 	pthread_mutex_lock(&list_lock);
-	file->open.fd = open(file->path, O_RDWR | OPEN_FLAGS);
+	file->open.fd = object_above_stdio(open(file->path, O_RDWR | OPEN_FLAGS));
 	if (file->open.fd >= 0)
 		cds_list_add(&file->open.node, &list);
 	else

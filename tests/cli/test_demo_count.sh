@@ -68,6 +68,15 @@ says '^equal '
 run 0 --kills 0 --recoveries 0 "$files/hard link"
 says '^equal '
 
+echo "-- files that are held for microseconds: after the kills that were asked for, holders alone are killed"
+mkdir "$work/small"
+for i in {1..60}; do
+	seq 20 >"$work/small/$i"
+done
+run 0 --kills 2 --recoveries 2 "$work/small"
+says '^equal '
+[ "$(number kills)" -le $((2 + 5 * $(number recoveries))) ] || fail "too many kills that hit no holder"
+
 # ---- what must not pass --------------------------------------------------------------------------
 mkdir "$work/bin" "$work/vanishing"
 seq 1000 >"$work/vanishing/stays"

@@ -18,6 +18,8 @@
 #include "arena/lease.h"
 #include "src/word.h"
 
+#include <fcntl.h>
+
 static struct object_header *header_of(const struct scene *scene, const lh_mutex *mutex)
 {
 	return arena_object(scene->arena, (uint32_t)(lh_mutex_offset(mutex) / 64));
@@ -356,6 +358,43 @@ static void an_array_of_more_than_its_bytes_is_found_and_removed(void **state)
 	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
 }
 
+// ---- the header ----------------------------------------------------------------------------------
+
+static void overwrite(const struct scene *scene, const char *bytes, size_t size)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/shm/%s", scene->name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, bytes, size, 0), size);
+	close(fd);
+}
+
+// lh_arena_check: "Audits the whole arena: header, …". Who has it open is told before who opens it next.
+static void an_overwritten_header_is_found_by_the_check(void **state)
+{
+	struct scene *scene = *state;
+	const struct arena_header good = *(const struct arena_header *)scene->arena->base;
+
+	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
+	overwrite(scene, "not the magic number", 20);
+	must_be_corrupt(scene);
+	overwrite(scene, (const char *)&good, sizeof(good));
+	assert_int_equal(scene_check(scene->arena, LH_CHECK_CLEAN), LH_CHECK_CLEAN);
+}
+
+static void a_truncated_arena_is_found_by_the_check(void **state)
+{
+	struct scene *scene = *state;
+	const off_t size = (off_t)scene->arena->size;
+
+	assert_int_equal(ftruncate(scene->arena->fd, 4096), 0);
+	must_be_corrupt(scene);
+	assert_int_equal(ftruncate(scene->arena->fd, size), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,6 +412,8 @@ int main(void)
 		SCENE_TEST(releasing_what_is_damaged_is_ebadmsg_and_its_end_repairs_it),
 		SCENE_TEST(a_region_whose_entry_is_anothers_is_ebadmsg),
 		SCENE_TEST(a_liveness_mutex_that_cannot_be_unlocked_stays_mapped),
+		SCENE_TEST(an_overwritten_header_is_found_by_the_check),
+		SCENE_TEST(a_truncated_arena_is_found_by_the_check),
 		SCENE_TEST(an_array_of_more_than_its_bytes_is_found_and_removed),
 	};
 

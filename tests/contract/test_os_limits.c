@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A process at its limits: no descriptors left, and files that may not be as large as an arena.
+// A process at its limits: no descriptors left, no standard ones, and files that may not be as large as an arena.
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -120,6 +120,43 @@ static void without_descriptors_errors_are_told_and_pass(void **state)
 	stage_unlink();
 }
 
+// ---- no standard output --------------------------------------------------------------------------
+
+static void speak_without_standard_descriptors(const struct line *line, void *unused)
+{
+	static const char words[] = "what a program has to say\n";
+	struct stage stage;
+	int fd;
+
+	(void)line;
+	(void)unused;
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		close(fd);
+	stage = stage_open(NULL, 0);
+	stage_lease(&stage, NULL);
+	need(lh_lease_loss_fd(stage.lease) > STDERR_FILENO);
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		need(write(fd, words, sizeof(words)) == -1);
+	stage_is_clean(&stage);
+	stage_close(&stage);
+	stage = stage_open(NULL, 0); // one that is there
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		need(write(fd, words, sizeof(words)) == -1);
+	stage_close(&stage);
+}
+
+// G9: "accidental damage". A daemon's cron job, say, has none: its messages would go into the arena.
+static void what_is_printed_without_standard_output_is_not_written_into_the_arena(void **state)
+{
+	struct peer peer;
+
+	(void)state;
+	stage_name();
+	peer = peer_start(speak_without_standard_descriptors, NULL);
+	peer_join(&peer);
+	stage_unlink();
+}
+
 // ---- a limit on files ----------------------------------------------------------------------------
 
 static void create_beyond_the_limit(const struct line *line, void *unused)
@@ -148,6 +185,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STAGED(without_descriptors_errors_are_told_and_pass), // first: nothing is started yet
+		STAGED(what_is_printed_without_standard_output_is_not_written_into_the_arena),
 		STAGED(a_limit_on_the_size_of_files_is_enospc),
 	};
 

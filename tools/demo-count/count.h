@@ -32,10 +32,11 @@ struct result {
 	int32_t error; // errno of that count, 0: none
 };
 
-// One worker's life, from its start to its end. Each field is written once (killed_ns is cleared if
-// the worker turned out to have finished first).
+// One worker's life, from its start to its end. Fields are written once, but for `holds` and
+// for killed_ns, which is cleared if the worker turned out to have finished first.
 struct life {
 	_Atomic uint64_t lease;     // its lease's id; by the worker, before it locks anything
+	_Atomic bool holds;         // a file's mutex; by the worker, each time
 	_Atomic uint64_t killed_ns; // just before the kill; by the parent
 	_Atomic uint64_t
 		granted_ns; // the grant that told of its death; by who was granted it, once
@@ -63,6 +64,7 @@ struct table {
 	lh_mutex mutexes; // element 0
 	struct result *results;
 	struct run *run;
+	struct life *life; // this worker's; NULL in the parent
 };
 
 // table.c: these say on stderr what went wrong, and return whether nothing did.

@@ -4,6 +4,7 @@
 #include "demo.h"
 
 #include <inttypes.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,16 +110,45 @@ static void plan_next_kill(struct demo *demo)
 	demo->next_kill_ns = lh_now() + (uint64_t)(share * (double)demo->kill_every_ns);
 }
 
-// Kills a worker and starts another.
-static bool sabotage(struct demo *demo)
+static struct worker *any_worker(struct demo *demo)
 {
 	uint32_t choice = (uint32_t)(erand48(demo->random) * demo->running);
 	struct worker *worker = demo->worker;
-	struct life *life;
-	int status;
 
 	while (!worker->pid || choice-- > 0)
 		worker++;
+	return worker;
+}
+
+// A worker that holds a file, as soon as there is one; NULL if none comes for a while. Small files are
+// held so shortly that whoever is killed at any moment hardly ever holds one.
+static struct worker *worker_that_holds(struct demo *demo)
+{
+	struct run *const run = demo->table.run;
+	const uint64_t until = lh_now() + LH_MS(10);
+
+	while (run->cursor < run->files && lh_now() < until) {
+		for (uint32_t i = 0; i < demo->workers; i++) {
+			if (demo->worker[i].pid && run->life[demo->worker[i].life].holds)
+				return &demo->worker[i];
+		}
+		sched_yield(); // to them, if there is but one processor
+	}
+	return NULL;
+}
+
+// Kills a worker and starts another. After as many kills as were wanted, only recoveries are missing.
+static bool sabotage(struct demo *demo)
+{
+	struct worker *const worker = demo->kills < demo->kills_wanted ? any_worker(demo)
+								       : worker_that_holds(demo);
+	struct life *life;
+	int status;
+
+	if (!worker) { // a look at signals and at those that have ended, and again
+		demo->next_kill_ns = lh_now() + LH_MS(1) / 4;
+		return true;
+	}
 	life = &demo->table.run->life[worker->life];
 	life->killed_ns = lh_now();
 	kill(worker->pid, SIGKILL);
@@ -200,6 +230,8 @@ bool run_pass(struct demo *demo)
 	demo->table.run->cursor = 0;
 	demo->table.run->pass++;
 	plan_next_kill(demo);
+	if (demo->kills >= demo->kills_wanted)
+		demo->next_kill_ns = 0; // a pass may be over by then
 	for (uint32_t i = 0; i < demo->workers && good; i++)
 		good = start_worker(demo, &demo->worker[i]);
 	while (good && demo->running > 0 && !demo->signal) {
@@ -209,7 +241,10 @@ bool run_pass(struct demo *demo)
 
 		if (now > demo->give_up_ns) {
 			end_progress(demo);
-			fprintf(stderr, "demo-count: gave up; see --give-up\n");
+			fprintf(stderr,
+				"demo-count: gave up after %" PRIu32 " kills and %" PRIu32
+				" recoveries; see --give-up\n",
+				demo->kills, count_recoveries(demo->table.run, NULL));
 			good = false;
 		} else if (!resting && now >= demo->next_kill_ns) {
 			good = sabotage(demo);

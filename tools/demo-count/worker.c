@@ -50,6 +50,8 @@ int visit(const struct table *table, lh_lease *lease, uint32_t file, lh_deadline
 		error = lh_mutex_lock(&mutex, lease, deadline, &grant);
 	if (error)
 		return error;
+	if (table->life)
+		table->life->holds = true;
 	const bool owner_died = grant.flags & LH_GRANT_OWNER_DIED;
 	const uint64_t granted = owner_died ? lh_now() : 0;
 
@@ -65,6 +67,8 @@ int visit(const struct table *table, lh_lease *lease, uint32_t file, lh_deadline
 	// Nobody else raises the cursor from here: that takes this mutex.
 	if (run->cursor == file)
 		run->cursor = file + 1;
+	if (table->life)
+		table->life->holds = false;
 	const int unlocked = lh_mutex_unlock(&mutex, lease);
 	return error ? error : unlocked ? unlocked : (int)outcome;
 }
@@ -111,7 +115,8 @@ int worker_main(const char *arena_name, const char *life_text)
 		complain("lease", error);
 		return 1;
 	}
-	table.run->life[life].lease = lh_lease_id(lease);
+	table.life = &table.run->life[life];
+	table.life->lease = lh_lease_id(lease);
 	while (error >= 0 && table.run->cursor < table.run->files)
 		error = work_once(&table, lease);
 	if (error < 0)
