@@ -9,6 +9,7 @@
 #include "arena/keeper.h"
 #include "arena/object.h"
 #include "arena/owner.h"
+#include "arena/placement_index.h"
 #include "arena/process.h"
 #include "arena/sys/fence.h"
 #include "arena/sys/topology.h"
@@ -122,6 +123,7 @@ static void destroy(struct lh_arena *arena)
 		munmap(arena->base, arena->size);
 	if (arena->fd >= 0)
 		close(arena->fd);
+	placement_index_free(arena->index);
 	free(arena->process_leases);
 	free(arena);
 }
@@ -159,7 +161,8 @@ static int attach(struct lh_arena *arena)
 	int error;
 
 	arena->process_leases = calloc(arena->lease_count + 1u, sizeof(*arena->process_leases));
-	if (!arena->process_leases)
+	arena->index = placement_index_make();
+	if (!arena->process_leases || !arena->index)
 		return error_detail(-ENOMEM, "no memory");
 	error = own_file(arena);
 	// A mode that keeps its own creator out: its forked children count as it, then.

@@ -37,7 +37,8 @@ struct lh_arena {
 	_Atomic uint32_t owner_hint;
 	_Atomic uint64_t *process_leases; // by slot: owner_ref of a lease of this process, 0: none
 
-	_Atomic uint64_t named_ns; // when it still had its name (arena_check_name)
+	struct placement_index *index; // for those who look (arena/placement_index.h)
+	_Atomic uint64_t named_ns;     // when it still had its name (arena_check_name)
 	_Atomic bool pinned; // a liveness mutex could not be unlocked: libc's list leads into it
 	int child_fd; // while this process forks: the child's own, with its attach byte; -1: none
 	uint32_t child_attach;

@@ -6,7 +6,7 @@
 #include "arena/hold.h"
 #include "arena/kind.h"
 #include "arena/owner.h"
-#include "arena/placement.h"
+#include "arena/placement_index.h"
 #include "arena/reap.h"
 
 #include <leasehold/inspect.h>
@@ -213,20 +213,15 @@ int lh_next_lease(const lh_arena *arena, uint64_t *cursor, struct lh_lease_info 
 static void find_placement(const struct lh_arena *arena, struct lh_hold_info *info)
 {
 	struct placement_copy copy;
+	const struct kind_ops *ops;
 
-	for (uint32_t i = 0; i < placement_bound(arena); i++) {
-		const struct kind_ops *ops;
-
-		if (!placement_read(arena, i, &copy) || info->offset < copy.placement.offset ||
-		    info->offset - copy.placement.offset >= copy.placement.size)
-			continue;
-		ops = kind_ops(copy.placement.kind);
-		info->placement = copy.placement.offset;
-		if (ops && ops->stride && ops->stride(copy.placement.data_size))
-			info->index = (uint32_t)((info->offset - copy.placement.offset) /
-						 ops->stride(copy.placement.data_size));
+	if (!placement_of(arena, info->offset, &copy))
 		return;
-	}
+	ops = kind_ops(copy.placement.kind);
+	info->placement = copy.placement.offset;
+	if (ops && ops->stride && ops->stride(copy.placement.data_size))
+		info->index = (uint32_t)((info->offset - copy.placement.offset) /
+					 ops->stride(copy.placement.data_size));
 }
 
 // When the exclusive grant with the hold's token was had; 0: nobody read a clock then.
@@ -254,6 +249,11 @@ static bool read_hold(const struct lh_arena *arena, uint64_t position, struct lh
 	struct hold_view view;
 
 	if (!word || !ops || !arena_user_offset(arena, hold_word_granule(word), LAYOUT_LINE))
+		return false;
+	// A second record of an object says nothing new: of a semaphore there may be one, more are
+	// damage.
+	if (hold_find_of(arena, slot, hold_word_kind(word), hold_word_granule(word)) !=
+	    &arena->holds[position])
 		return false;
 	ops->view(arena, slot, word, &view);
 	*info = (struct lh_hold_info){

@@ -53,10 +53,12 @@ struct kind_ops {
 	bool (*busy)(const struct lh_arena *arena, uint32_t granule);
 	// Bytes from one element of an array to the next. NULL: there are no arrays of it.
 	uint64_t (*stride)(uint64_t data_size);
-	// The audit of what `owner` does not tell: calls `report` (enum lh_check) for each finding.
-	// NULL: nothing more to see. The header's kind has been compared.
-	void (*audit)(const struct lh_arena *arena, uint32_t granule,
-		      void (*report)(void *context, int severity, uint64_t offset,
+	// The audit of what `owner` does not tell: calls `report` (enum lh_check) for each finding,
+	// until it hears that this is enough (false). Looks at no more than `size` bytes, which are
+	// the object's placement's: that bounds the work, whatever the object says of itself. NULL:
+	// nothing more to see. The header's kind has been compared.
+	void (*audit)(const struct lh_arena *arena, uint32_t granule, uint64_t size,
+		      bool (*report)(void *context, int severity, uint64_t offset,
 				     const char *text),
 		      void *context);
 };

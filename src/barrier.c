@@ -502,24 +502,18 @@ static bool busy(const struct lh_arena *arena, uint32_t granule)
 // A place's owner must be a lease that records the barrier.
 static bool is_recorded(const struct lh_arena *arena, uint32_t slot, uint32_t granule)
 {
-	const struct hold_record *records = arena_hold_table(arena, slot);
-
-	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
-		if (hold_names(atomic_load(&records[i].object), LH_KIND_BARRIER, granule))
-			return true;
-	}
-	return false;
+	return hold_find_of(arena, slot, LH_KIND_BARRIER, granule) != NULL;
 }
 
-static void audit(const struct lh_arena *arena, uint32_t granule,
-		  void (*report)(void *context, int severity, uint64_t offset, const char *text),
+static void audit(const struct lh_arena *arena, uint32_t granule, uint64_t size,
+		  bool (*report)(void *context, int severity, uint64_t offset, const char *text),
 		  void *context)
 {
 	const uint64_t offset = (uint64_t)granule * LAYOUT_LINE;
 	struct barrier barrier;
 	char text[100];
 
-	if (!barrier_at(arena, granule, &barrier)) {
+	if (!barrier_at(arena, granule, &barrier) || size_of(barrier.parties) > size) {
 		report(context, LH_CHECK_CORRUPT, offset, "barrier: its places lie outside");
 		return;
 	}
@@ -535,7 +529,8 @@ static void audit(const struct lh_arena *arena, uint32_t granule,
 			 name - 1,
 			 name > arena->lease_count ? "which there is not"
 						   : "which does not record it");
-		report(context, LH_CHECK_CORRUPT, offset, text);
+		if (!report(context, LH_CHECK_CORRUPT, offset, text))
+			return;
 	}
 }
 

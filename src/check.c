@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // lh_arena_check: the audit of a whole arena. Read-only; judges by the same functions as everybody.
+//
+// What it takes is bounded by the arena's size, not by what stands in it (G9): objects are looked
+// for in placements that overlap no other, each looks at no more than its placement's bytes, who
+// waits for whom is followed once for each lease, and what is damaged is looked at closely a bounded
+// number of times.
 #include "arena/error.h"
 #include "arena/geometry.h"
 #include "arena/hold.h"
@@ -11,6 +16,7 @@
 #include "src/deadlock.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +27,12 @@ struct audit {
 	void (*report)(void *context, int severity, uint64_t offset, const char *text);
 	void *context;
 	int worst;
+	uint32_t corrupt; // findings so far
 };
+
+// More damage than this is not looked for: each finding takes looking again, some a hundred times.
+#define MOST_CORRUPT 1000
+#define LOOKS 100 // for what may be changing all the time
 
 static void find(struct audit *audit, int severity, uint64_t offset, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -36,8 +47,19 @@ static void find(struct audit *audit, int severity, uint64_t offset, const char 
 	va_end(arguments);
 	if (severity > audit->worst)
 		audit->worst = severity;
+	if (severity == LH_CHECK_CORRUPT && audit->corrupt++ >= MOST_CORRUPT) {
+		if (audit->corrupt > MOST_CORRUPT + 1)
+			return;
+		snprintf(text, sizeof(text), "more than %u findings: no more is looked for",
+			 MOST_CORRUPT);
+	}
 	if (audit->report)
 		audit->report(audit->context, severity, offset, text);
+}
+
+static bool has_enough(const struct audit *audit)
+{
+	return audit->corrupt > MOST_CORRUPT;
 }
 
 static uint64_t place(const struct audit *audit, const void *address)
@@ -80,52 +102,6 @@ static void audit_entry(struct audit *audit, uint32_t index)
 		     index, copy.placement.kind);
 }
 
-struct span {
-	uint32_t entry;
-	uint64_t state, offset, end;
-};
-
-static int by_offset(const void *left, const void *right)
-{
-	const struct span *one = left, *other = right;
-
-	return (one->offset > other->offset) - (one->offset < other->offset);
-}
-
-// Sorted by offset, an overlap is one with the furthest end so far.
-static void audit_overlaps(struct audit *audit)
-{
-	const struct lh_arena *arena = audit->arena;
-	const uint32_t bound = placement_bound(arena); // it may grow meanwhile
-	struct span *spans = malloc((bound + 1ul) * sizeof(*spans));
-	struct placement_copy copy;
-	uint32_t count = 0, furthest = 0;
-
-	if (!spans) {
-		find(audit, LH_CHECK_CORRUPT, 0, "no memory to look for overlaps");
-		return;
-	}
-	for (uint32_t i = 0; i < bound; i++) {
-		if (placement_read(arena, i, &copy) && placement_phase(copy.state) == ENTRY_READY)
-			spans[count++] = (struct span){ i, copy.state, copy.placement.offset,
-							copy.placement.offset +
-								copy.placement.size };
-	}
-	qsort(spans, count, sizeof(*spans), by_offset);
-	for (uint32_t i = 1; i < count; i++) {
-		const struct span *one = &spans[i], *other = &spans[furthest];
-
-		if (one->offset < other->end &&
-		    settled(&arena->entries[one->entry].state, one->state) &&
-		    settled(&arena->entries[other->entry].state, other->state))
-			find(audit, LH_CHECK_CORRUPT, one->offset,
-			     "directory entries %u and %u overlap", other->entry, one->entry);
-		if (one->end > other->end)
-			furthest = i;
-	}
-	free(spans);
-}
-
 static uint64_t token_of(const struct audit *audit, const struct kind_ops *ops, uint32_t slot,
 			 uint32_t kind, uint32_t granule)
 {
@@ -142,26 +118,22 @@ static bool is_recorded(const struct audit *audit, const struct kind_ops *ops, u
 {
 	const struct lh_arena *arena = audit->arena;
 	const uint64_t token = token_of(audit, ops, slot, kind, granule);
-	const struct hold_record *records = arena_hold_table(arena, slot);
 
-	if (ops->owner(arena, granule) != slot)
+	if (ops->owner(arena, granule) != slot || hold_find_of(arena, slot, kind, granule))
 		return true;
-	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
-		if (hold_names(atomic_load(&records[i].object), kind, granule))
-			return true;
-	}
 	return ops->owner(arena, granule) != slot ||
 	       token_of(audit, ops, slot, kind, granule) != token;
 }
 
-static void pass_on(void *context, int severity, uint64_t offset, const char *text)
+static bool pass_on(void *context, int severity, uint64_t offset, const char *text)
 {
 	find(context, severity, offset, "%s", text);
+	return !has_enough(context);
 }
 
-// An object's owner must be a lease that records it.
+// An object's owner must be a lease that records it. `size`: the bytes that are the object's.
 static void audit_object(struct audit *audit, const struct kind_ops *ops, uint32_t kind,
-			 uint32_t granule)
+			 uint32_t granule, uint64_t size)
 {
 	const struct lh_arena *arena = audit->arena;
 	const struct object_header *header = arena_object(arena, granule);
@@ -176,7 +148,7 @@ static void audit_object(struct audit *audit, const struct kind_ops *ops, uint32
 		return;
 	}
 	if (ops->audit)
-		ops->audit(arena, granule, pass_on, audit);
+		ops->audit(arena, granule, size, pass_on, audit);
 	owner = ops->owner ? ops->owner(arena, granule) : -1;
 	if (owner < 0)
 		return;
@@ -209,22 +181,96 @@ static void audit_placement(struct audit *audit, uint32_t index)
 		find(audit, LH_CHECK_CORRUPT, place(audit, &audit->arena->entries[index]),
 		     "directory entry %u: %u elements in %llu bytes", index, copy.placement.count,
 		     (unsigned long long)copy.placement.size);
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < count && !has_enough(audit); i++)
 		audit_object(audit, ops, copy.placement.kind,
-			     arena_granule(copy.placement.offset + i * stride));
+			     arena_granule(copy.placement.offset + i * stride),
+			     count > 1 ? stride : copy.placement.size);
+}
+
+struct span {
+	uint32_t entry;
+	uint64_t state, offset, end;
+};
+
+static int by_offset(const void *left, const void *right)
+{
+	const struct span *one = left, *other = right;
+
+	return (one->offset > other->offset) - (one->offset < other->offset);
+}
+
+// Sorted by offset, an overlap is one with the furthest end so far. What overlaps with what came
+// before is not looked into: it is what an object there says, or it is not.
+static void audit_placements(struct audit *audit)
+{
+	const struct lh_arena *arena = audit->arena;
+	const uint32_t bound = placement_bound(arena); // it may grow meanwhile
+	struct span *spans = malloc((bound + 1ul) * sizeof(*spans));
+	struct placement_copy copy;
+	uint32_t count = 0, furthest = 0;
+
+	if (!spans) {
+		find(audit, LH_CHECK_CORRUPT, 0, "no memory to look for overlaps");
+		return;
+	}
+	for (uint32_t i = 0; i < bound && !has_enough(audit); i++) {
+		audit_entry(audit, i);
+		if (placement_read(arena, i, &copy) && placement_phase(copy.state) == ENTRY_READY)
+			spans[count++] = (struct span){ i, copy.state, copy.placement.offset,
+							copy.placement.offset +
+								copy.placement.size };
+	}
+	qsort(spans, count, sizeof(*spans), by_offset);
+	for (uint32_t i = 0; i < count && !has_enough(audit); i++) {
+		const struct span *one = &spans[i], *other = &spans[furthest];
+
+		if (i == 0 || one->offset >= other->end)
+			audit_placement(audit, one->entry);
+		else if (settled(&arena->entries[one->entry].state, one->state) &&
+			 settled(&arena->entries[other->entry].state, other->state))
+			find(audit, LH_CHECK_CORRUPT, one->offset,
+			     "directory entries %u and %u overlap", other->entry, one->entry);
+		if (one->end > other->end)
+			furthest = i;
+	}
+	free(spans);
+}
+
+// Where everybody else would find it, or another of the same, as a semaphore may have; however often
+// one looks: its user may clear it and write it somewhere else between two looks.
+static bool is_findable(const struct audit *audit, uint32_t slot, const struct hold_record *record,
+			uint64_t word)
+{
+	for (int i = 0; i < LOOKS; i++) {
+		if (hold_find_of(audit->arena, slot, hold_word_kind(word),
+				 hold_word_granule(word)) ||
+		    !settled(&record->object, word))
+			return true;
+		sched_yield();
+	}
+	return false;
 }
 
 static void audit_holds(struct audit *audit, uint32_t slot)
 {
 	const struct hold_record *records = arena_hold_table(audit->arena, slot);
 
-	for (uint32_t i = 0; i < audit->arena->holds_per_lease; i++) {
+	for (uint32_t i = 0; i < audit->arena->holds_per_lease && !has_enough(audit); i++) {
 		const uint64_t word = atomic_load(&records[i].object);
 
-		if (!word ||
-		    (kind_ops(hold_word_kind(word)) &&
-		     arena_user_offset(audit->arena, hold_word_granule(word), LAYOUT_LINE)))
+		if (!word)
 			continue;
+		if (kind_ops(hold_word_kind(word)) &&
+		    arena_user_offset(audit->arena, hold_word_granule(word), LAYOUT_LINE)) {
+			if (!is_findable(audit, slot, &records[i], word) &&
+			    lease_word_state(atomic_load(&audit->arena->leases[slot].state)) !=
+				    LEASE_FREE)
+				find(audit, LH_CHECK_CORRUPT, place(audit, &records[i]),
+				     "hold record %u of lease slot %u stands where it is not "
+				     "looked for",
+				     i, slot);
+			continue;
+		}
 		if (settled(&records[i].object, word))
 			find(audit, LH_CHECK_CORRUPT, place(audit, &records[i]),
 			     "hold record %u of lease slot %u names nothing", i, slot);
@@ -244,7 +290,7 @@ static void audit_condition(struct audit *audit, uint32_t slot)
 		     (unsigned long long)granule * LAYOUT_LINE);
 }
 
-static void audit_lease(struct audit *audit, uint32_t slot)
+static void audit_lease(struct audit *audit, uint32_t slot, bool deadlocked)
 {
 	const struct lh_arena *arena = audit->arena;
 	const struct lease_slot *lease = &arena->leases[slot];
@@ -268,7 +314,7 @@ static void audit_lease(struct audit *audit, uint32_t slot)
 		     (unsigned long long)atomic_load(&lease->id), slot, lh_lease_state_name(state));
 	audit_holds(audit, slot);
 	audit_condition(audit, slot);
-	if (deadlock_seen(arena, slot))
+	if (deadlocked)
 		find(audit, LH_CHECK_DEADLOCK, place(audit, lease),
 		     "lease slot %u waits in a cycle", slot);
 }
@@ -290,11 +336,23 @@ static bool audit_header(struct audit *audit)
 	return (uint64_t)status.st_size >= arena->size;
 }
 
+static void audit_leases(struct audit *audit)
+{
+	const struct lh_arena *arena = audit->arena;
+	bool *deadlocked = deadlock_members(arena);
+
+	if (!deadlocked)
+		find(audit, LH_CHECK_CORRUPT, 0, "no memory to look for cycles");
+	for (uint32_t slot = 0; slot < arena->lease_count; slot++)
+		audit_lease(audit, slot, deadlocked && deadlocked[slot]);
+	free(deadlocked);
+}
+
 int lh_arena_check(const lh_arena *arena,
 		   void (*report)(void *context, int severity, uint64_t offset, const char *text),
 		   void *context)
 {
-	struct audit audit = { arena, report, context, LH_CHECK_CLEAN };
+	struct audit audit = { .arena = arena, .report = report, .context = context };
 	uint32_t bound;
 
 	if (!arena)
@@ -305,12 +363,7 @@ int lh_arena_check(const lh_arena *arena,
 	if (bound > arena->entry_count)
 		find(&audit, LH_CHECK_CORRUPT, offsetof(struct arena_header, entry_bound),
 		     "%u directory entries in use of %u", bound, arena->entry_count);
-	for (uint32_t i = 0; i < placement_bound(arena); i++) {
-		audit_entry(&audit, i);
-		audit_placement(&audit, i);
-	}
-	audit_overlaps(&audit);
-	for (uint32_t slot = 0; slot < arena->lease_count; slot++)
-		audit_lease(&audit, slot);
+	audit_placements(&audit);
+	audit_leases(&audit);
 	return audit.worst;
 }

@@ -37,6 +37,7 @@
 #include "arena/wait.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 // Hops from a lease to another of its session, in one walk; each may look at all slots. Cycles with
 // more of them are not found.
@@ -296,11 +297,67 @@ int deadlock_check(struct lh_lease *lease)
 	return 0;
 }
 
-bool deadlock_seen(const struct lh_arena *arena, uint32_t slot)
+static bool is_cycle_of(const struct lh_arena *arena, uint32_t slot)
 {
 	struct walk walk = {
 		.arena = arena, .first = step_at(arena, slot), .poked_too = true, .searches = true
 	};
 
 	return is_waiting(walk.first) && confirmed_cycle(&walk);
+}
+
+// For each lease, whom a look went on to: who waits for one waits for one, so each is gone on from
+// but once, and the cycles have no member in common.
+struct map {
+	const struct lh_arena *arena;
+	uint32_t *reached_by; // which look came here first, from 1; 0: none
+	uint32_t *next;
+	bool *members;
+};
+
+static void look_from(struct map *map, uint32_t slot)
+{
+	struct walk walk = { .arena = map->arena,
+			     .first = step_at(map->arena, slot),
+			     .now = clock_now(),
+			     .searches = true };
+	struct step step = walk.first;
+	const uint32_t look = slot + 1;
+
+	if (!is_waiting(step))
+		return;
+	while (!map->reached_by[step.slot]) {
+		const uint32_t at = step.slot;
+
+		map->reached_by[at] = look;
+		walk.hops = 0;
+		if (!follow(&walk, &step, &step))
+			return;
+		map->next[at] = step.slot;
+	}
+	if (map->reached_by[step.slot] != look || !is_cycle_of(map->arena, step.slot))
+		return;
+	for (uint32_t at = step.slot; !map->members[at]; at = map->next[at])
+		map->members[at] = true;
+}
+
+bool *deadlock_members(const struct lh_arena *arena)
+{
+	struct map map = { .arena = arena,
+			   .reached_by = calloc(arena->lease_count, sizeof(uint32_t)),
+			   .next = calloc(arena->lease_count, sizeof(uint32_t)),
+			   .members = calloc(arena->lease_count, sizeof(bool)) };
+
+	if (map.reached_by && map.next && map.members) {
+		for (uint32_t slot = 0; slot < arena->lease_count; slot++) {
+			if (!map.reached_by[slot])
+				look_from(&map, slot);
+		}
+	} else {
+		free(map.members);
+		map.members = NULL;
+	}
+	free(map.reached_by);
+	free(map.next);
+	return map.members;
 }

@@ -19,7 +19,8 @@ void deadlock_clear(struct lh_lease *lease);
 // by its own finding or another's; 0: wait (on the edge too: a poke means look again).
 int deadlock_check(struct lh_lease *lease);
 
-// Read-only: whether the lease in a slot waits in a cycle (for the inspector).
-bool deadlock_seen(const struct lh_arena *arena, uint32_t slot);
+// Read-only, for the inspector: for each slot whether its lease waits in a cycle. To be freed; NULL:
+// no memory.
+bool *deadlock_members(const struct lh_arena *arena);
 
 #endif

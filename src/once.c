@@ -570,13 +570,14 @@ static bool busy(const struct lh_arena *arena, uint32_t granule)
 	return owner(arena, granule) >= 0;
 }
 
-static void audit(const struct lh_arena *arena, uint32_t granule,
-		  void (*report)(void *context, int severity, uint64_t offset, const char *text),
+static void audit(const struct lh_arena *arena, uint32_t granule, uint64_t size,
+		  bool (*report)(void *context, int severity, uint64_t offset, const char *text),
 		  void *context)
 {
 	const struct once_object *object = at(arena, granule);
 	const uint64_t word = object ? atomic_load(&object->word) : 0;
 
+	(void)size; // a line is what each object has
 	if ((word & ONCE_DONE) ? word_owner(word) != 0
 			       : ((word & ONCE_BELOW_TOKEN) & ~WORD_OWNER_MASK) != 0)
 		report(context, LH_CHECK_CORRUPT, (uint64_t)granule * LAYOUT_LINE,

@@ -163,8 +163,10 @@ int lh_pending_finish(lh_pending *pending, lh_handle **ret_handle)
 	pthread_mutex_lock(&pending->helper->lock);
 	state = pending->state;
 	pthread_mutex_unlock(&pending->helper->lock);
-	if (state != PENDING_FINISHED)
+	if (state != PENDING_FINISHED) {
+		error_note_nothing();
 		return -EINPROGRESS;
+	}
 	result = pending->result;
 	if (result)
 		tell(pending);

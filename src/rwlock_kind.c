@@ -83,7 +83,9 @@ static uint64_t record_seen(const struct lh_arena *arena, uint32_t slot, uint32_
 {
 	const struct hold_record *record;
 
-	if (lease_state_seen(arena, slot, clock_now()) != LH_LEASE_LIVE)
+	// Most have none, which is seen with less than who they are.
+	if (!hold_find_of(arena, slot, LH_KIND_RWLOCK, granule) ||
+	    lease_state_seen(arena, slot, clock_now()) != LH_LEASE_LIVE)
 		return 0;
 	record = hold_find_of(arena, slot, LH_KIND_RWLOCK, granule);
 	return record ? atomic_load(&record->object) : 0;

@@ -148,7 +148,8 @@ static __attribute__((noinline)) int acquire_slow(const lh_semaphore *semaphore,
 	if (record)
 		held = hold_word_count(atomic_load_explicit(&record->object, memory_order_relaxed));
 	else
-		record = hold_insert(lease, semaphore->private_[2]);
+		record = hold_insert(lease, hold_word(LH_KIND_SEMAPHORE, LH_HOLD_EXCLUSIVE, permits,
+						      primitive_granule(semaphore->private_)));
 	if (!record)
 		return -ENOLCK;
 	return acquire_recorded(semaphore, lease, permits, deadline, record, held);

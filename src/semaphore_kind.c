@@ -89,6 +89,7 @@ static void view(const struct lh_arena *arena, uint32_t slot, uint64_t record,
 	const uint64_t id = atomic_load(&arena->leases[slot].id);
 	const uint32_t count = semaphore ? semaphore_count(semaphore, permits, id) : 0;
 
+	// Of an acquire that has none as yet the record says how many it wants.
 	*ret_view = (struct hold_view){ .mode = count ? LH_HOLD_EXCLUSIVE : LH_HOLD_INTENT,
 					.count = count };
 }
@@ -120,13 +121,7 @@ static bool busy(const struct lh_arena *arena, uint32_t granule)
 
 static bool is_recorded(const struct lh_arena *arena, uint32_t slot, uint32_t granule)
 {
-	const struct hold_record *records = arena_hold_table(arena, slot);
-
-	for (uint32_t i = 0; i < arena->holds_per_lease; i++) {
-		if (hold_names(atomic_load(&records[i].object), LH_KIND_SEMAPHORE, granule))
-			return true;
-	}
-	return false;
+	return hold_find_of(arena, slot, LH_KIND_SEMAPHORE, granule) != NULL;
 }
 
 // Not recorded, however often one looks. The record is there whenever the word says so; but a lease
@@ -162,8 +157,8 @@ static const char *flaw_of(const struct lh_arena *arena, const struct semaphore 
 	return atomic_load(&semaphore->owners[index]) == owner ? flaw : NULL;
 }
 
-static void audit(const struct lh_arena *arena, uint32_t granule,
-		  void (*report)(void *context, int severity, uint64_t offset, const char *text),
+static void audit(const struct lh_arena *arena, uint32_t granule, uint64_t size,
+		  bool (*report)(void *context, int severity, uint64_t offset, const char *text),
 		  void *context)
 {
 	uint32_t permits;
@@ -172,7 +167,7 @@ static void audit(const struct lh_arena *arena, uint32_t granule,
 	uint64_t baton;
 	char text[120];
 
-	if (!semaphore) {
+	if (!semaphore || semaphore_size(permits) > size) {
 		report(context, LH_CHECK_CORRUPT, offset, "semaphore: its permits lie outside");
 		return;
 	}
@@ -191,7 +186,8 @@ static void audit(const struct lh_arena *arena, uint32_t granule,
 		if (!flaw)
 			continue;
 		snprintf(text, sizeof(text), "semaphore: permit %u is held by %s", i, flaw);
-		report(context, LH_CHECK_CORRUPT, offset, text);
+		if (!report(context, LH_CHECK_CORRUPT, offset, text))
+			return;
 	}
 }
 

@@ -107,7 +107,8 @@ enum lh_event_kind {
 enum lh_check {
 	LH_CHECK_CLEAN = 0,    /* nothing */
 	LH_CHECK_STALE = 3,    /* a lost lease stands in the tables: the next user clears it */
-	LH_CHECK_DEADLOCK = 4, /* leases wait for each other in a cycle */
+	LH_CHECK_DEADLOCK = 4, /* leases wait for each other in a cycle, each for the one owner of
+				* what it wants: what the library breaks by -EDEADLK */
 	LH_CHECK_CORRUPT = 5   /* bytes that the library does not write */
 };
 
@@ -152,7 +153,8 @@ struct lh_hold_info {
 	uint32_t slot;        /* and its slot */
 	uint32_t kind;        /* enum lh_kind, of the object */
 	uint32_t mode;        /* enum lh_hold_mode */
-	uint32_t count;       /* how often (nested reads) or how many (permits); else 1 */
+	uint32_t count;       /* how often (nested reads) or how many (permits; of an intent: how
+			       * many are wanted); else 1 */
 	uint64_t offset;      /* of the object; in an array: of the element */
 	uint64_t placement;   /* offset of the placement that the object belongs to */
 	uint64_t token;       /* the object's present token; 0 where it has none */
@@ -247,7 +249,10 @@ LH_API int lh_next_event(const lh_arena *arena, uint64_t *cursor, struct lh_even
 
 /*
  * Audits the whole arena: header, placements, leases, holdings against the objects they name, and
- * who waits for whom. Calls report (may be NULL) for each finding, on the calling thread: context
+ * who waits for whom. What it takes is bounded by the arena's size, whatever stands in there: after a
+ * thousand findings of LH_CHECK_CORRUPT no more of these are looked for. Waits for permits and at
+ * barriers are no part of the cycles that it looks for (lease-inspector's check looks for those,
+ * too). Calls report (may be NULL) for each finding, on the calling thread: context
  * as given, severity one of enum lh_check, the offset in the arena that it is about, and a line of
  * text that is valid during the call. Repairs nothing. In a busy arena a lease that is just being
  * lost may show as LH_CHECK_STALE.

@@ -3,6 +3,7 @@
 // check.c: the verb check, which audits an arena.
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -49,9 +50,11 @@ static const char *what_next(int severity)
 		       "it\n"
 		       "away, or `gc` now. `leases` shows whose it was.";
 	case LH_CHECK_DEADLOCK:
-		return "One of those who wait is told -EDEADLK as soon as it runs. If this lasts, "
-		       "find\n"
-		       "the one that is stopped with `tree`, and continue or end it.";
+		return "One of those who wait for locks is told -EDEADLK as soon as it runs. If "
+		       "this\n"
+		       "lasts, find the one that is stopped with `tree`, and continue or end it. "
+		       "Of those\n"
+		       "who wait for permits or at a barrier nobody is told: end one of them.";
 	case LH_CHECK_CORRUPT:
 		return "It is no arena, or something other than the library wrote to it. If it is "
 		       "meant\n"
@@ -75,6 +78,27 @@ static void add_finding(void *context, int severity, uint64_t offset, const char
 	if (findings->view && view_is_placed(findings->view, offset))
 		row_text(&row, CHECK_OBJECT, view_object_name(findings->view, offset, name));
 	row_text(&row, CHECK_TEXT, text);
+}
+
+// The library looks for cycles of those who wait for one owner, which it breaks. Here are the rest.
+static void add_unwatched_deadlocks(struct findings *findings)
+{
+	const struct view *view = findings->view;
+	char name[VIEW_OBJECT_NAME], text[160];
+	struct cycles cycles;
+
+	cycles_find(view, &cycles);
+	for (size_t i = 0; i < view->lease_count; i++) {
+		const struct lh_lease_info *lease = &view->leases[i];
+
+		if (!cycles.deadlocked[i] || !cycles_is_unwatched(view, lease->waits_for))
+			continue;
+		snprintf(text, sizeof(text),
+			 "lease %" PRIu64 " waits in a cycle through %s, which nobody breaks",
+			 lease->id, view_object_name(view, lease->waits_for, name));
+		add_finding(findings, LH_CHECK_DEADLOCK, lease->waits_for, text);
+	}
+	cycles_free(&cycles);
 }
 
 static void print_findings(struct findings *findings, const char *arena)
@@ -118,6 +142,7 @@ int verb_check(const struct options *options, const char *arena)
 
 		if (result > findings.worst)
 			findings.worst = result;
+		add_unwatched_deadlocks(&findings);
 		view_close(&view);
 		findings.view = NULL;
 	}

@@ -151,6 +151,7 @@ struct view {
 	uint64_t inode; /* of the arena, if view_open opened it; 0: the name did not stay its */
 	uint64_t now_ns;
 	struct lh_placement_info *placements;  /* by offset */
+	bool *overlaps;                        /* per placement: with one before it; damage */
 	struct lh_lease_info *leases;          /* by id */
 	struct lh_hold_info *holds;            /* by lease, then offset */
 	const struct lh_hold_info **by_object; /* the holds by offset, then lease */
@@ -205,6 +206,10 @@ bool view_is_placed(const struct view *view, uint64_t offset);
 
 // The placement that offset lies in, or NULL.
 const struct lh_placement_info *view_placement(const struct view *view, uint64_t offset);
+
+// Whether it lies, at least in part, where another does, as none does but in a damaged arena, or
+// because it came there while the picture was taken.
+bool view_overlaps(const struct view *view, const struct lh_placement_info *placement);
 
 // From one element of an array to the next; 0: it is no array.
 uint64_t view_stride(const struct view *view, const struct lh_placement_info *placement);
@@ -297,7 +302,8 @@ void attachments_free(struct attachments *attachments);
 struct span attachments_of(const struct attachments *attachments, const char *arena);
 
 // ---- cycles.c -----------------------------------------------------------------------------------
-// Leases that wait for each other, directly or by way of their threads.
+// Leases that wait for each other, directly or by way of their threads, so that none of them can go
+// on whatever all the others let go of.
 #define CYCLES_NONE SIZE_MAX
 struct cycles {
 	size_t *waits_with; /* per lease: which one its thread waits with, or CYCLES_NONE */
@@ -305,6 +311,8 @@ struct cycles {
 };
 void cycles_find(const struct view *view, struct cycles *ret_cycles);
 void cycles_free(struct cycles *cycles);
+// Whether those who wait there are not told of a deadlock by the library: permits, barriers.
+bool cycles_is_unwatched(const struct view *view, uint64_t offset);
 
 // ---- table.c ------------------------------------------------------------------------------------
 // Rows of cells, printed as a table or collected as JSON objects, whichever the options ask for.

@@ -15,8 +15,15 @@ bool object_is_array(const struct view *view, const struct lh_placement_info *pl
 
 struct object object_of(const struct view *view, const struct lh_placement_info *place)
 {
-	struct object object = { .place = place, .whole = object_is_array(view, place) };
+	struct object object = { .place = place };
 
+	if (view_overlaps(view, place)) {
+		object.error = place->kind == LH_KIND_REGION ? 0 : -EBADMSG;
+		object.info = (struct lh_object_info){ .offset = place->offset,
+						       .kind = place->kind };
+		return object;
+	}
+	object.whole = object_is_array(view, place);
 	if (object.whole)
 		object.info = (struct lh_object_info){ .offset = place->offset,
 						       .kind = place->kind };

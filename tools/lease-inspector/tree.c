@@ -22,6 +22,9 @@
 
 // Deeper branches are cut off and continued at the top level.
 #define MAX_DEPTH 24
+// Those who wait for what several hold are named below the first, and below the others only if they
+// are no more than these.
+#define MOST_NAMED_AGAIN 4
 
 struct tree {
 	const struct options *options;
@@ -30,6 +33,7 @@ struct tree {
 	struct cycles cycles;
 	bool *drawn; /* these per lease of the view */
 	bool *postponed;
+	bool *named; /* per waiter of the view, the first of each object: they were, below a holder */
 	size_t *queue; /* the postponed, in the order in which they were */
 	size_t queue_first, queue_end;
 };
@@ -64,6 +68,26 @@ static void draw_waiters(struct tree *tree, const struct row *parent, uint64_t o
 			draw_lease(tree, parent, (size_t)(view->waiters[i] - view->leases), depth);
 }
 
+static void draw_waiters_of(struct tree *tree, const struct row *parent,
+			    const struct lh_hold_info *hold, unsigned depth)
+{
+	const struct span waiters = view_waiters(tree->view, hold->offset);
+	const size_t count = waiters.end - waiters.first;
+	char text[48];
+
+	if (count > MOST_NAMED_AGAIN && tree->named[waiters.first]) {
+		const struct row row = table_row(&tree->table, parent);
+
+		snprintf(text, sizeof(text), "%zu who wait for it", count);
+		row_text(&row, TREE_WHAT, text);
+		row_text(&row, TREE_NOTE, "named above");
+		return;
+	}
+	if (count)
+		tree->named[waiters.first] = true;
+	draw_waiters(tree, parent, hold->offset, hold->lease, depth);
+}
+
 static void draw_hold(struct tree *tree, const struct row *parent, const struct lh_hold_info *hold,
 		      unsigned depth)
 {
@@ -79,7 +103,7 @@ static void draw_hold(struct tree *tree, const struct row *parent, const struct 
 	if (hold->damaged)
 		row_text(&row, TREE_NOTE, "damaged");
 	if (!view_has_arrived(tree->view, hold))
-		draw_waiters(tree, &row, hold->offset, hold->lease, depth);
+		draw_waiters_of(tree, &row, hold, depth);
 }
 
 // The row of a lease, without what is below it.
@@ -316,6 +340,7 @@ int verb_tree(const struct options *options, const char *arena)
 
 	tree.drawn = (bool *)inspector_need(calloc(view.lease_count + 1, sizeof(bool)));
 	tree.postponed = (bool *)inspector_need(calloc(view.lease_count + 1, sizeof(bool)));
+	tree.named = (bool *)inspector_need(calloc(view.waiter_count + 1, sizeof(bool)));
 	tree.queue = (size_t *)inspector_need(calloc(view.lease_count + 1, sizeof(size_t)));
 	cycles_find(&view, &tree.cycles);
 	if (options->json)
@@ -325,6 +350,7 @@ int verb_tree(const struct options *options, const char *arena)
 	cycles_free(&tree.cycles);
 	free(tree.drawn);
 	free(tree.postponed);
+	free(tree.named);
 	free(tree.queue);
 	view_close(&view);
 	return EXIT_FINE;

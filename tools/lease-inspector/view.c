@@ -66,6 +66,24 @@ static void sort(void *items, size_t count, size_t size, int (*compare)(const vo
 	}
 }
 
+// Of sorted items that are the same to `compare`, as no two are but in a damaged arena, the first.
+// Returns how many these are.
+static size_t keep_one_of_each(void *items, size_t count, size_t size,
+			       int (*compare)(const void *, const void *))
+{
+	char *bytes = (char *)items;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (kept && compare(bytes + (kept - 1) * size, bytes + i * size) == 0)
+			continue;
+		if (kept != i)
+			memcpy(bytes + kept * size, bytes + i * size, size);
+		kept++;
+	}
+	return kept;
+}
+
 // The first of count items whose key is at least `key`.
 static size_t lower_bound(const void *items, size_t count, uint64_t key,
 			  uint64_t (*key_of)(const void *items, size_t index))
@@ -111,6 +129,27 @@ static uint64_t waiter_key(const void *items, size_t index)
 
 // ---- taking the picture -------------------------------------------------------------------------
 
+// What overlaps with another, and begins no earlier, is told of without who holds what in it: else
+// one holder in an arena that somebody damaged were told of with each of its placements.
+static void mark_overlaps(struct view *view)
+{
+	uint64_t end = 0;
+
+	view->overlaps = (bool *)inspector_need(calloc(view->placement_count + 1, sizeof(bool)));
+	for (size_t i = 0; i < view->placement_count; i++) {
+		const struct lh_placement_info *place = &view->placements[i];
+
+		view->overlaps[i] = place->offset < end;
+		if (place->offset + place->size > end)
+			end = place->offset + place->size;
+	}
+}
+
+bool view_overlaps(const struct view *view, const struct lh_placement_info *placement)
+{
+	return view->overlaps[placement - view->placements];
+}
+
 static int load_placements(struct view *view)
 {
 	struct lh_placement_info info;
@@ -124,6 +163,7 @@ static int load_placements(struct view *view)
 		view->placements[view->placement_count++] = info;
 	}
 	sort(view->placements, view->placement_count, sizeof(info), order_placements);
+	mark_overlaps(view);
 	return error;
 }
 
@@ -140,6 +180,8 @@ static int load_leases(struct view *view)
 		view->leases[view->lease_count++] = info;
 	}
 	sort(view->leases, view->lease_count, sizeof(info), order_leases);
+	view->lease_count = keep_one_of_each(view->leases, view->lease_count, sizeof(info),
+					     order_leases);
 	return error;
 }
 
@@ -156,6 +198,8 @@ static int load_holds(struct view *view)
 		view->holds[view->hold_count++] = info;
 	}
 	sort(view->holds, view->hold_count, sizeof(info), order_holds);
+	view->hold_count = keep_one_of_each(view->holds, view->hold_count, sizeof(info),
+					    order_holds);
 	return error;
 }
 
@@ -231,6 +275,7 @@ int view_open(struct view *view, const struct options *options, const char *name
 void view_forget(struct view *view)
 {
 	free(view->placements);
+	free(view->overlaps);
 	free(view->leases);
 	free(view->holds);
 	free(view->by_object);
