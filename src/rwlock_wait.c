@@ -64,28 +64,6 @@ static void name_heir(struct rwlock_waiter *waiter)
 	atomic_compare_exchange_strong(&header->heir, &heir, own_heir(waiter));
 }
 
-void rwlock_drop_heir(struct lh_arena *arena, struct rwlock_object *object, uint32_t heir,
-		      bool wake)
-{
-	uint64_t word;
-
-	if (atomic_load_explicit(&object->header.heir, memory_order_relaxed) != heir ||
-	    !atomic_compare_exchange_strong(&object->header.heir, &heir, 0) || !wake)
-		return;
-	// Who is about to sleep for the heir's sake finds the word changed, and for good: it cannot get
-	// WANTED back by others' marks. MARK stays until all are awake, or a crash in between would
-	// leave those who are asleep to an owner that does not wake them.
-	word = atomic_load(&object->header.word);
-	if (!word_owner(word) && (word & RWLOCK_WANTED) &&
-	    atomic_compare_exchange_strong(&object->header.word, &word, word & ~RWLOCK_WANTED))
-		word &= ~RWLOCK_WANTED;
-	futex_wake(futex_low_half(&object->header.word), FUTEX_ALL);
-	// Nobody falls asleep on a free word without WANTED.
-	if ((word & (WORD_OWNER_MASK | WORD_MARK | RWLOCK_WANTED)) == WORD_MARK)
-		atomic_compare_exchange_strong(&object->header.word, &word, word & ~WORD_MARK);
-	rwlock_poke(arena, object); // last: whose MARK this was marks again
-}
-
 void rwlock_resign(const struct rwlock_waiter *waiter, bool wake)
 {
 	rwlock_drop_heir(waiter->attempt->arena, waiter->attempt->object, own_heir(waiter), wake);
