@@ -287,7 +287,14 @@ struct event_record {
 // serves those who wait. src/word.h says what the bits of these words mean.
 struct object_header {
 	shared_u64 word;
-	shared_u64 waiters; /* WAITERS_…; raised by waiters, never lowered */
+	union {
+		shared_u64 waiters; /* WAITERS_…; raised by waiters, never lowered */
+		shared_u64 permits; /* of an entry of named locks, which has no such waiters
+				     * (src/rwlock_modes.h): 0: a lock; else a semaphore of so
+				     * many. Written by who drafts the entry, read by all:
+				     * constant while it is that key's. Here, as whoever takes
+				     * the key wants this line anyway */
+	};
 	shared_u32
 		last_waiter; /* QUEUE_…: who queued last and its turn then; exchanged by waiters */
 	shared_u32 heir;     /* lease slot + 1 of whom a free lock is left to; CASed by waiters */
@@ -303,7 +310,7 @@ struct object_header {
 
 // ---------------------------------------------------------------------------------------------
 // Reader-writer lock (src/rwlock.h says what the bits of its words mean). Readers write none of
-// these lines, save once the second. Of the header it does not use `waiters`; `last_waiter` has bit w set once
+// these lines, save once the second. Of the header it does not use `waiters` (but for `permits`); `last_waiter` has bit w set once
 // a bit of the map's word w may be: by fetch_or before that bit, read by writers. Wrongly clear: fatal.
 #define RWLOCK_MAP_WORDS (LAYOUT_LINE / sizeof(uint64_t))
 #define RWLOCK_MAP_BITS (LAYOUT_LINE * 8)
@@ -318,10 +325,9 @@ struct rwlock_object {
 	shared_u64 bias_since;     /* ns; written by who gave it back, read by who revokes it */
 	shared_u64 bias_off_ns;    /* for how long it was off last; by who revoked it */
 	// Of entries of named locks alone (src/rwlock_modes.h).
-	shared_u32 permits;    /* 0: a lock; else a semaphore of so many. Written by who drafts the
-				* entry, read by all: constant while it is that key's */
 	shared_u32 departures; /* DEPARTURES_…: counts permits that were given back, for who waits
 				* for one; by who had them and by reapers; never reset */
+	uint32_t pad;
 	// of named locks, for acquires that wait without a thread of their own
 	// (src/rwlock_pending.c)
 	shared_u64

@@ -15,7 +15,7 @@ static void wake_others(struct lh_arena *arena, struct rwlock_object *object, ui
 		atomic_compare_exchange_strong(&object->header.heir, &heir, 0);
 	futex_wake(futex_low_half(&object->header.word), FUTEX_ALL);
 	rwlock_bump(&arena->leases[slot].departures);
-	if (atomic_load_explicit(&object->permits, memory_order_relaxed))
+	if (rwlock_permits(object))
 		rwlock_bump(&object->departures);
 	rwlock_poke(arena, object);
 }
@@ -103,8 +103,7 @@ static uint32_t modes_awaited(const struct rwlock_object *object, uint64_t recor
 {
 	if (hold_word_mode(record) != LH_HOLD_INTENT)
 		return RWLOCK_MODE(LH_HOLD_SHARED); // a reader that wants to write
-	if (hold_word_count(record) == LH_HOLD_PERMIT &&
-	    atomic_load_explicit(&object->permits, memory_order_relaxed) != 1)
+	if (hold_word_count(record) == LH_HOLD_PERMIT && rwlock_permits(object) != 1)
 		return 0;
 	return rwlock_conflicts(hold_word_count(record));
 }

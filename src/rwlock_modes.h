@@ -78,10 +78,16 @@ static inline uint32_t rwlock_mode_seen(const struct lh_arena *arena, uint32_t s
 	return hold_names(word, LH_KIND_RWLOCK, granule) ? hold_word_mode(word) : LH_HOLD_INTENT;
 }
 
+// Of how many permits an entry is a semaphore; 0: it is a lock.
+static inline uint32_t rwlock_permits(const struct rwlock_object *object)
+{
+	return (uint32_t)atomic_load_explicit(&object->header.permits, memory_order_relaxed);
+}
+
 // Acquires an entry that attempt->record, INTENT, refers to. 0: granted; else the record says
 // INTENT again.
 int rwlock_acquire_mode(struct rwlock_attempt *attempt, uint32_t mode);
-// A permit: its number to *ret_permit, below that of attempt->object->permits.
+// A permit: its number to *ret_permit, below rwlock_permits(attempt->object).
 int rwlock_acquire_permit(struct rwlock_attempt *attempt, uint32_t *ret_permit);
 
 // After -EBUSY: whether the word is owned by one who wants it for a moment only (then the processor

@@ -60,8 +60,7 @@ static uint32_t next_user(const struct rwlock_attempt *attempt, uint32_t slot)
 // For the owner of the word: the lowest permit that nobody has; -1: there is none.
 static int64_t free_permit(const struct rwlock_attempt *attempt)
 {
-	const uint32_t permits = atomic_load_explicit(&attempt->object->permits,
-						      memory_order_relaxed);
+	const uint32_t permits = rwlock_permits(attempt->object);
 	uint64_t taken[MAX_HOLDERS / BITS + 1] = { 0 };
 	uint32_t lowest = 0;
 

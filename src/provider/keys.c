@@ -245,7 +245,7 @@ static int write_entry(const struct keys *keys, const struct lh_lease *lease,
 	rwlock_poke(keys->arena, &entry->lock);
 	atomic_store_explicit(&entry->lock.pending, 0, memory_order_relaxed);
 	atomic_store_explicit(&entry->lock.header.heir, 0, memory_order_relaxed);
-	atomic_store_explicit(&entry->lock.permits, wanted->permits, memory_order_relaxed);
+	atomic_store_explicit(&entry->lock.header.permits, wanted->permits, memory_order_relaxed);
 	return 0;
 }
 

@@ -40,7 +40,7 @@ static int look_at(const struct keys *keys, struct key_entry *entry, uint64_t st
 
 	if (!has_key(keys, entry, wanted))
 		return 0;
-	permits = atomic_load_explicit(&entry->lock.permits, memory_order_relaxed);
+	permits = rwlock_permits(&entry->lock);
 	atomic_thread_fence(memory_order_acquire); // the key was read before the state is again
 	if ((atomic_load(&entry->state) ^ state) & KEY_TENANCY_MASK)
 		return -EAGAIN;
@@ -52,15 +52,6 @@ static int look_at(const struct keys *keys, struct key_entry *entry, uint64_t st
 		found->permits = permits;
 	}
 	return 0;
-}
-
-// What whoever takes the key will touch: in a large table no cache has any of it, and one after the
-// other these lines take longer than all the rest of the call. The line of `state` is read at once.
-static void fetch_ahead(const struct key_entry *entry)
-{
-	__builtin_prefetch(&entry->lock.header, 1);
-	__builtin_prefetch(&entry->lock.permits, 1);
-	__builtin_prefetch(&entry->lock.readers, 1);
 }
 
 // One walk along the bucket of `hash`, taking out what is marked; wanted NULL: to its end.
@@ -80,7 +71,9 @@ static int walk(const struct keys *keys, uint64_t hash, const struct key_wanted 
 
 		if (number > keys->entry_count || steps > keys->entry_count)
 			return error_detail(-EBADMSG, "the table of named locks is damaged");
-		fetch_ahead(entry);
+		// Whoever takes the key wants this line too. In a large table no cache has it, and
+		// it comes together with that of `next`, or takes as long once more.
+		__builtin_prefetch(&entry->lock.header, 1);
 		next = atomic_load(&entry->next);
 		state = atomic_load(&entry->state);
 		// If the link still stands, both were read of an entry that was linked here.
