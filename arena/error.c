@@ -85,7 +85,7 @@ static const struct {
 	{ EMSGSIZE, "the buffer is too small" },
 	{ ELIBBAD, "the provider's shared object cannot be used: the detail says which, and why" },
 	{ ENODATA, "nothing was ever sent" },
-	{ EUSERS, "all parties have joined" },
+	{ EUSERS, "no place is left: all parties have joined, or too many processes have it open" },
 	{ EPIPE, "the sender closed, died or was lost" },
 	{ EINPROGRESS, "not finished yet" },
 	{ EMFILE, "too many open files in this process: raise its limit" },

@@ -82,8 +82,8 @@ enum {
 				      * owning thread hangs: bound that with max_renewals */
 	LH_LEASE_PROCESS = 2,        /* the process is the owner, not the calling thread */
 	LH_LEASE_KILL_ON_EXPIRY = 4, /* once expired, whoever wants what it holds kills the process
-				      * (SIGKILL by pidfd) and is granted it when that is dead; a
-				      * taker that may not signal it waits for its end. Releasing
+				      * (SIGKILL by pidfd), sees the owner dead, thread or process, and
+				      * is granted it; who may not kill waits for that end. Releasing
 				      * an expired lease saves the process from all but a taker
 				      * that had looked just before */
 	LH_LEASE_INTERRUPTIBLE = 8 /* a signal handler that runs while a call sleeps ends its wait:

@@ -122,6 +122,12 @@ run 1 --kills 1000 --recoveries 1 "$work/vanishing"
 says 'vanishes: No such file'
 rm "$work/bin/wc"
 
+echo "-- the report cannot be written"
+status=0
+"$LEASEHOLD_BIN/demo-count" --kills 0 --recoveries 0 "$work/small" >/dev/full 2>"$work/output" || status=$?
+[ $status -eq 1 ] || fail "exit status $status without a report"
+grep -q 'cannot write' "$work/output" || fail "it does not say that it could not write"
+
 echo "-- nothing to count, nowhere to look, nonsense"
 mkdir "$work/nothing"
 run 1 "$work/nothing"

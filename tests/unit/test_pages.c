@@ -38,7 +38,14 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t size)
 	return __real_fallocate(fd, mode, offset, size);
 }
 
-// "LH_ARENA_NUMA_INTERLEAVE: spread its pages over all NUMA nodes"
+static bool hwloc_is_loaded(void)
+{
+	char line[512];
+
+	return find_line("/proc/self/maps", "/libhwloc.so", NULL, line);
+}
+
+// "LH_ARENA_NUMA_INTERLEAVE: spread its pages over all NUMA nodes; loads hwloc", which nothing else does.
 static void pages_are_reserved_interleaved(void **state)
 {
 	const struct lh_arena_options options = { .flags = LH_ARENA_NUMA_INTERLEAVE };
@@ -48,12 +55,18 @@ static void pages_are_reserved_interleaved(void **state)
 		print_message("SKIP: unit.pages: no /proc/self/numa_maps\n");
 		skip();
 	}
+	scene_open(scene, NULL);
+	assert_false(hwloc_is_loaded());
+	assert_int_equal(lh_arena_close(scene->arena), 0);
+	assert_int_equal(lh_arena_unlink(scene->name), 0);
+	scene->arena = NULL;
 	if (lh_arena_open(scene->name, LH_CREATE, &options, &scene->arena) == -ENOTSUP) {
 		print_message("SKIP: unit.pages: no NUMA placement here\n");
 		skip();
 	}
 	assert_non_null(scene->arena);
 	assert_non_null(strstr(policy, " interleave:"));
+	assert_true(hwloc_is_loaded());
 }
 
 static bool is_huge(const char *file)

@@ -199,5 +199,9 @@ int main(int argc, char **argv)
 		sigprocmask(SIG_UNBLOCK, &demo.stop, NULL);
 		raise(demo.signal);
 	}
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		fprintf(stderr, "demo-count: cannot write the report\n");
+		return 1;
+	}
 	return good ? 0 : 1;
 }

@@ -312,5 +312,9 @@ int main(int argc, char **argv)
 	kill_everybody();
 	if (contender.arena)
 		lh_arena_close(contender.arena);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		fprintf(stderr, "demo-survive: cannot write what was seen\n");
+		good = false;
+	}
 	return good ? 0 : 1;
 }
