@@ -27,6 +27,7 @@
 
 #define MOST_WAITERS 16
 #define TRIALS 8 // of each kind with one crew
+#define QUICK_TRIALS 1
 
 _Static_assert(MOST_WAITERS + 2 <= CREW_SEATS, "a crew has seats for all");
 
@@ -35,6 +36,7 @@ struct kill_case {
 	const struct bench_case *self;
 	const struct peer_set *set;
 	uint32_t waiters;
+	size_t trials;
 	struct random random;
 };
 
@@ -164,7 +166,7 @@ static void report_kill(struct kill_case *case_, size_t victim, const struct sam
 			.reference = case_->set->peers[0]->name,
 			.unit = "ns",
 			.latency = true,
-			.group = TRIALS,
+			.group = case_->trials,
 			.target = { TARGET_RATIO_AT_MOST, 1.2 },
 		};
 
@@ -187,10 +189,10 @@ static void measure_crew(struct kill_case *case_, size_t column, size_t round,
 
 	crew_start(&crew, case_->set->peers[column], case_->waiters + 2);
 	for (size_t victim = 0; victim < VICTIMS; victim++) {
-		for (size_t trial = 0; trial < TRIALS; trial++) {
+		for (size_t trial = 0; trial < case_->trials; trial++) {
 			const double ns = victims[victim].trial(case_, &crew);
 
-			samples_set(samples[victim], round * TRIALS + trial, column,
+			samples_set(samples[victim], round * case_->trials + trial, column,
 				    ns > 0 ? ns : NAN);
 			early[victim][column] += !(ns > 0);
 		}
@@ -208,7 +210,7 @@ static void compare(struct kill_case *case_, double seconds)
 	for (size_t victim = 0; victim < VICTIMS; victim++)
 		samples[victim] = samples_create(case_->set->count);
 	struct rounds rounds = rounds_begin(case_->run, purpose, case_->set->count, seconds);
-	while (rounds_next(&rounds) && (rounds.round + 1) * TRIALS <= MEASURE_ROUNDS) {
+	while (rounds_next(&rounds) && (rounds.round + 1) * case_->trials <= MEASURE_ROUNDS) {
 		for (size_t i = 0; i < case_->set->count; i++)
 			measure_crew(case_, rounds.order[i], rounds.round, samples, early);
 	}
@@ -224,19 +226,22 @@ void compare_kills(struct run *run, const struct bench_case *self, const struct 
 	static const uint32_t waiters[] = { 1, 4, MOST_WAITERS };
 	// Most of the time goes into making so many processes anew: a quick run has none of it.
 	const size_t count = run->quick ? 2 : sizeof(waiters) / sizeof(waiters[0]);
+	const size_t trials = run->quick ? QUICK_TRIALS : TRIALS;
 
 	for (size_t i = 0; i < count; i++) {
-		struct kill_case case_ = {
-			.run = run, .self = self, .set = set, .waiters = waiters[i]
-		};
+		struct kill_case case_ = { .run = run,
+					   .self = self,
+					   .set = set,
+					   .waiters = waiters[i],
+					   .trials = trials };
 
 		case_.random = random_stream(run->seed, "settle");
 		compare(&case_, seconds / (double)count);
 	}
-	report_note(
-		run->report,
-		"kill: a round's figure is the median of %d kills; extremes are of single ones.",
-		TRIALS);
+	report_note(run->report,
+		    "kill: a round's figure is the median of %zu kill%s; extremes are of single "
+		    "ones.",
+		    trials, trials == 1 ? "" : "s");
 }
 
 void mutex_kill(struct run *run, const struct bench_case *self, double seconds)

@@ -12,7 +12,7 @@
 #include "recovers.h"
 
 #define SECONDS 120.0
-#define QUICK_SECONDS 6.0
+#define QUICK_SECONDS 2.0
 
 static const struct subcommand *const subcommands[] = {
 	&mutex_subcommand,   &rwlock_subcommand,  &semaphore_subcommand,

@@ -240,7 +240,7 @@ static void all_look_for_readers_and_threads(void **state)
 		atomic_store(&object->header.word, i + 1);
 		atomic_store(&object->header.last_waiter, UINT32_MAX);
 		memset((void *)object->readers, 0xff, sizeof(object->readers));
-		atomic_store(&slots[i].session, UINT64_C(1000) + i * 4 + SESSION_UNSAID);
+		atomic_store(&slots[i].session, UINT64_C(1000) + 4ul * i + SESSION_UNSAID);
 	}
 	hold_everywhere(LH_KIND_RWLOCK, LH_HOLD_INTENT, offset, 0);
 	wait_everywhere(offset, step);
