@@ -147,7 +147,8 @@ static void print_array(const struct options *options, const char *key, const st
 	const bool one_line = is_one_line(options);
 
 	printf(one_line ? ",\"%s\":[" : ",\n  \"%s\": [", key);
-	fwrite(rows->bytes, 1, rows->size, stdout);
+	if (rows->size)
+		fwrite(rows->bytes, 1, rows->size, stdout);
 	fputs(rows->size && !one_line ? "\n  ]" : "]", stdout);
 }
 
