@@ -42,6 +42,7 @@ struct pair {
 	_Alignas(64) _Atomic uint64_t reader_done;
 	_Atomic bool reads;
 	_Atomic bool stop;
+	_Atomic int reader_delay; // of the trial that begins next
 	// Written by both: the reader's stores to them miss, and its record waits behind them in
 	// its store buffer.
 	struct {
@@ -58,6 +59,12 @@ static void await(_Atomic uint64_t *word, uint64_t value, const _Atomic bool *st
 	}
 }
 
+static void spin(int turns)
+{
+	for (volatile int i = 0; i < turns; i++)
+		;
+}
+
 static void *read_at_each_start(void *context)
 {
 	struct pair *pair = context;
@@ -70,6 +77,7 @@ static void *read_at_each_start(void *context)
 		await(&pair->begin, trial, &pair->stop);
 		if (atomic_load(&pair->stop))
 			break;
+		spin(atomic_load(&pair->reader_delay));
 		for (int i = 0; i < DIRTY_LINES; i++)
 			pair->dirty[i].word = trial;
 		error = lh_rwlock_read_lock(&pair->rwlock, lease, LH_NOW, NULL);
@@ -98,7 +106,8 @@ static void restore_bias(const struct pair *pair)
 	atomic_fetch_and(&object->header.word, ~RWLOCK_FENCED);
 }
 
-static void try_once(struct pair *pair, lh_lease *lease, uint64_t trial, unsigned delay,
+// `delay`: the writer begins so many turns of a loop after the reader; negative: before it.
+static void try_once(struct pair *pair, lh_lease *lease, uint64_t trial, int delay,
 		     struct outcome *outcome)
 {
 	static const _Atomic bool never;
@@ -107,9 +116,9 @@ static void try_once(struct pair *pair, lh_lease *lease, uint64_t trial, unsigne
 	restore_bias(pair);
 	for (int i = 0; i < DIRTY_LINES; i++)
 		pair->dirty[i].word = 0;
+	atomic_store(&pair->reader_delay, -delay);
 	atomic_store(&pair->begin, trial);
-	for (volatile unsigned i = 0; i < delay; i++)
-		;
+	spin(delay);
 	error = lh_rwlock_write_lock(&pair->rwlock, lease, LH_NOW, NULL);
 	need(error == 0 || error == -EBUSY);
 	await(&pair->reader_done, trial, &never);
@@ -129,7 +138,8 @@ static struct outcome run(const struct scene *scene, uint64_t trials, uint64_t u
 {
 	struct pair *pair = aligned_alloc(64, sizeof(*pair));
 	struct outcome outcome = { 0, 0, 0, 0 };
-	unsigned seed = (unsigned)lh_now(), delay = 100;
+	unsigned seed = (unsigned)lh_now();
+	int delay = 100;
 	pthread_t thread;
 	lh_lease *lease;
 
@@ -143,13 +153,14 @@ static struct outcome run(const struct scene *scene, uint64_t trials, uint64_t u
 				 !outcome.both && lh_now() < until_ns;
 	     trial++) {
 		const uint64_t writes = outcome.writes;
+		const int step = 1 + abs(delay) / 32;
 
-		try_once(pair, lease, trial, delay + (unsigned)rand_r(&seed) % 64, &outcome);
+		try_once(pair, lease, trial, delay + rand_r(&seed) % 64, &outcome);
 		// Towards where either may come first.
 		if (outcome.writes > writes)
-			delay += delay < LONGEST_DELAY ? 1 + delay / 32 : 0;
+			delay += delay < LONGEST_DELAY ? step : 0;
 		else
-			delay -= delay / 32;
+			delay -= delay > -LONGEST_DELAY ? step : 0;
 	}
 	atomic_store(&pair->stop, true);
 	pthread_join(thread, NULL);
