@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # ctest: TIMEOUT 900
 # ctest: PROCESSORS 2
-# ctest: TIER full it builds a tree of its own, and the packages
+# ctest: TIER ci it builds a tree of its own, and the packages
 # The Debian packages are what they say, go into a root of their own, and are enough there, without the
 # tree that they were built in: programs build against the files of -dev in every way and run, and so do the tools
 # and the Python module.
