@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define LAYOUT_MAGIC 0x646c6f686573656cULL /* "leasehld" in a little-endian dump */
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 #define LAYOUT_LINE 64u /* cache line and granule */
 #define LAYOUT_PAGE 4096u
 #define LAYOUT_MAX_LEASES 8192u

@@ -110,12 +110,12 @@ static void wake(const struct condvar *condvar, uint32_t slot)
 
 // unmarked → marked, of that one wait. A crash before: nothing was sent. After: it is marked, and
 // looks at its backstop or when the next signal finds it.
-static bool mark(const struct condvar *condvar, uint32_t slot, uint64_t condition)
+static bool mark(const struct condvar *condvar, uint32_t slot, uint64_t condition, uint32_t caller)
 {
 	if (!atomic_compare_exchange_strong(&slot_of(condvar, slot)->condition, &condition,
 					    condition | CONDITION_MARK))
 		return false;
-	if (!(condition & CONDITION_AWAKE))
+	if (!(condition & CONDITION_AWAKE) && slot != caller)
 		wake(condvar, slot);
 	return true;
 }
@@ -171,7 +171,8 @@ static void wake_the_marked(const struct condvar *condvar)
 	}
 }
 
-void condvar_signal_one(const struct condvar *condvar)
+// A signal to one who waits, if anybody does. caller: see condvar_hand_on.
+static void signal_one(const struct condvar *condvar, uint32_t caller)
 {
 	for (;;) {
 		struct condvar_walk walk = condvar_walk_begin(condvar);
@@ -187,7 +188,7 @@ void condvar_signal_one(const struct condvar *condvar)
 			return;
 		}
 		// Else it was marked by another, or has left: there may be the next one.
-		if (mark(condvar, choice.slot, choice.condition))
+		if (mark(condvar, choice.slot, choice.condition, caller))
 			return;
 	}
 }
@@ -210,7 +211,7 @@ int lh_condvar_signal(const lh_condvar *condvar)
 	if (error)
 		return error;
 	it = condvar_of(condvar);
-	condvar_signal_one(&it);
+	signal_one(&it, CONDVAR_NOBODY);
 	return 0;
 }
 
@@ -224,7 +225,7 @@ static void mark_all(const struct condvar *condvar, struct condvar_walk *walk, u
 			continue;
 		while (condvar_is_same_wait(condition, walk->condition) &&
 		       (condition & (CONDITION_QUEUED | CONDITION_MARK)) == CONDITION_QUEUED &&
-		       !mark(condvar, walk->slot, condition))
+		       !mark(condvar, walk->slot, condition, CONDVAR_NOBODY))
 			condition = atomic_load(&slot_of(condvar, walk->slot)->condition);
 		if ((condition & (CONDITION_MARK | CONDITION_AWAKE)) == CONDITION_MARK)
 			wake(condvar, walk->slot); // marked by one who may not have woken it
@@ -251,7 +252,8 @@ int lh_condvar_broadcast(const lh_condvar *condvar)
 // ---------------------------------------------------------------------------------------------
 // Clearing up
 
-void condvar_hand_on(const struct condvar *condvar, uint32_t slot, uint64_t condition)
+void condvar_hand_on(const struct condvar *condvar, uint32_t slot, uint64_t condition,
+		     uint32_t caller)
 {
 	shared_u64 *word = &slot_of(condvar, slot)->condition;
 	uint64_t present = atomic_load(word);
@@ -260,7 +262,7 @@ void condvar_hand_on(const struct condvar *condvar, uint32_t slot, uint64_t cond
 	// that comes meanwhile makes the CAS fail.
 	while (condvar_is_wanted(condvar, present) && condvar_is_same_wait(present, condition)) {
 		if (present & CONDITION_MARK)
-			condvar_signal_one(condvar);
+			signal_one(condvar, caller);
 		if (atomic_compare_exchange_strong(word, &present,
 						   present & CONDITION_SEQUENCE_MASK))
 			return;
@@ -277,7 +279,7 @@ static bool reap(struct lh_arena *arena, const struct lost_lease *lost, uint64_t
 		event_record(arena, LH_EVENT_CORRUPT, lost, (uint64_t)granule * LAYOUT_LINE,
 			     record);
 	else if (lease_still_lost(arena, lost))
-		condvar_hand_on(&condvar, lost->slot, condition);
+		condvar_hand_on(&condvar, lost->slot, condition, CONDVAR_NOBODY);
 	return false; // who watches it does so by its life and expiry
 }
 
@@ -291,7 +293,8 @@ static int release(struct lh_lease *lease, struct hold_record *record)
 
 	if (!condvar.header || condvar.header->kind != LH_KIND_CONDVAR)
 		return -EBADMSG;
-	condvar_hand_on(&condvar, lease->index, atomic_load(&lease->slot->condition));
+	condvar_hand_on(&condvar, lease->index, atomic_load(&lease->slot->condition),
+			lease->index);
 	hold_clear(record);
 	return 0;
 }

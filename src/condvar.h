@@ -29,6 +29,7 @@
 #define CONDVAR_GROUPS_MASK UINT64_C(0xffffffff)
 #define CONDVAR_ARRIVAL (UINT64_C(1) << 32)
 #define CONDVAR_TICKET_SHIFT 32
+#define CONDVAR_NOBODY UINT32_MAX
 
 // One condvar in one arena.
 struct condvar {
@@ -73,11 +74,11 @@ static inline bool condvar_is_same_wait(uint64_t one, uint64_t other)
 struct condvar_walk condvar_walk_begin(const struct condvar *condvar);
 bool condvar_walk_next(const struct condvar *condvar, struct condvar_walk *walk);
 
-// A signal to one who waits, if anybody does.
-void condvar_signal_one(const struct condvar *condvar);
-
 // The lease in the slot has been lost, or its user leaves without the mutex: ends its wait, and
-// hands a signal that was for it on. `condition` was read before that was known.
-void condvar_hand_on(const struct condvar *condvar, uint32_t slot, uint64_t condition);
+// hands a signal that was for it on. `condition` was read before that was known. `caller`: the slot
+// of a lease whose user calls this, and so need not be woken if the signal is now its own;
+// CONDVAR_NOBODY: no such lease.
+void condvar_hand_on(const struct condvar *condvar, uint32_t slot, uint64_t condition,
+		     uint32_t caller);
 
 #endif

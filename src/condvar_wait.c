@@ -27,6 +27,13 @@ struct watched {
 	bool sleeps;       // and watches those before it
 };
 
+// Who was before it. They only become fewer: who comes later gets a higher ticket.
+struct look {
+	struct watched watched[MOST_WATCHED]; // the nearest first
+	size_t count;
+	bool knows_all; // there were no more
+};
+
 struct waiter {
 	struct condvar condvar;
 	struct lh_lease *lease;
@@ -34,9 +41,7 @@ struct waiter {
 	struct hold_record *mutex_record;
 	uint64_t condition; // as it sleeps on it
 	uint32_t ticket;
-	struct watched watched[MOST_WATCHED]; // at the last look, the nearest first
-	size_t watched_count;
-	bool watches_all; // who was before it then: none was left to another to watch
+	struct look look; // the last whole one
 	struct wait wait;
 };
 
@@ -114,29 +119,32 @@ static bool arm(struct waiter *waiter, const struct watched *watched)
 	return wait_on_lease(&waiter->wait, watched->slot);
 }
 
-// Whom the lost leave behind hear of it: their signals go on, and their slots are freed.
+// Whom the lost leave behind hear of it: their signals go on, and their slots are freed. The signal
+// first: a reaper does not know that it need not wake us for it.
 static bool clear_up(struct waiter *waiter, const struct condvar_walk *walk)
 {
 	struct lh_arena *arena = waiter->condvar.arena;
+	struct lost_lease lost;
 
 	if (lease_state_seen(arena, walk->slot, clock_now()) == LH_LEASE_LIVE)
 		return false;
-	reap_slot(arena, walk->slot);
-	// Who is to be killed for what it holds is not reaped before its end, but this is no
-	// holding.
-	condvar_hand_on(&waiter->condvar, walk->slot, walk->condition);
+	// Renewed meanwhile, it is not lost. Who is to be killed for what it holds is not reaped
+	// before its end, but this is no holding.
+	if (lease_judge_gently(arena, walk->slot, &lost) != VERDICT_HELD) {
+		condvar_hand_on(&waiter->condvar, walk->slot, walk->condition,
+				waiter->lease->index);
+		reap_slot(arena, walk->slot);
+	}
 	return true;
 }
 
-// Arms on those before us. False: something has changed, look again.
-static bool watch(struct waiter *waiter)
+// Who is before us. False: something has changed, look again.
+static bool look(struct waiter *waiter)
 {
 	struct condvar_walk walk = condvar_walk_begin(&waiter->condvar);
+	struct look look = { .count = 0 };
 	struct watched one;
 	size_t found = 0;
-
-	waiter->watched_count = 0;
-	waiter->watches_all = false;
 
 	while (condvar_walk_next(&waiter->condvar, &walk)) {
 		if (walk.slot == waiter->lease->index)
@@ -145,30 +153,39 @@ static bool watch(struct waiter *waiter)
 			return false;
 		if (!is_before(waiter, walk.slot, &one))
 			continue;
-		keep(waiter->watched, &waiter->watched_count, &one);
+		keep(look.watched, &look.count, &one);
 		found++;
 	}
-	for (size_t i = 0; i < waiter->watched_count; i++) {
-		if (!arm(waiter, &waiter->watched[i]))
+	look.knows_all = found == look.count;
+	waiter->look = look;
+	return true;
+}
+
+// Arms on those before us, down to the first that sleeps. False: something has changed, look again.
+static bool watch(struct waiter *waiter)
+{
+	if (!look(waiter))
+		return false;
+	for (size_t i = 0; i < waiter->look.count; i++) {
+		if (!arm(waiter, &waiter->look.watched[i]))
 			return false;
-		if (waiter->watched[i].sleeps)
+		if (waiter->look.watched[i].sleeps)
 			return true;
 	}
-	waiter->watches_all = found == waiter->watched_count;
 	return true;
 }
 
 // Whether those behind it have to watch somebody else, now that it watches nobody any more.
 static bool is_relied_on(const struct waiter *waiter)
 {
-	for (size_t i = 0; waiter->watches_all && i < waiter->watched_count; i++) {
-		const struct watched *one = &waiter->watched[i];
+	for (size_t i = 0; i < waiter->look.count; i++) {
+		const struct watched *one = &waiter->look.watched[i];
 		const struct lease_slot *slot = &waiter->condvar.arena->leases[one->slot];
 
 		if (condvar_is_same_wait(atomic_load(&slot->condition), one->condition))
 			return true;
 	}
-	return !waiter->watches_all;
+	return !waiter->look.knows_all;
 }
 
 static void stop_watching(const struct waiter *waiter)
@@ -236,7 +253,8 @@ static bool leave(struct waiter *waiter, bool held)
 		marked = (atomic_exchange(condition, last & CONDITION_SEQUENCE_MASK) &
 			  CONDITION_MARK) != 0;
 	else
-		condvar_hand_on(&waiter->condvar, waiter->lease->index, last);
+		condvar_hand_on(&waiter->condvar, waiter->lease->index, last,
+				waiter->lease->index);
 	hold_clear(waiter->record);
 	return marked;
 }
@@ -280,7 +298,8 @@ int lh_condvar_wait(const lh_condvar *condvar, const lh_mutex *mutex, lh_lease *
 		return -EBUSY;
 	waiter.condvar = condvar_of(condvar);
 	waiter.lease = lease;
-	waiter.watches_all = false; // until it has looked
+	waiter.look.count = 0;
+	waiter.look.knows_all = false; // until it has looked
 	waiter.mutex_record = hold_find(lease, LH_KIND_MUTEX, mutex_granule(mutex));
 	if (!waiter.mutex_record)
 		return -EBADMSG;

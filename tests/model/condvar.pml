@@ -200,7 +200,7 @@ inline hand_on(i)
 #define ARRIVE arrivals++; group = 1; x = arrivals
 #define TICKET ticket[me] = x; c[me] = WANTED | QUEUED; x = 0
 
-/* Not all before me were mine to watch, or one of those is there still. */
+/* One of those before me, as far as I have come to know them, is there still. */
 #define RELIED(i) (((mine >> i) & 1) && (c[i] & WANTED))
 
 inline tell()
@@ -248,7 +248,7 @@ proctype Waiter(byte me)
 #endif
 look:		if
 		:: atomic { c[me] & MARK -> goto stop }
-		:: atomic { else -> i = 1; all = 0; mine = 0 }
+		:: atomic { else -> i = 1 }
 		fi;
 		do
 		:: atomic { i <= WAITERS ->
@@ -281,16 +281,20 @@ look:		if
 				i++
 			:: else -> break
 			od;
-			i = 1; all = (near == 0);
+			i = 1; all = 1; mine = 0;
 			do
 			:: i <= WAITERS ->
+				if
+				:: w[i] -> mine = mine | (1 << i)
+				:: else
+				fi;
 				if
 				:: w[i] && at[i] < near -> w[i] = 0
 				:: else
 				fi;
 				if
 				:: !w[i] -> d[i] = 0
-				:: else -> mine = mine | (1 << i)
+				:: else
 				fi;
 				at[i] = 0; sleeps[i] = 0; i++
 			:: else -> break
