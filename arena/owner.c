@@ -175,41 +175,65 @@ static bool process_is_gone(const struct lh_arena *arena, const struct owner_ent
 	return gone;
 }
 
-bool owner_ended(const struct lh_arena *arena, uint64_t ref)
+// A process's, of this generation.
+static bool is_of_process(const struct owner_entry *entry, uint64_t ref)
+{
+	return atomic_load_explicit(&entry->generation, memory_order_acquire) ==
+		       owner_ref_generation(ref) &&
+	       atomic_load_explicit(&entry->kind, memory_order_relaxed) == OWNER_PROCESS;
+}
+
+enum owner_life owner_life(const struct lh_arena *arena, uint64_t ref)
 {
 	const struct owner_entry *entry = entry_of(arena, ref);
 
 	if (!entry)
-		return true;
+		return OWNER_HAS_ENDED;
 	if (!thread_ended(entry, ref))
-		return false;
-	if (atomic_load_explicit(&entry->generation, memory_order_acquire) !=
-	    owner_ref_generation(ref))
-		return true;
-	if (atomic_load_explicit(&entry->kind, memory_order_relaxed) != OWNER_PROCESS)
-		return true;
-	return process_is_gone(arena, entry, ref);
+		return OWNER_LIVES;
+	return is_of_process(entry, ref) && !process_is_gone(arena, entry, ref) ? OWNER_ENDS
+										: OWNER_HAS_ENDED;
 }
 
-bool owner_ending(const struct lh_arena *arena, uint64_t ref)
+bool owner_may_be_ending(const struct lh_arena *arena, uint64_t ref)
 {
 	const struct owner_entry *entry = entry_of(arena, ref);
 
-	return entry && thread_ended(entry, ref) && !owner_ended(arena, ref);
+	return entry && thread_ended(entry, ref) && is_of_process(entry, ref);
 }
 
-bool owner_await_end(const struct lh_arena *arena, uint64_t ref, uint64_t until_ns)
+static bool are_as_expected(const struct futex_word *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (atomic_load_explicit(words[i].address, memory_order_acquire) !=
+		    words[i].expected)
+			return false;
+	}
+	return true;
+}
+
+bool owner_await_end(const struct lh_arena *arena, uint64_t ref, uint64_t until_ns,
+		     const struct futex_word *words, size_t count)
 {
 	PROCESS_NO_CANCEL;
+	const struct owner_entry *entry = entry_of(arena, ref);
 	struct identity identity;
+	uint64_t now;
 	int pidfd;
 
-	if (!owner_identity(arena, ref, &identity))
-		return false;
+	if (!entry || !owner_identity(arena, ref, &identity))
+		return true; // it is over: the entry is another's
 	pidfd = identity_open(&identity);
 	if (pidfd < 0)
-		return false;
-	identity_await(pidfd, until_ns);
+		return pidfd == -ESRCH;
+	while (are_as_expected(words, count) && (now = clock_now()) < until_ns) {
+		const uint64_t slice = now + CLOCK_NS_PER_MS;
+
+		// An exec closes the attach lock, and the pidfd does not tell.
+		if (identity_await(pidfd, until_ns < slice ? until_ns : slice) ||
+		    !arena_attached(arena, atomic_load(&entry->attach)))
+			break;
+	}
 	close(pidfd);
 	return true;
 }

@@ -28,15 +28,29 @@ static inline uint64_t owner_of_share(const struct thread_arena *share)
 	return owner_ref(share->owner, share->generation);
 }
 
-// Whether the owner named so is known to have ended (a process owner: as a whole). An invalid
-// reference counts as ended.
-bool owner_ended(const struct lh_arena *arena, uint64_t ref);
-// Of a process owner: its keeper's word is dead but the process is not gone yet.
-bool owner_ending(const struct lh_arena *arena, uint64_t ref);
+enum owner_life {
+	OWNER_LIVES,
+	OWNER_ENDS, // of a process: its keeper's word is dead, but the process is not gone yet
+	OWNER_HAS_ENDED,
+};
 
-// Sleeps until that process is gone, or until the moment (ns of CLOCK_MONOTONIC): look again.
-// False, at once: the process cannot be watched from here.
-bool owner_await_end(const struct lh_arena *arena, uint64_t ref, uint64_t until_ns);
+// What is known of the owner named so. An invalid reference has ended. Of a process whose word is
+// dead some ten system calls tell: who wants to know more than one thing asks once.
+enum owner_life owner_life(const struct lh_arena *arena, uint64_t ref);
+
+static inline bool owner_ended(const struct lh_arena *arena, uint64_t ref)
+{
+	return owner_life(arena, ref) == OWNER_HAS_ENDED;
+}
+
+// The same without a system call: a process whose word is dead, gone or not.
+bool owner_may_be_ending(const struct lh_arena *arena, uint64_t ref);
+
+// Sleeps until that process is gone, a word is not as expected any more (seen within a millisecond),
+// or the moment (ns of CLOCK_MONOTONIC) has come: look again. False, at once: it cannot be watched
+// from here.
+bool owner_await_end(const struct lh_arena *arena, uint64_t ref, uint64_t until_ns,
+		     const struct futex_word *words, size_t count);
 
 // The futex word to sleep on for this owner's end and the value it has while alive; NULL if it has
 // ended.

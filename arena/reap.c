@@ -102,12 +102,15 @@ static enum verdict judge_once(struct lh_arena *arena, uint32_t slot, bool wante
 	struct lease_slot *lease = &arena->leases[slot];
 	const uint64_t state = atomic_load_explicit(&lease->state, memory_order_acquire);
 	const uint64_t owner = atomic_load_explicit(&lease->owner, memory_order_acquire);
+	enum owner_life life = OWNER_LIVES;
 	struct lost_lease lost;
 	bool kills;
 
 	if (lease_word_state(state) == LEASE_FREE)
 		return VERDICT_GONE;
-	if (lease_word_state(state) != LEASE_DEAD && owner_ended(arena, owner)) {
+	if (lease_word_state(state) != LEASE_DEAD)
+		life = owner_life(arena, owner);
+	if (life == OWNER_HAS_ENDED) {
 		if (latch(arena, slot, state, LEASE_DEAD) &&
 		    read_lost(arena, slot, lease_word_with(state, LEASE_DEAD), &lost))
 			event_record(arena, LH_EVENT_OWNER_DIED, &lost, 0, 0);
@@ -116,7 +119,7 @@ static enum verdict judge_once(struct lh_arena *arena, uint32_t slot, bool wante
 	if (lease_word_state(state) == LEASE_LIVE) {
 		if (lease_word_expiry(state) == UINT64_MAX ||
 		    clock_now() < lease_word_expiry(state))
-			return owner_ending(arena, owner) ? VERDICT_DYING : VERDICT_HELD;
+			return life == OWNER_ENDS ? VERDICT_DYING : VERDICT_HELD;
 		if (latch(arena, slot, state, LEASE_EXPIRED) &&
 		    read_lost(arena, slot, lease_word_with(state, LEASE_EXPIRED), &lost)) {
 			event_record(arena, LH_EVENT_EXPIRED, &lost, 0, 0);

@@ -120,10 +120,12 @@ bool wait_on_owner(struct wait *wait, uint64_t ref)
 			wait->owners[wait->owner_count++] = ref;
 		return true;
 	}
-	wait_not_after(wait, clock_now() + WAIT_POLL_NS);
-	if (owner_ended(wait->arena, ref))
+	if (!owner_may_be_ending(wait->arena, ref))
 		return false;
-	wait->ending = ref;
+	if (wait->ending && wait->ending != ref) // one is watched
+		wait_not_after(wait, clock_now() + WAIT_POLL_NS);
+	else
+		wait->ending = ref;
 	return true;
 }
 
@@ -199,8 +201,10 @@ static int sleep_now(struct wait *wait)
 	wait_not_after(wait, backstop);
 	// No futex tells of a process's end. Meanwhile a word that changes is seen a little later.
 	if (wait->ending && !wait->interruptible &&
-	    owner_await_end(wait->arena, wait->ending, wait->until_ns))
+	    owner_await_end(wait->arena, wait->ending, wait->until_ns, wait->words, wait->count))
 		return 0;
+	if (wait->ending)
+		wait_not_after(wait, clock_now() + WAIT_POLL_NS);
 	slept = futex_wait_many(wait->words, wait->count, wait->until_ns);
 	if (slept == -EAGAIN)
 		experience.skipped = 0; // it came in less time than falling asleep takes

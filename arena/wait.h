@@ -46,8 +46,8 @@ static inline bool wait_has_room(const struct wait *wait)
 {
 	return wait->count < FUTEX_WORDS - 2;
 }
-// Sleep on an owner's life. A process that is ending has no word: the wait is for its end alone,
-// which is near, and looks again each millisecond. False: it has ended, look again instead of
+// Sleep on an owner's life. A process that is ending has no word: the sleep is on its end, which is
+// near, and the words are looked at each millisecond. False: it has ended, look again instead of
 // sleeping.
 bool wait_on_owner(struct wait *wait, uint64_t ref);
 // The same for whoever has a lease slot, and to look again when that lease may have expired; what

@@ -159,7 +159,8 @@ void rwlock_begin_round(struct rwlock_waiter *waiter)
 
 int rwlock_sleep(struct rwlock_waiter *waiter)
 {
-	int error = deadlock_check(waiter->attempt->lease);
+	// What a process that is ending has it will let go of: that is no cycle.
+	int error = waiter->wait.ending ? 0 : deadlock_check(waiter->attempt->lease);
 
 	if (!error)
 		error = wait_sleep(&waiter->wait);
@@ -167,15 +168,21 @@ int rwlock_sleep(struct rwlock_waiter *waiter)
 	return error;
 }
 
-// On what was added and the life of `slot`'s owner. 0: look again.
-static int sleep_with(struct rwlock_waiter *waiter, uint32_t slot)
+// On what was added and the life of `slot`'s owner; `poll_until`: until then, unless it is a process
+// that is ending, which is watched. 0: look again.
+static int sleep_with(struct rwlock_waiter *waiter, uint32_t slot, uint64_t poll_until)
 {
-	return wait_on_lease(&waiter->wait, slot) ? rwlock_sleep(waiter) : 0;
+	if (!wait_on_lease(&waiter->wait, slot))
+		return 0;
+	if (!waiter->wait.ending)
+		wait_not_after(&waiter->wait, poll_until);
+	return rwlock_sleep(waiter);
 }
 
-// On the word: `blocker` (slot + 1) owns it or is its heir.
+// On the word: `blocker` (slot + 1) owns it, to be looked at again at `poll_until`, or is its heir
+// until `until`.
 static int sleep_on_word(struct rwlock_waiter *waiter, uint64_t word, uint32_t blocker,
-			 uint64_t until)
+			 uint64_t poll_until, uint64_t until)
 {
 	struct object_header *header = rwlock_waiter_header(waiter);
 
@@ -190,7 +197,7 @@ static int sleep_on_word(struct rwlock_waiter *waiter, uint64_t word, uint32_t b
 		return 0;
 	wait_not_after(&waiter->wait, until);
 	wait_on(&waiter->wait, futex_low_half(&header->word), (uint32_t)word);
-	return sleep_with(waiter, blocker - 1);
+	return sleep_with(waiter, blocker - 1, poll_until);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -214,15 +221,16 @@ static int judge_writer(struct rwlock_waiter *waiter, uint64_t word, uint64_t *r
 int rwlock_pass_word(struct rwlock_waiter *waiter, uint64_t word)
 {
 	const struct rwlock_attempt *attempt = waiter->attempt;
-	uint64_t until = UINT64_MAX;
+	uint64_t until = UINT64_MAX,
+		 poll_until = UINT64_MAX; // sooner: what is dying has its end near
 	uint32_t blocker = word_owner(word);
 	int error;
 
 	if (blocker) {
-		error = judge_writer(waiter, word, &until);
+		error = judge_writer(waiter, word, &poll_until);
 		if (error)
 			return error;
-		if (attempt->upgrade && until == UINT64_MAX)
+		if (attempt->upgrade && poll_until == UINT64_MAX)
 			return -EDEADLK; // it waits for us
 	} else if (waiter->reads && attempt->deadline.ns == 0 && is_writer_next(waiter)) {
 		return -EBUSY;
@@ -236,9 +244,9 @@ int rwlock_pass_word(struct rwlock_waiter *waiter, uint64_t word)
 		return 0;
 	if (attempt->deadline.ns == 0)
 		return -EBUSY;
-	if (rwlock_hold_off(waiter))
+	if (poll_until == UINT64_MAX && rwlock_hold_off(waiter))
 		return -EAGAIN;
-	error = sleep_on_word(waiter, word, blocker, until);
+	error = sleep_on_word(waiter, word, blocker, poll_until, until);
 	return error ? error : -EAGAIN;
 }
 
@@ -449,9 +457,8 @@ static int sleep_on_reader(struct rwlock_waiter *waiter, uint32_t slot, uint32_t
 		if (!is_reading(waiter->attempt, slot))
 			return 0;
 	}
-	wait_not_after(&waiter->wait, until);
 	wait_on(&waiter->wait, &lease->departures, departures | DEPARTURES_AWAITED);
-	return sleep_with(waiter, slot);
+	return sleep_with(waiter, slot, until);
 }
 
 // Until this one reads no more. The word keeps new ones out.
@@ -471,7 +478,7 @@ static int await_reader(struct rwlock_waiter *waiter, uint32_t slot)
 			return 0;
 		if (!error && attempt->deadline.ns == 0)
 			return -EBUSY;
-		if (!error && !rwlock_hold_off(waiter))
+		if (!error && (until != UINT64_MAX || !rwlock_hold_off(waiter)))
 			error = sleep_on_reader(waiter, slot, departures, until);
 		if (error == -EAGAIN)
 			error = 0;
