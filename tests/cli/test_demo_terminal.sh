@@ -3,7 +3,7 @@
 # Both demonstrations in a real terminal (tmux): what is drawn stays in its place, in 80 columns, in
 # 40 and after the terminal has changed; Ctrl-C ends them, with nothing left. And demo-count with its
 # defaults, as tools/demo runs it.
-# ctest: TIMEOUT 120
+# ctest: TIMEOUT 300
 # ctest: TIER full only a change of a demonstration would change it
 . "$(dirname "$0")/lease_run.bash"
 command -v tmux >/dev/null || { echo "SKIP: cli.demo_terminal: no tmux"; exit 77; }

@@ -3,7 +3,7 @@
 # lease-inspector's top and watch on an arena under load, with a killed, a stopped and a waiting
 # process in sight: in a real terminal (tmux), which is made smaller and larger; in a pipe; and how
 # they end.
-# ctest: TIMEOUT 180
+# ctest: TIMEOUT 300
 # ctest: TIER full only a change of lease-inspector would change it
 . "$(dirname "$0")/lease_run.bash"
 
