@@ -183,6 +183,12 @@ static bool is_of_process(const struct owner_entry *entry, uint64_t ref)
 	       atomic_load_explicit(&entry->kind, memory_order_relaxed) == OWNER_PROCESS;
 }
 
+// Of an owner whose thread has ended.
+static bool is_over(const struct lh_arena *arena, const struct owner_entry *entry, uint64_t ref)
+{
+	return !is_of_process(entry, ref) || process_is_gone(arena, entry, ref);
+}
+
 enum owner_life owner_life(const struct lh_arena *arena, uint64_t ref)
 {
 	const struct owner_entry *entry = entry_of(arena, ref);
@@ -191,8 +197,7 @@ enum owner_life owner_life(const struct lh_arena *arena, uint64_t ref)
 		return OWNER_HAS_ENDED;
 	if (!thread_ended(entry, ref))
 		return OWNER_LIVES;
-	return is_of_process(entry, ref) && !process_is_gone(arena, entry, ref) ? OWNER_ENDS
-										: OWNER_HAS_ENDED;
+	return is_over(arena, entry, ref) ? OWNER_HAS_ENDED : OWNER_ENDS;
 }
 
 bool owner_may_be_ending(const struct lh_arena *arena, uint64_t ref)
@@ -356,13 +361,15 @@ static bool death_is_told(uint32_t word)
 	return thread->robust;
 }
 
-// Whether the owner that died with the mutex is over. A keeper dies a moment before the last thread
-// of its process, which may still write to what the process holds.
-static bool ends_soon(const struct lh_arena *arena, uint64_t ref)
+// Whether the owner that died with the mutex, which the caller has now, is over. A keeper dies a moment
+// before the last thread of its process, which may still write to what the process holds. The word says
+// nothing of it any more; and the caller may have the dead one's number, as those of a container that is
+// started again have.
+static bool ends_soon(const struct lh_arena *arena, const struct owner_entry *entry, uint64_t ref)
 {
 	PROCESS_NO_CANCEL; // nanosleep(2) is a cancellation point
 
-	for (int look = 0; !owner_ended(arena, ref); look++) {
+	for (int look = 0; !is_over(arena, entry, ref); look++) {
 		if (look == ENDING_LOOKS)
 			return false;
 		nanosleep(&(struct timespec){ .tv_nsec = CLOCK_NS_PER_MS }, NULL);
@@ -404,7 +411,7 @@ static int claim(struct lh_arena *arena, uint32_t index, enum owner_kind kind,
 		// Another may have claimed it since `seen`, and died. A process that goes on without its
 		// keeper has it until its end: the mutex stays locked with the generation as it is, and
 		// at this thread's end it is a dead one's again.
-		if (!ends_soon(arena, owner_ref(index, atomic_load(&entry->generation)))) {
+		if (!ends_soon(arena, entry, owner_ref(index, atomic_load(&entry->generation)))) {
 			atomic_store(&arena->pinned, true);
 			return -EBUSY;
 		}

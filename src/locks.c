@@ -371,12 +371,12 @@ bool lh_handle_valid(const lh_handle *handle)
 
 uint64_t lh_handle_token(const lh_handle *handle)
 {
-	return handle ? handle->locks->provider->token(handle) : 0;
+	return handle ? handle->token : 0;
 }
 
 unsigned lh_handle_flags(const lh_handle *handle)
 {
-	return handle ? handle->locks->provider->flags(handle) : 0;
+	return handle ? handle->flags : 0;
 }
 
 int lh_handle_consistent(lh_handle *handle)
@@ -388,12 +388,10 @@ int lh_handle_consistent(lh_handle *handle)
 
 int lh_handle_slot(const lh_handle *handle)
 {
-	int slot;
-
 	if (!handle)
 		return error_text(-EINVAL, "handle is NULL");
-	slot = handle->locks->provider->slot ? handle->locks->provider->slot(handle) : -ENOTSUP;
-	return slot == -ENOTSUP ? error_text(slot, "the handle holds no permit") : slot;
+	return handle->slot == -ENOTSUP ? error_text(-ENOTSUP, "the handle holds no permit")
+					: handle->slot;
 }
 
 int lh_handle_loss_fd(lh_handle *handle)

@@ -19,9 +19,13 @@ struct lh_locks {
 	_Atomic(struct pending_helper *) helper; // src/pending.c; NULL: not needed yet
 };
 
-// Begins a provider's own struct of what one call acquired.
+// Begins a provider's own struct of what one call acquired. Written by the provider, but for `locks`;
+// constant while the user has it.
 struct lh_handle {
 	struct lh_locks *locks;
+	uint64_t token; // of several keys the last's
+	unsigned flags; // LH_GRANT_…, of any of them
+	int slot;       // the 0-based permit of the last key; -ENOTSUP: it is no permit
 };
 
 // A key of a set that acquires wait for without a thread of their own (src/pending.c), the oldest
@@ -65,12 +69,7 @@ struct provider {
 		       struct lh_handle **ret_handle);
 	int (*extend)(struct lh_handle *handle, uint64_t ttl_ns);
 	uint64_t (*remaining)(const struct lh_handle *handle);
-	uint64_t (*token)(const struct lh_handle *handle);
-	unsigned (*flags)(const struct lh_handle *handle);
 	int (*consistent)(struct lh_handle *handle);
-	// The 0-based permit, of several keys the last's; -ENOTSUP without max_holders. NULL:
-	// never.
-	int (*slot)(const struct lh_handle *handle);
 	int (*loss_fd)(struct lh_handle *handle);
 	// -EDEADLK, in its own on_loss callback: it is not freed. Else it is, whatever the result.
 	int (*release)(struct lh_handle *handle);

@@ -201,9 +201,9 @@ int remote_make_handle(struct remote_session *session, const struct provider_hol
 	handle->watch = (struct keeper_watch){ .lost = is_lost,
 					       .when = remote_until,
 					       .subject = handle };
-	handle->token = hold->token;
-	handle->flags = hold->flags;
-	handle->slot = hold->max_holders ? (int)hold->permit : -ENOTSUP;
+	handle->base.token = hold->token;
+	handle->base.flags = hold->flags;
+	handle->base.slot = hold->max_holders ? (int)hold->permit : -ENOTSUP;
 	error = remote_renew_as(handle, options);
 	if (!error && options->on_loss)
 		error = keeper_watch(&handle->watch, options->on_loss, options->context);
@@ -262,7 +262,7 @@ static void join(struct remote_handle *whole, struct remote_handle *part)
 	cds_list_add_tail(&part->part, &whole->parts);
 	part->whole = whole;
 	pthread_mutex_unlock(&whole->session->lock);
-	whole->flags |= part->flags;
+	whole->base.flags |= part->base.flags;
 }
 
 // All is held: from here on it is as the caller wants it.
@@ -297,8 +297,8 @@ static int acquire(struct lh_locks *base, const struct provider_request *request
 		whole = whole ? whole : part;
 		join(whole, part);
 		if (request->keys[i].place + 1 == request->count) {
-			whole->token = part->hold.token;
-			whole->slot = part->slot;
+			whole->base.token = part->hold.token;
+			whole->base.slot = part->base.slot;
 		}
 	}
 	if (!error && request->count > 1)
@@ -345,21 +345,6 @@ static int extend(struct lh_handle *base, uint64_t ttl_ns)
 static uint64_t remaining(const struct lh_handle *handle)
 {
 	return remote_remaining(const_handle_of(handle));
-}
-
-static uint64_t token(const struct lh_handle *handle)
-{
-	return const_handle_of(handle)->token;
-}
-
-static unsigned flags(const struct lh_handle *handle)
-{
-	return const_handle_of(handle)->flags;
-}
-
-static int slot(const struct lh_handle *handle)
-{
-	return const_handle_of(handle)->slot;
 }
 
 static int consistent(struct lh_handle *base)
@@ -439,10 +424,7 @@ void remote_describe(const struct remote_provider *remote, struct provider *ret_
 		.acquire = acquire,
 		.extend = extend,
 		.remaining = remaining,
-		.token = token,
-		.flags = flags,
 		.consistent = consistent,
-		.slot = slot,
 		.loss_fd = loss_fd,
 		.release = release,
 		.version = remote->version ? version : NULL,

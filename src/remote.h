@@ -47,10 +47,6 @@ struct remote_handle {
 	struct cds_list_head parts;  // of the user's: all, in the order in which they were acquired
 	struct cds_list_head part;   // in that list
 	struct keeper_watch watch;
-	// As the user sees it, of all parts:
-	uint64_t token;
-	unsigned flags;
-	int slot;
 	// Under the session's lock:
 	struct cds_list_head node; // in the session's list of what is renewed, if it is listed
 	bool listed;

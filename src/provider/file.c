@@ -31,9 +31,6 @@ struct file_handle {
 	uint64_t generation; // of the process that acquired it
 	_Atomic bool lost;   // a name was seen to lead elsewhere
 	struct keeper_watch watch;
-	uint64_t token;
-	unsigned flags;
-	int slot; // the permit, or -ENOTSUP
 	size_t count;
 	struct file_hold holds[]; // in the order in which they were acquired
 };
@@ -246,15 +243,15 @@ static int take_key(struct file_locks *locks, const struct provider_request *req
 	}
 	handle->count++;
 	if (key->place + 1 == request->count)
-		handle->token = hold->record.token;
+		handle->base.token = hold->record.token;
 	if (hold->claim.mode == FILE_PERMITS) {
 		if (key->place + 1 == request->count)
-			handle->slot = (int)hold->claim.permit;
+			handle->base.slot = (int)hold->claim.permit;
 		return 0;
 	}
 	if (hold->record.suspect || (hold->record.flags & FILE_DIED) ||
 	    ((hold->record.flags & FILE_HELD) && hold->claim.mode != LH_EXCLUSIVE))
-		handle->flags |= LH_GRANT_OWNER_DIED;
+		handle->base.flags |= LH_GRANT_OWNER_DIED;
 	return 0;
 }
 
@@ -275,7 +272,7 @@ static int acquire(struct lh_locks *base, const struct provider_request *request
 	if (!handle)
 		return error_detail(-ENOMEM, "no memory");
 	handle->generation = process_generation();
-	handle->slot = -ENOTSUP;
+	handle->base.slot = -ENOTSUP;
 	handle->watch = (struct keeper_watch){ .lost = is_lost, .subject = handle };
 	for (size_t i = 0; i < request->count && !error; i++)
 		error = take_key(locks, request, &request->keys[i], handle);
@@ -304,21 +301,6 @@ static int extend(struct lh_handle *base, uint64_t ttl_ns)
 static uint64_t remaining(const struct lh_handle *base)
 {
 	return is_lost(handle_of(base)) ? 0 : UINT64_MAX;
-}
-
-static uint64_t token(const struct lh_handle *base)
-{
-	return handle_of(base)->token;
-}
-
-static unsigned flags(const struct lh_handle *base)
-{
-	return handle_of(base)->flags;
-}
-
-static int slot(const struct lh_handle *base)
-{
-	return handle_of(base)->slot;
 }
 
 static int repair(struct file_hold *hold)
@@ -433,10 +415,7 @@ const struct provider provider_file = {
 	.acquire = acquire,
 	.extend = extend,
 	.remaining = remaining,
-	.token = token,
-	.flags = flags,
 	.consistent = consistent,
-	.slot = slot,
 	.loss_fd = loss_fd,
 	.release = release,
 	.version = version,

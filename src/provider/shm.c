@@ -39,9 +39,6 @@ struct shm_handle {
 	struct lh_handle base;
 	struct lh_lease *lease;
 	bool returns; // to the pool, with the handle's release
-	uint64_t token;
-	unsigned flags;
-	int slot; // the permit of the last key; -ENOTSUP: no semaphore
 	size_t count;
 	struct shm_hold holds[]; // in the order in which they were acquired
 };
@@ -350,10 +347,10 @@ static int take_key(struct shm_locks *shm, const struct provider_request *reques
 	}
 	handle->holds[handle->count++].record = attempt.record;
 	if (!permits) // what was lost of a key that was a lock before is no matter of its permits'
-		handle->flags |= grant.flags;
+		handle->base.flags |= grant.flags;
 	if (key->place + 1 == request->count) {
-		handle->token = grant.token;
-		handle->slot = permits ? (int)permit : -ENOTSUP;
+		handle->base.token = grant.token;
+		handle->base.slot = permits ? (int)permit : -ENOTSUP;
 	}
 	return 0;
 }
@@ -407,7 +404,7 @@ static int acquire(struct lh_locks *locks, const struct provider_request *reques
 	handle = malloc(sizeof(*handle) + request->count * sizeof(handle->holds[0]));
 	if (!handle)
 		return error_detail(-ENOMEM, "no memory");
-	*handle = (struct shm_handle){ .token = 0 };
+	*handle = (struct shm_handle){ .count = 0 };
 	error = get_lease(shm, options, handle);
 	if (error) {
 		free(handle);
@@ -455,16 +452,6 @@ static uint64_t remaining(const struct lh_handle *handle)
 	return lh_lease_remaining(const_handle_of(handle)->lease);
 }
 
-static uint64_t token(const struct lh_handle *handle)
-{
-	return const_handle_of(handle)->token;
-}
-
-static unsigned flags(const struct lh_handle *handle)
-{
-	return const_handle_of(handle)->flags;
-}
-
 // All that it holds exclusively: of a path that is the last key at most.
 static int consistent(struct lh_handle *handle)
 {
@@ -485,11 +472,6 @@ static int consistent(struct lh_handle *handle)
 			return result;
 	}
 	return result == -EPERM && !lease_is_live(shm->lease) ? -ESTALE : result;
-}
-
-static int slot(const struct lh_handle *handle)
-{
-	return const_handle_of(handle)->slot;
 }
 
 static int loss_fd(struct lh_handle *handle)
@@ -554,10 +536,7 @@ const struct provider provider_shm = {
 	.acquire = acquire,
 	.extend = extend,
 	.remaining = remaining,
-	.token = token,
-	.flags = flags,
 	.consistent = consistent,
-	.slot = slot,
 	.loss_fd = loss_fd,
 	.release = release,
 	.version = version,

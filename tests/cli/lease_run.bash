@@ -56,3 +56,18 @@ guard_of() {
 	lease-inspector leases "$arena" --json | jq -r --arg begin "lease-run $1 " \
 		'.leases[] | select(.label != null and (.label | startswith($begin))) | .pid'
 }
+
+# in_tmux WORD...: a terminal (tmux) for this script alone.
+server=$work/tmux
+in_tmux() { tmux -S "$server" "$@"; }
+
+# begin_in SESSION COMMAND: begins the command in that terminal. Once `until_true has_ended SESSION` is over,
+# its exit code is in $work/exit, and all that it wrote is drawn: the title comes behind that, on the same
+# way. That it has exited alone says nothing of how far tmux is.
+ends=0
+begin_in() {
+	ends=$((ends + 1))
+	in_tmux respawn-pane -k -t "$1" "$2; echo \$? >$work/exit
+		printf '\\033]2;end $ends\\033\\\\'; exec sleep 1000"
+}
+has_ended() { [ "$(in_tmux display-message -p -t "$1" '#{pane_title}')" = "end $ends" ]; }

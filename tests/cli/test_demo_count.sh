@@ -14,7 +14,9 @@ fail() {
 run() {
 	local wanted=$1 status=0
 	shift
-	"$LEASEHOLD_BIN/demo-count" "$@" >"$work/output" 2>&1 || status=$?
+	"$LEASEHOLD_BIN/demo-count" "$@" >"$work/output" 2>&1 &
+	demos+=($!)
+	wait $! || status=$?
 	output=$(cat "$work/output")
 	printf '%s\n' "-- demo-count $*" "$output"
 	[ $status -eq "$wanted" ] || fail "exit status $status, not $wanted"
@@ -26,12 +28,14 @@ says() {
 number() {
 	awk -v word="$1" '$1 == word { print $2 + 0; exit }' <<<"$output"
 }
+# The process of each run: its arenas have that number in their names. Others may be about, of other tests.
+demos=()
 nothing_left() {
-	local left
-	left=$(find /dev/shm -maxdepth 1 -name 'demo-count-*' -newer "$work/start")
-	[ -z "$left" ] || fail "left behind: $left"
+	local demo
+	for demo in "${demos[@]}"; do
+		! compgen -G "/dev/shm/demo-count-$demo-*" || fail "left behind"
+	done
 }
-touch "$work/start"
 
 # ---- awkward files -------------------------------------------------------------------------------
 files=$work/files
@@ -147,6 +151,7 @@ echo "-- stopped by a signal"
 rm "$work/output"
 "$LEASEHOLD_BIN/demo-count" --kills 60000 "$files" >"$work/output" 2>&1 &
 demo=$!
+demos+=($demo)
 while [ ! -s "$work/output" ]; do # its first line; by then the signal is blocked and asked for
 	kill -0 $demo || fail "it ended by itself: $(cat "$work/output")"
 done

@@ -3,34 +3,29 @@
 # Both demonstrations in a real terminal (tmux): what is drawn stays in its place, in 80 columns, in
 # 40 and after the terminal has changed; Ctrl-C ends them, with nothing left. And demo-count with its
 # defaults, as tools/demo runs it.
-# ctest: TIMEOUT 120
+# ctest: TIMEOUT 300
 # ctest: TIER full only a change of a demonstration would change it
 . "$(dirname "$0")/lease_run.bash"
 command -v tmux >/dev/null || { echo "SKIP: cli.demo_terminal: no tmux"; exit 77; }
 
-server=$work/tmux
-in_tmux() { tmux -S "$server" "$@"; }
 screen() { in_tmux capture-pane -p -t demo; }
 shows() { screen | grep -Eq -- "$1"; }
 in_tmux -f /dev/null new-session -d -s demo -x 80 -y 24 'exec sleep 1000'
 trap 'in_tmux kill-server 2>/dev/null || true; rm -rf "$work" "/dev/shm/$arena"' EXIT
-# begin WORD...: runs it there; its exit code comes to $work/exit.
-begin() {
-	rm -f "$work/exit"
-	in_tmux respawn-pane -k -t demo \
-		"sh -c 'trap : INT; LC_ALL=C.UTF-8 $*; echo \$? >$work/exit.new
-			mv $work/exit.new $work/exit; exec sleep 1000'"
-}
-# interrupted NAME: Ctrl-C ends it as a signal or its own handler does, with nothing left.
+# begin WORD...: runs it there.
+begin() { begin_in demo "trap : INT; LC_ALL=C.UTF-8 $*"; }
+# interrupted NAME: Ctrl-C ends it as a signal or its own handler does, with nothing left. The number of
+# its process, the first of that name there, is in the arena's name: others may be about, of other tests.
 interrupted() {
+	local in_session pid
+	in_session=(-s "$(in_tmux display-message -p -t demo '#{pane_pid}')" -x "$1")
+	pid=$(pgrep --oldest "${in_session[@]}")
 	in_tmux send-keys -t demo C-c
-	until_true [ -e "$work/exit" ]
+	until_true has_ended demo
 	[ "$(cat "$work/exit")" -eq $((128 + 2)) ] || fail "$1: exit $(cat "$work/exit"): $(screen)"
-	until_true sh -c "! pgrep -s $(in_tmux display-message -p -t demo '#{pane_pid}') -x $1 >/dev/null"
-	[ -z "$(find /dev/shm -maxdepth 1 -name "$1-*" -newer "$work/start")" ] ||
-		fail "$1: an arena was left behind"
+	while pgrep "${in_session[@]}" >/dev/null; do sleep 0.02; done
+	! compgen -G "/dev/shm/$1-$pid-*" || fail "$1: an arena was left behind"
 }
-touch "$work/start"
 
 # Each lock has one line, which begins at the left margin and is within the terminal.
 one_line_each() {
@@ -77,7 +72,7 @@ interrupted demo-survive
 echo "-- survive, to its end"
 in_tmux resize-window -t demo -x 80 -y 24
 begin demo-survive 2
-until_true [ -e "$work/exit" ]
+until_true has_ended demo
 [ "$(cat "$work/exit")" -eq 0 ] || fail "exit $(cat "$work/exit"): $(screen)"
 one_line_each || fail "$(screen)"
 shows '^Leasehold went on' || fail "$(screen)"
@@ -101,6 +96,6 @@ echo "-- count, with its defaults"
 [ -n "$(find /usr/share/doc -type f -print -quit 2>/dev/null)" ] ||
 	{ echo "there is nothing in /usr/share/doc to count"; exit 0; }
 begin demo-count
-until_true [ -e "$work/exit" ]
+until_true has_ended demo
 [ "$(cat "$work/exit")" -eq 0 ] || fail "exit $(cat "$work/exit"): $(screen)"
 shows '^equal  *in every pass' || fail "$(screen)"

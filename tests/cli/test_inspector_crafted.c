@@ -4,7 +4,7 @@
 // arena here is made so that what it says, taken at its word, is work for minutes to years: counts
 // of everything as high as they go, each naming the same things. Nothing here compares times: before
 // these looks were bounded, any one of them would have outlived this test's limit.
-// ctest: TIMEOUT 150
+// ctest: TIMEOUT 300
 // ctest: TIER full only a change of lease-inspector or of the audit would change it
 
 #include <inttypes.h>

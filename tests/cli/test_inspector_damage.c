@@ -2,7 +2,7 @@
 //
 // lease-inspector says what is wrong with what it is given: words on the command line, objects that
 // are no arenas, damaged arenas (G9), arenas of somebody else.
-// ctest: TIMEOUT 300
+// ctest: TIMEOUT 600
 // ctest: TIER full only a change of lease-inspector would change it
 
 #include <fcntl.h>

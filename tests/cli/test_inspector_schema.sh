@@ -3,7 +3,7 @@
 # What lease-inspector prints as JSON, of an arena in use, with a lost lease and waiters, and of
 # damaged copies of it, is what docs/lease-inspector.schema.json says; and the schema refuses
 # something.
-# ctest: TIMEOUT 120
+# ctest: TIMEOUT 300
 # ctest: TIER full only a change of lease-inspector would change it
 . "$(dirname "$0")/lease_run.bash"
 python3 -c 'import jsonschema' 2>/dev/null ||

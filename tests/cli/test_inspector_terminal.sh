@@ -8,17 +8,13 @@
 . "$(dirname "$0")/lease_run.bash"
 command -v tmux >/dev/null || { echo "SKIP: cli.inspector_terminal: no tmux"; exit 77; }
 
-server=$work/tmux
-in_tmux() { tmux -S "$server" "$@"; }
 in_tmux -f /dev/null new-session -d -s eyes -x 170 -y 50 'exec sleep 1000'
 # in_terminal CODE WORD...: runs it there, until it exits so; what is seen then: $work/seen.
 in_terminal() {
 	local wanted=$1
 	shift
-	rm -f "$work/exit"
-	in_tmux respawn-pane -k -t eyes \
-		"LC_ALL=C.UTF-8 $*; echo \$? >$work/exit.new; mv $work/exit.new $work/exit; exec sleep 1000"
-	until_true [ -e "$work/exit" ]
+	begin_in eyes "LC_ALL=C.UTF-8 $*"
+	until_true has_ended eyes
 	in_tmux capture-pane -p -t eyes >"$work/seen"
 	[[ $wanted == *"$(cat "$work/exit")"* ]] ||
 		fail "$*: exit $(cat "$work/exit"): $(cat "$work/seen")"

@@ -3,7 +3,7 @@
 # lease-inspector's top and watch on an arena under load, with a killed, a stopped and a waiting
 # process in sight: in a real terminal (tmux), which is made smaller and larger; in a pipe; and how
 # they end.
-# ctest: TIMEOUT 180
+# ctest: TIMEOUT 300
 # ctest: TIER full only a change of lease-inspector would change it
 . "$(dirname "$0")/lease_run.bash"
 
@@ -55,7 +55,7 @@ expect 2 sh -c "lease-inspector watch $arena --all --delay 0.001 >/dev/full"
 [[ $err == *'No space left'* ]] || fail "watch does not say what failed: $err"
 
 echo "-- a stopped holder, one who waits for it, and load"
-hold stands
+hold stands --ttl 1h # stopped, it renews nothing, and the rest takes its time
 stopped=$(guard_of "$holder")
 kill -STOP "$stopped"
 lease-run -w 100 stands -- true &
@@ -82,12 +82,10 @@ set -o pipefail
 
 command -v tmux >/dev/null || { echo "SKIP: cli.inspector_top: no tmux"; exit 77; }
 echo "-- top in a terminal"
-server=$work/tmux
-in_tmux() { tmux -S "$server" "$@"; }
 screen() { in_tmux capture-pane -p -t top; }
 shows() { screen | grep -q -- "$1"; }
-in_tmux -f /dev/null new-session -d -s top -x 140 -y 30 \
-	"LC_ALL=C.UTF-8 lease-inspector top $arena --delay 0.2; echo \"exit \$?\" >$work/exit; exec sleep 100"
+in_tmux -f /dev/null new-session -d -s top -x 140 -y 30 'exec sleep 1000'
+begin_in top "LC_ALL=C.UTF-8 lease-inspector top $arena --delay 0.2"
 until_true shows 'grants/s'
 until_true shows ' stopped '
 until_true shows 'named locks\[.*' # who waits, and for what
@@ -105,27 +103,25 @@ until_true shows '^ *LEASE  *PID'
 in_tmux resize-window -t top -x 160 -y 40
 until_true shows LONGEST
 in_tmux send-keys -t top q
-until_true [ -e "$work/exit" ]
-[ "$(cat "$work/exit")" = 'exit 0' ] || fail "$(cat "$work/exit")"
+until_true has_ended top
+[ "$(cat "$work/exit")" -eq 0 ] || fail "exit $(cat "$work/exit")"
 # The screen is as it was.
-until_true sh -c "! tmux -S '$server' capture-pane -p -t top | grep -q LONGEST"
+! shows LONGEST || fail "the screen was not cleared: $(screen)"
 [ "$(in_tmux display-message -p -t top '#{alternate_on}')" = 0 ] ||
 	fail "the screen was not given back"
 
 echo "-- and a signal gives the screen back, too"
-rm "$work/exit"
-in_tmux respawn-pane -k -t top \
-	"sh -c 'echo \$\$ >$work/pid; exec lease-inspector top $arena'; echo \"exit \$?\" >$work/exit; exec sleep 100"
+begin_in top "sh -c 'echo \$\$ >$work/pid; exec lease-inspector top $arena'"
 until_true shows 'grants/s'
 kill -TERM "$(cat "$work/pid")"
-until_true [ -s "$work/exit" ]
-[ "$(cat "$work/exit")" = 'exit 0' ] || fail "$(cat "$work/exit")"
+until_true has_ended top
+[ "$(cat "$work/exit")" -eq 0 ] || fail "exit $(cat "$work/exit")"
 
 echo "-- colours in a terminal, unless NO_COLOR is set"
 # in_terminal NAME COMMAND: its output there, with what colours it, in $work/NAME.
 in_terminal() {
-	in_tmux respawn-pane -k -t top "$2; echo end of $1; exec sleep 100"
-	until_true shows "end of $1"
+	begin_in top "$2"
+	until_true has_ended top
 	in_tmux capture-pane -p -e -t top >"$work/$1"
 }
 in_terminal auto "lease-inspector leases $arena"

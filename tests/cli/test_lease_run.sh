@@ -224,10 +224,21 @@ expect 3 lease-run -F door -- sh -c 'exit 3'
 expect 0 lease-run -w 60 door -- true # its guard lets go soon
 
 echo "-- --ttl in every unit"
-for ttl in 500ms 2 2.5 30s 5m 1h 1d; do
+for ttl in 5000ms 5 2.5 30s 5m 1h 1d; do
 	expect 0 lease-run --ttl "$ttl" door -- sleep 0.01
 done
-expect 0 lease-run --ttl 100ms door -- sleep 0.6 # renewed
+
+echo "-- the lock is renewed while the command runs"
+hold door --ttl 3s
+expiry() {
+	lease-inspector leases "$arena" --json | jq --arg begin "lease-run $holder " \
+		'.leases[] | select(.label != null and (.label | startswith($begin))) | .expires_ns'
+}
+first=$(expiry)
+is_renewed() { [ "$(expiry)" -gt "$first" ]; }
+until_true is_renewed
+let_go
+[ "$code" -eq 0 ] || fail "exit $code of what was renewed"
 
 echo "-- --help and --version"
 expect 0 lease-run --help

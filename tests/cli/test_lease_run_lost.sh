@@ -9,7 +9,7 @@
 # somebody else has had the lock, and goes on.
 lose() {
 	rm -f "$work/begun" "$work/stop" "$work/told"
-	lease-run --ttl 200ms "$@" door -- bash -c 'trap "touch \"$0/told\"; exit 5" TERM
+	lease-run --ttl 500ms "$@" door -- bash -c 'trap "touch \"$0/told\"; exit 5" TERM
 		touch "$0/begun"; until [ -e "$0/stop" ]; do read -t 0.02 <>"$0/fifo"; done
 		exit 6' "$work" 2>"$work/said" &
 	holder=$!
@@ -36,7 +36,7 @@ grep -q 'door was lost' "$work/said" || fail "it says: $(cat "$work/said")"
 
 echo "-- term, and the command does not end by it: it is killed; so is what it started"
 rm -f "$work/begun"
-lease-run --ttl 200ms -k 50ms --on-lost=term door -- bash -c '
+lease-run --ttl 500ms -k 50ms --on-lost=term door -- bash -c '
 	trap "touch \"$0/told\"" TERM
 	(trap "" TERM; echo $BASHPID >"$0/inner.new"; mv "$0/inner.new" "$0/inner"; exec tail -f /dev/null) &
 	until [ -e "$0/inner" ]; do read -t 0.02 <>"$0/fifo"; done
@@ -72,7 +72,7 @@ ended 137
 
 echo "-- a loss that nobody has wanted the lock for is no less a loss"
 rm -f "$work/begun" "$work/stop"
-lease-run --ttl 200ms door -- bash -c 'touch "$0/begun"; until [ -e "$0/stop" ]; do
+lease-run --ttl 500ms door -- bash -c 'touch "$0/begun"; until [ -e "$0/stop" ]; do
 	read -t 0.02 <>"$0/fifo"; done' "$work" 2>"$work/said" &
 holder=$!
 until_true [ -e "$work/begun" ]

@@ -58,9 +58,10 @@ static void *wait_for_three(void *context)
 // "one handle": what is had is renewed while the others are waited for, and then it is one TTL.
 static void several_keys_are_renewed_and_lost_together(void **state)
 {
-	static const struct lh_acquire_options renewed = { .ttl_ns = LH_MS(300),
-							   .flags = LH_LEASE_AUTO_RENEW };
-	static const struct lh_acquire_options brief = { .ttl_ns = LH_MS(300) };
+	static const struct lh_acquire_options renewed = { .ttl_ns = LH_MS(1000),
+							   .flags = LH_LEASE_AUTO_RENEW,
+							   .renew_every_ns = LH_MS(100) };
+	static const struct lh_acquire_options brief = { .ttl_ns = LH_MS(600) };
 	struct waiter waiter = { .deadline = LH_FOREVER, .options = &brief };
 	lh_handle *handle = hold_elsewhere("key");
 	uint64_t until;
@@ -84,7 +85,7 @@ static void several_keys_are_renewed_and_lost_together(void **state)
 	waiter.options = &renewed;
 	wait_for_three(&waiter);
 	assert_int_equal(waiter.result, 0);
-	until = lh_now() + LH_MS(1000);
+	until = lh_now() + LH_MS(1200);
 	while (lh_now() < until) {
 		assert_true(lh_handle_valid(waiter.handle));
 		usleep(1000);
@@ -143,7 +144,7 @@ static void an_answer_after_the_end_revives_nothing(void **state)
 	static const struct lh_acquire_options often = { .ttl_ns = LH_SEC(20),
 							 .flags = LH_LEASE_AUTO_RENEW,
 							 .renew_every_ns = LH_MS(10) };
-	static const struct lh_acquire_options renewed = { .ttl_ns = LH_MS(200),
+	static const struct lh_acquire_options renewed = { .ttl_ns = LH_MS(600),
 							   .flags = LH_LEASE_AUTO_RENEW };
 	_Atomic int calls = 0;
 	struct lh_acquire_options options = renewed;

@@ -130,11 +130,61 @@ static void an_entry_is_claimed_once_the_process_has_ended(void **state)
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 
+// In which entry.
+static int hold_and_say(struct worker_stage *stage, uint64_t mutex_offset)
+{
+	lh_mutex mutex;
+
+	need(lh_mutex_at(stage->arena, mutex_offset, NULL, &mutex) == 0);
+	need(lh_mutex_lock(&mutex, stage->lease, LH_NOW, NULL) == 0);
+	return (int)stage->lease->share->owner;
+}
+
+static struct {
+	const struct scene *scene;
+	lh_mutex mutex;
+	uint32_t entry;
+} restarted;
+
+static void *take_the_entry(void *unused)
+{
+	lh_arena *arena = restarted.scene->arena;
+	lh_lease *lease;
+
+	(void)unused;
+	atomic_store(&arena->owners[restarted.entry].tid, (uint32_t)gettid());
+	atomic_store(&arena->owner_hint, restarted.entry);
+	lease = scene_lease(arena);
+	need(lease->share->owner == restarted.entry);
+	need(!atomic_load(&arena->pinned));
+	need(scene_lock(&restarted.mutex, lease).flags == LH_GRANT_OWNER_DIED);
+	need(lh_lease_release(lease) == 0);
+	return NULL;
+}
+
+// In a container that is started again everybody has the numbers of those who died in it. The dead one's
+// entry is claimed at once, and not left locked up to the claimer's end.
+static void the_entry_of_a_dead_thread_of_the_claimers_number_is_claimed(void **state)
+{
+	struct worker *worker;
+	pthread_t thread;
+
+	restarted.scene = *state;
+	restarted.mutex = scene_mutex(restarted.scene->arena);
+	worker = worker_start(WORKER_PROCESS, restarted.scene->arena, NULL);
+	restarted.entry = (uint32_t)worker_do(worker, hold_and_say,
+					      lh_mutex_offset(&restarted.mutex));
+	worker_kill(worker);
+	assert_int_equal(pthread_create(&thread, NULL, take_the_entry, NULL), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCENE_TEST(an_entry_is_not_claimed_from_a_process_that_goes_on_without_its_keeper),
 		SCENE_TEST(an_entry_is_claimed_once_the_process_has_ended),
+		SCENE_TEST(the_entry_of_a_dead_thread_of_the_claimers_number_is_claimed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
