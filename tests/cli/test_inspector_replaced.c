@@ -6,12 +6,8 @@
 // ctest: NOT_UNDER valgrind it does not let a program be stopped at its system calls
 
 #include <fcntl.h>
-#include <signal.h>
-#include <sys/ptrace.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 
-#include "tests/cli/inspector_test.h"
+#include "tests/cli/overtaken.h"
 #include "tests/support/actor.h"
 
 static char arena[64];
@@ -42,68 +38,35 @@ static struct actor *make_arena(const struct actor_options *options)
 	return actor;
 }
 
-static void replace_arena(const struct actor_options *options)
+static void replace_arena(const void *options)
 {
 	assert_int_equal(lh_arena_unlink(arena), 0);
-	new_one = make_arena(options);
+	new_one = make_arena((const struct actor_options *)options);
 }
 
 // ---- stopping it --------------------------------------------------------------------------------
 
-static bool opens_for_writing(pid_t pid, const struct __ptrace_syscall_info *call)
+static bool opens_for_writing(pid_t pid, const system_call *call)
 {
-	char path[256] = "";
-	struct iovec here = { path, sizeof(path) - 1 };
-	struct iovec there = { (void *)(uintptr_t)call->entry.args[1], sizeof(path) - 1 };
-
-	if (call->entry.nr != SYS_openat || (call->entry.args[2] & O_ACCMODE) != O_RDWR)
-		return false;
-	if (process_vm_readv(pid, &here, 1, &there, 1, 0) <= 0)
-		return false;
-	const size_t size = strlen(path), name = strlen(arena);
-
-	return size > name && strcmp(path + size - name, arena) == 0;
+	return call->entry.nr == SYS_openat && (call->entry.args[2] & O_ACCMODE) == O_RDWR &&
+	       call_names(pid, call, 1, arena);
 }
 
-static bool has_killed(pid_t pid, const struct __ptrace_syscall_info *call)
+static bool has_killed(pid_t pid, const system_call *call)
 {
 	(void)pid;
 	return call->entry.nr == SYS_pidfd_send_signal && call->entry.args[1] == SIGKILL;
 }
 
-// Starts it, stops it before the first system call that is `wanted`, has the arena replaced, and
-// lets it go on.
-static struct output
-inspector_overtaken(bool (*wanted)(pid_t pid, const struct __ptrace_syscall_info *call),
-		    const struct actor_options *options, const char *verb, const char *rest)
+// Has the arena replaced before the first system call that is `wanted`.
+static struct output overtaken(bool (*wanted)(pid_t pid, const system_call *call),
+			       const struct actor_options *options, const char *verb,
+			       const char *rest)
 {
-	struct __ptrace_syscall_info call = { .op = PTRACE_SYSCALL_INFO_NONE };
 	char arguments[160];
-	int status;
 
 	snprintf(arguments, sizeof(arguments), "%s %s %s", verb, arena, rest);
-	const struct program program = program_start(inspector_path(), arguments, true);
-	const pid_t pid = program.pid;
-
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
-		puts("SKIP: nothing may be traced here");
-		skip();
-	}
-	assert_true(WIFSTOPPED(status));
-	assert_int_equal(ptrace(PTRACE_SETOPTIONS, pid, NULL,
-				(void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)),
-			 0);
-	while (call.op != PTRACE_SYSCALL_INFO_ENTRY || !wanted(pid, &call)) {
-		assert_int_equal(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), 0);
-		assert_int_equal(waitpid(pid, &status, 0), pid);
-		if (!WIFSTOPPED(status))
-			fail_msg("%s: it has ended and did not act: %#x", arguments, status);
-		assert_true(ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof(call), &call) > 0);
-	}
-	replace_arena(options);
-	assert_int_equal(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
-	return program_finish(&program);
+	return inspector_overtaken(arguments, wanted, replace_arena, options);
 }
 
 // It says why it did nothing, and the new arena and who holds something there are as they were.
@@ -128,8 +91,7 @@ static void break_leaves_a_successor_alone(void **state)
 
 	(void)state;
 	old_one = make_arena(&timed);
-	struct output output = inspector_overtaken(opens_for_writing, &timed, "break",
-						   "table[0] --force");
+	struct output output = overtaken(opens_for_writing, &timed, "break", "table[0] --force");
 
 	expect_left_alone(&output);
 	assert_int_equal(actor_do(old_one, ACTOR_UNLOCK, 0), 0);
@@ -139,7 +101,7 @@ static void gc_leaves_a_successor_alone(void **state)
 {
 	(void)state;
 	old_one = make_arena(NULL);
-	struct output output = inspector_overtaken(opens_for_writing, NULL, "gc", "");
+	struct output output = overtaken(opens_for_writing, NULL, "gc", "");
 
 	expect_left_alone(&output);
 	assert_int_equal(actor_do(old_one, ACTOR_UNLOCK, 0), 0);
@@ -152,7 +114,7 @@ static void rm_leaves_a_successor_alone(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(rests) / sizeof(rests[0]); i++) {
 		old_one = make_arena(NULL);
-		struct output output = inspector_overtaken(opens_for_writing, NULL, "rm", rests[i]);
+		struct output output = overtaken(opens_for_writing, NULL, "rm", rests[i]);
 
 		expect_left_alone(&output);
 		assert_int_equal(actor_do(old_one, ACTOR_UNLOCK, 0), 0);
@@ -165,7 +127,7 @@ static void rm_leaves_one_alone_that_came_while_it_killed(void **state)
 {
 	(void)state;
 	old_one = make_arena(NULL);
-	struct output output = inspector_overtaken(has_killed, NULL, "rm", "--force");
+	struct output output = overtaken(has_killed, NULL, "rm", "--force");
 
 	expect_left_alone(&output);
 }

@@ -80,7 +80,7 @@ static void show_owner(const struct row *row, const struct stat *status)
 	}
 }
 
-static void show_arena(const struct row *row, const struct view *view)
+static void show_arena(const struct row *row, const struct view *view, int check)
 {
 	size_t lost = 0;
 	size_t held = 0;
@@ -97,7 +97,7 @@ static void show_arena(const struct row *row, const struct view *view)
 	row_number(row, ARENA_HOLDS, held);
 	row_number(row, ARENA_WAITING, view->waiter_count);
 	row_text(row, ARENA_LAYOUT, "ok");
-	row_text(row, ARENA_CHECK, check_name(lh_arena_check(view->arena, NULL, NULL)));
+	row_text(row, ARENA_CHECK, check_name(check));
 }
 
 // Returns whether the object called name was left out: it cannot be opened as an arena.
@@ -109,8 +109,15 @@ static bool list_object(const struct options *options, struct table *table, cons
 
 	if (!is_regular(name, &status))
 		return false;
-	const int error = view_open(&view, options, name);
+	int error = view_open(&view, options, name);
+	int check = 0;
 
+	if (!error) {
+		check = lh_arena_check(view.arena, NULL, NULL);
+		error = guarded_check(view.arena);
+		if (error)
+			view_close(&view);
+	}
 	if (error && !options->all)
 		return error != -ENOENT;
 	const struct row row = table_row(table, NULL);
@@ -121,7 +128,7 @@ static bool list_object(const struct options *options, struct table *table, cons
 	show_owner(&row, &status);
 	row_number(&row, ARENA_PROCESSES, open.end - open.first);
 	if (!error) {
-		show_arena(&row, &view);
+		show_arena(&row, &view, check);
 		view_close(&view);
 		return false;
 	}

@@ -133,7 +133,7 @@ int verb_check(const struct options *options, const char *arena)
 	table_start(&findings.table, options, columns, CHECK_COLUMNS);
 	if (error) {
 		// The error's own words send the reader to this very check.
-		const char *detail = lh_error_detail();
+		const char *detail = inspector_detail();
 
 		add_finding(&findings, LH_CHECK_CORRUPT, 0, *detail ? detail : lh_strerror(error));
 	} else {
@@ -143,6 +143,8 @@ int verb_check(const struct options *options, const char *arena)
 		if (result > findings.worst)
 			findings.worst = result;
 		add_unwatched_deadlocks(&findings);
+		if (guarded_check(view.arena))
+			add_finding(&findings, LH_CHECK_CORRUPT, 0, inspector_detail());
 		view_close(&view);
 		findings.view = NULL;
 	}

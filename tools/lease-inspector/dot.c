@@ -89,6 +89,31 @@ static void print_objects(const struct view *view)
 	}
 }
 
+static void print_graph(const struct options *options, const struct view *view,
+			const struct cycles *cycles)
+{
+	fputs("digraph \"", stdout);
+	print_quoted(stdout, view->name);
+	puts("\" {\n\trankdir=LR;");
+	for (size_t i = 0; i < view->lease_count; i++) {
+		const struct lh_lease_info *lease = &view->leases[i];
+
+		if (options->all || lease->waits_for || view_held_by(view, lease->id))
+			print_lease(lease, cycles->deadlocked[i]);
+		if (lease->waits_for)
+			print_wait(options, view, lease, cycles->deadlocked[i]);
+		if (cycles->waits_with[i] != CYCLES_NONE && view_held_by(view, lease->id))
+			printf("\tlease%" PRIu64 " -> lease%" PRIu64
+			       " [label=\"thread waits\", style=dotted];\n",
+			       lease->id, view->leases[cycles->waits_with[i]].id);
+	}
+	print_objects(view);
+	for (size_t i = 0; i < view->hold_count; i++)
+		if (view_is_held(&view->holds[i]))
+			print_hold(view, cycles, &view->holds[i]);
+	puts("}");
+}
+
 int verb_dot(const struct options *options, const char *arena)
 {
 	struct cycles cycles;
@@ -98,27 +123,8 @@ int verb_dot(const struct options *options, const char *arena)
 	if (error)
 		return inspector_complain(arena, error);
 	cycles_find(&view, &cycles);
-	fputs("digraph \"", stdout);
-	print_quoted(stdout, arena);
-	puts("\" {\n\trankdir=LR;");
-	for (size_t i = 0; i < view.lease_count; i++) {
-		const struct lh_lease_info *lease = &view.leases[i];
-
-		if (options->all || lease->waits_for || view_held_by(&view, lease->id))
-			print_lease(lease, cycles.deadlocked[i]);
-		if (lease->waits_for)
-			print_wait(options, &view, lease, cycles.deadlocked[i]);
-		if (cycles.waits_with[i] != CYCLES_NONE && view_held_by(&view, lease->id))
-			printf("\tlease%" PRIu64 " -> lease%" PRIu64
-			       " [label=\"thread waits\", style=dotted];\n",
-			       lease->id, view.leases[cycles.waits_with[i]].id);
-	}
-	print_objects(&view);
-	for (size_t i = 0; i < view.hold_count; i++)
-		if (view_is_held(&view.holds[i]))
-			print_hold(&view, &cycles, &view.holds[i]);
-	puts("}");
+	if (guarded_check(view.arena) == 0)
+		print_graph(options, &view, &cycles);
 	cycles_free(&cycles);
-	view_close(&view);
-	return EXIT_FINE;
+	return view_end(&view);
 }

@@ -78,8 +78,6 @@ int verb_history(const struct options *options, const char *arena)
 	history_start(&table, options);
 	while (lh_next_event(view.arena, &cursor, &event) == 0)
 		history_row(&table, &view, &event);
-	table_print(&table, "events", document_start(options, arena, view.now_ns),
-		    "nothing had to be recovered so far");
-	view_close(&view);
-	return EXIT_FINE;
+	table_show(&table, &view, "events", "nothing had to be recovered so far");
+	return view_end(&view);
 }

@@ -43,7 +43,7 @@ void *inspector_need(void *pointer)
 
 char *inspector_reason(int error)
 {
-	const char *detail = lh_error_detail();
+	const char *detail = inspector_detail();
 	char *reason;
 
 	if (asprintf(&reason, "%s%s%s%s", lh_strerror(error), *detail ? " (" : "", detail,

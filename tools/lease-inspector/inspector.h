@@ -2,10 +2,10 @@
 //
 // inspector.h: what the parts of lease-inspector share.
 //
-// inspector.c reads the command line and calls one of verbs.c's; each has a file of its own. view.c
-// takes a picture of an arena, object.c says what stands in it, cycles.c who waits for whom,
-// process.c what /proc knows of processes; table.c, json.c
-// and text.c print what a verb says. Of Leasehold
+// inspector.c reads the command line and calls one of verbs.c's; each has a file of its own. guard.c
+// opens an arena, view.c takes a picture of it, object.c says what stands in it, cycles.c who waits
+// for whom, process.c what /proc knows of processes; table.c, json.c and text.c print what a verb
+// says. Of Leasehold
 // nothing but the public headers is used.
 #ifndef LEASE_INSPECTOR_INSPECTOR_H
 #define LEASE_INSPECTOR_INSPECTOR_H
@@ -142,6 +142,16 @@ void text_add_number(struct text *text, uint64_t number);
 // backslash before it. The quotes around it are the caller's.
 void print_quoted(FILE *out, const char *string);
 
+// ---- guard.c ------------------------------------------------------------------------------------
+// lh_arena_open and lh_arena_close of an arena that somebody may shorten while it is looked at:
+// then what is missing of it reads as zero bytes, and what is written there is lost.
+int guarded_open(const char *name, int flags, lh_arena **ret_arena);
+void guarded_close(lh_arena *arena);
+// 0; or -EBADMSG if that has happened: what was seen of it since it was opened means nothing.
+int guarded_check(const lh_arena *arena);
+// lh_error_detail, or what guarded_check found if it was asked last.
+const char *inspector_detail(void);
+
 // ---- view.c -------------------------------------------------------------------------------------
 // A picture of an arena. Its parts are read one after the other while the arena is in use, so a
 // lease that a hold names need not be among the leases.
@@ -172,6 +182,9 @@ int view_open(struct view *view, const struct options *options, const char *name
 int view_load(struct view *view, lh_arena *arena, const char *name);
 void view_forget(struct view *view);
 void view_close(struct view *view);
+// The same for a verb that has shown the picture. Returns EXIT_FINE; or EXIT_ERROR when it has said
+// that the arena was shortened meanwhile.
+int view_end(struct view *view);
 // Closes the arena and keeps the picture, in which elements of arrays have no numbers any more; to
 // be given to view_forget.
 void view_release(struct view *view);
@@ -372,6 +385,10 @@ struct words {
 void words_start(struct words *words, const struct row *row);
 void words_add(void *context, const char *word);
 void words_end(struct words *words, size_t column);
+
+// Prints the rows, as a verb's whole output, and frees the table; of an arena that was shortened
+// meanwhile it prints nothing.
+void table_show(struct table *table, const struct view *view, const char *key, const char *nothing);
 
 // Prints the rows and frees the table. In JSON they are the member `key` of `document`, which is
 // printed and taken over; else document is NULL. `nothing` is what a terminal is told if there are

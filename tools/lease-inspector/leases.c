@@ -133,7 +133,6 @@ int verb_leases(const struct options *options, const char *arena)
 	table_start(&table, options, columns, LEASE_COLUMNS);
 	for (size_t i = 0; i < view.lease_count; i++)
 		show_lease(&table, &view, &view.leases[i]);
-	table_print(&table, "leases", document_start(options, arena, view.now_ns), "no leases");
-	view_close(&view);
-	return EXIT_FINE;
+	table_show(&table, &view, "leases", "no leases");
+	return view_end(&view);
 }

@@ -213,10 +213,8 @@ static int list_placements(const struct options *options, const char *arena)
 		     element++)
 			show_object(&table, &view, &object);
 	}
-	table_print(&table, "placements", document_start(options, arena, view.now_ns),
-		    "nothing is placed");
-	view_close(&view);
-	return EXIT_FINE;
+	table_show(&table, &view, "placements", "nothing is placed");
+	return view_end(&view);
 }
 
 int verb_list(const struct options *options, const char *arena)

@@ -15,9 +15,27 @@
 
 #include "inspector.h"
 
+// What is counted of an object that has a name.
+enum {
+	OBJECT_GRANTS,
+	OBJECT_HOLDERS,
+	OBJECT_WAITERS,
+	OBJECT_DAMAGED,
+	OBJECT_USED,
+	OBJECT_LIMIT,
+	OBJECT_COUNTS
+};
+
+// An arena, closed again: what is printed was all seen before the first of it is.
+struct look {
+	struct view view;
+	char *name;
+	uint64_t bytes, check, events;
+	uint64_t (*objects)[OBJECT_COUNTS]; /* per placement */
+};
+
 struct looks {
-	struct view *views;
-	char **names;
+	struct look *looks;
 	size_t count;
 	char **unreadable; /* names of what cannot be opened */
 	size_t unreadable_count;
@@ -41,11 +59,11 @@ static void print_label(FILE *out, const char *key, const char *value)
 }
 
 // NULL for `key`: the arena's alone.
-static void sample(const struct looks *looks, const char *name, const struct view *view,
+static void sample(const struct looks *looks, const char *name, const struct look *look,
 		   const char *key, const char *value, uint64_t number)
 {
 	fprintf(looks->out, "leasehold_%s{", name);
-	print_label(looks->out, "arena", view->name);
+	print_label(looks->out, "arena", look->name);
 	if (key) {
 		fputc(',', looks->out);
 		print_label(looks->out, key, value);
@@ -53,19 +71,19 @@ static void sample(const struct looks *looks, const char *name, const struct vie
 	fprintf(looks->out, "} %" PRIu64 "\n", number);
 }
 
-static void sample_seconds(const struct looks *looks, const char *name, const struct view *view,
+static void sample_seconds(const struct looks *looks, const char *name, const struct look *look,
 			   uint64_t ns)
 {
 	fprintf(looks->out, "leasehold_%s{", name);
-	print_label(looks->out, "arena", view->name);
+	print_label(looks->out, "arena", look->name);
 	fprintf(looks->out, "} %" PRIu64 ".%09" PRIu64 "\n", ns / 1000000000, ns % 1000000000);
 }
 
-static void sample_object(const struct looks *looks, const char *name, const struct view *view,
+static void sample_object(const struct looks *looks, const char *name, const struct look *look,
 			  const struct lh_placement_info *place, uint64_t number)
 {
 	fprintf(looks->out, "leasehold_%s{", name);
-	print_label(looks->out, "arena", view->name);
+	print_label(looks->out, "arena", look->name);
 	fputc(',', looks->out);
 	print_label(looks->out, "object", place->name);
 	// Names that differ in what cannot be shown would be one series.
@@ -102,6 +120,127 @@ static uint64_t longest_wait(const struct view *view)
 	return longest;
 }
 
+static uint64_t count_open(const struct looks *looks, const struct look *look)
+{
+	const struct span open = attachments_of(&looks->attachments, look->name);
+
+	return open.end - open.first;
+}
+
+static void print_arenas(const struct looks *looks)
+{
+	enum { SIZE, PLACEMENTS, HOLDS, WAITERS, CHECK, GAUGES };
+	static const char *const gauges[GAUGES][2] = {
+		[SIZE] = { "size_bytes", "The user's space." },
+		[PLACEMENTS] = { "placements", "Objects and regions." },
+		[HOLDS] = { "holds", "What is held." },
+		[WAITERS] = { "waiters", "Leases that wait." },
+		[CHECK] = { "check_result", "0 clean, 3 stale, 4 deadlock, 5 corrupt." },
+	};
+
+	for (size_t i = 0; i < GAUGES; i++) {
+		family(looks, gauges[i][0], "gauge", gauges[i][1]);
+		for (size_t a = 0; a < looks->count; a++) {
+			const struct look *look = &looks->looks[a];
+			const uint64_t counts[GAUGES] = {
+				[SIZE] = look->bytes,
+				[PLACEMENTS] = look->view.placement_count,
+				[HOLDS] = count_holds(&look->view),
+				[WAITERS] = look->view.waiter_count,
+				[CHECK] = look->check,
+			};
+
+			sample(looks, gauges[i][0], look, NULL, NULL, counts[i]);
+		}
+	}
+	family(looks, "leases", "gauge", "Leases by state.");
+	for (size_t a = 0; a < looks->count; a++)
+		for (uint32_t state = LH_LEASE_LIVE; state <= LH_LEASE_STARTING; state++)
+			sample(looks, "leases", &looks->looks[a], "state",
+			       lh_lease_state_name(state),
+			       count_leases(&looks->looks[a].view, state));
+	family(looks, "processes", "gauge", "Processes that have it open, as far as is seen.");
+	for (size_t a = 0; a < looks->count; a++)
+		sample(looks, "processes", &looks->looks[a], NULL, NULL,
+		       count_open(looks, &looks->looks[a]));
+	family(looks, "longest_wait_seconds", "gauge", "How long the longest wait has lasted.");
+	for (size_t a = 0; a < looks->count; a++)
+		sample_seconds(looks, "longest_wait_seconds", &looks->looks[a],
+			       longest_wait(&looks->looks[a].view));
+	family(looks, "events", "counter", "Recoveries since the arena was made.");
+	for (size_t a = 0; a < looks->count; a++)
+		sample(looks, "events_total", &looks->looks[a], NULL, NULL, looks->looks[a].events);
+}
+
+// ---- objects that have a name -------------------------------------------------------------------
+
+static const struct {
+	const char *name, *suffix, *type, *help;
+	bool limited; /* only of what has a limit: semaphores and barriers */
+} object_counts[OBJECT_COUNTS] = {
+	[OBJECT_GRANTS] = { "object_grants", "_total", "counter",
+			    "Tokens given: exclusive grants, phases, publications.", false },
+	[OBJECT_HOLDERS] = { "object_holders", "", "gauge", "Who holds it.", false },
+	[OBJECT_WAITERS] = { "object_waiters", "", "gauge", "Who waits for it.", false },
+	[OBJECT_DAMAGED] = { "object_damaged", "", "gauge", "1: not declared consistent.", false },
+	[OBJECT_USED] = { "object_used", "", "gauge", "Permits held, parties that have joined.",
+			  true },
+	[OBJECT_LIMIT] = { "object_limit", "", "gauge",
+			   "Permits that may be held, parties there are to be.", true },
+};
+
+static bool is_counted(const struct look *look, size_t index)
+{
+	const struct lh_placement_info *place = &look->view.placements[index];
+
+	// Else it came while it was looked for.
+	return place->name[0] && place->kind != LH_KIND_REGION &&
+	       (!index || place->offset != place[-1].offset);
+}
+
+static void count_objects(struct look *look)
+{
+	const struct view *view = &look->view;
+
+	look->objects = (uint64_t(*)[OBJECT_COUNTS])inspector_need(
+		calloc(view->placement_count + 1, sizeof(*look->objects)));
+	for (size_t i = 0; i < view->placement_count; i++) {
+		if (!is_counted(look, i))
+			continue;
+		const struct object object = object_of(view, &view->placements[i]);
+		uint64_t *counts = look->objects[i];
+
+		counts[OBJECT_GRANTS] = object_token(view, &object);
+		counts[OBJECT_HOLDERS] = object_holder_count(view, &object);
+		counts[OBJECT_WAITERS] = object.waiters.end - object.waiters.first;
+		counts[OBJECT_DAMAGED] = object_is_damaged(view, &object);
+		counts[OBJECT_USED] = object.info.used;
+		counts[OBJECT_LIMIT] = object.info.limit;
+	}
+}
+
+static void print_objects(const struct looks *looks)
+{
+	for (size_t i = 0; i < OBJECT_COUNTS; i++) {
+		char name[64];
+
+		family(looks, object_counts[i].name, object_counts[i].type, object_counts[i].help);
+		snprintf(name, sizeof(name), "%s%s", object_counts[i].name,
+			 object_counts[i].suffix);
+		for (size_t a = 0; a < looks->count; a++) {
+			const struct look *look = &looks->looks[a];
+
+			for (size_t p = 0; p < look->view.placement_count; p++)
+				if (is_counted(look, p) &&
+				    (!object_counts[i].limited || look->objects[p][OBJECT_LIMIT]))
+					sample_object(looks, name, look, &look->view.placements[p],
+						      look->objects[p][i]);
+		}
+	}
+}
+
+// ---- where to -----------------------------------------------------------------------------------
+
 static uint64_t newest_event(const struct view *view)
 {
 	struct lh_event_info event;
@@ -112,159 +251,37 @@ static uint64_t newest_event(const struct view *view)
 	return newest;
 }
 
-static uint64_t open_by(const struct looks *looks, const struct view *view)
+static void forget(struct look *look)
 {
-	const struct span open = attachments_of(&looks->attachments, view->name);
-
-	return open.end - open.first;
+	view_forget(&look->view);
+	free(look->objects);
+	free(look->name);
 }
-
-static uint64_t count_placements(const struct view *view)
-{
-	return view->placement_count;
-}
-
-static uint64_t count_waiters(const struct view *view)
-{
-	return view->waiter_count;
-}
-
-static uint64_t user_bytes(const struct view *view)
-{
-	return lh_arena_end_offset(view->arena) - lh_arena_first_offset(view->arena);
-}
-
-static uint64_t check_result(const struct view *view)
-{
-	return (uint64_t)lh_arena_check(view->arena, NULL, NULL);
-}
-
-static void print_arenas(const struct looks *looks)
-{
-	static const struct {
-		const char *name, *help;
-		uint64_t (*count)(const struct view *view);
-	} gauges[] = {
-		{ "size_bytes", "The user's space.", user_bytes },
-		{ "placements", "Objects and regions.", count_placements },
-		{ "holds", "What is held.", count_holds },
-		{ "waiters", "Leases that wait.", count_waiters },
-		{ "check_result", "0 clean, 3 stale, 4 deadlock, 5 corrupt.", check_result },
-	};
-
-	for (size_t i = 0; i < sizeof(gauges) / sizeof(gauges[0]); i++) {
-		family(looks, gauges[i].name, "gauge", gauges[i].help);
-		for (size_t a = 0; a < looks->count; a++)
-			sample(looks, gauges[i].name, &looks->views[a], NULL, NULL,
-			       gauges[i].count(&looks->views[a]));
-	}
-	family(looks, "leases", "gauge", "Leases by state.");
-	for (size_t a = 0; a < looks->count; a++)
-		for (uint32_t state = LH_LEASE_LIVE; state <= LH_LEASE_STARTING; state++)
-			sample(looks, "leases", &looks->views[a], "state",
-			       lh_lease_state_name(state), count_leases(&looks->views[a], state));
-	family(looks, "processes", "gauge", "Processes that have it open, as far as is seen.");
-	for (size_t a = 0; a < looks->count; a++)
-		sample(looks, "processes", &looks->views[a], NULL, NULL,
-		       open_by(looks, &looks->views[a]));
-	family(looks, "longest_wait_seconds", "gauge", "How long the longest wait has lasted.");
-	for (size_t a = 0; a < looks->count; a++)
-		sample_seconds(looks, "longest_wait_seconds", &looks->views[a],
-			       longest_wait(&looks->views[a]));
-	family(looks, "events", "counter", "Recoveries since the arena was made.");
-	for (size_t a = 0; a < looks->count; a++)
-		sample(looks, "events_total", &looks->views[a], NULL, NULL,
-		       newest_event(&looks->views[a]));
-}
-
-// ---- objects that have a name -------------------------------------------------------------------
-
-static uint64_t object_held(const struct view *view, const struct object *object)
-{
-	return object_holder_count(view, object);
-}
-
-static uint64_t object_waiting(const struct view *view, const struct object *object)
-{
-	(void)view;
-	return object->waiters.end - object->waiters.first;
-}
-
-static uint64_t object_damage(const struct view *view, const struct object *object)
-{
-	return object_is_damaged(view, object);
-}
-
-static uint64_t object_used(const struct view *view, const struct object *object)
-{
-	(void)view;
-	return object->info.used;
-}
-
-static uint64_t object_limit(const struct view *view, const struct object *object)
-{
-	(void)view;
-	return object->info.limit;
-}
-
-static void print_objects(const struct looks *looks)
-{
-	static const struct {
-		const char *name, *suffix, *type, *help;
-		uint64_t (*count)(const struct view *view, const struct object *object);
-		bool limited; /* only of what has a limit: semaphores and barriers */
-	} kinds[] = {
-		{ "object_grants", "_total", "counter",
-		  "Tokens given: exclusive grants, phases, publications.", object_token, false },
-		{ "object_holders", "", "gauge", "Who holds it.", object_held, false },
-		{ "object_waiters", "", "gauge", "Who waits for it.", object_waiting, false },
-		{ "object_damaged", "", "gauge", "1: not declared consistent.", object_damage,
-		  false },
-		{ "object_used", "", "gauge", "Permits held, parties that have joined.",
-		  object_used, true },
-		{ "object_limit", "", "gauge", "Permits that may be held, parties there are to be.",
-		  object_limit, true },
-	};
-
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		char name[64];
-
-		family(looks, kinds[i].name, kinds[i].type, kinds[i].help);
-		snprintf(name, sizeof(name), "%s%s", kinds[i].name, kinds[i].suffix);
-		for (size_t a = 0; a < looks->count; a++) {
-			const struct view *view = &looks->views[a];
-
-			for (size_t p = 0; p < view->placement_count; p++) {
-				const struct lh_placement_info *place = &view->placements[p];
-				const struct object object = object_of(view, place);
-
-				if (p && place->offset == place[-1].offset)
-					continue; // it came while it was looked for
-				if (place->name[0] && place->kind != LH_KIND_REGION &&
-				    (!kinds[i].limited || object.info.limit))
-					sample_object(looks, name, view, place,
-						      kinds[i].count(view, &object));
-			}
-		}
-	}
-}
-
-// ---- where to -----------------------------------------------------------------------------------
 
 static int look_at(struct looks *looks, const struct options *options, const char *name)
 {
-	struct view view;
-	const int error = view_open(&view, options, name);
+	struct look look = { .name = (char *)inspector_need(strdup(name)) };
+	int error = view_open(&look.view, options, look.name);
 
-	if (error)
+	if (error) {
+		free(look.name);
 		return error;
-	looks->views = (struct view *)inspector_need(
-		reallocarray(looks->views, looks->count + 1, sizeof(view)));
-	looks->names = (char **)inspector_need(
-		reallocarray(looks->names, looks->count + 1, sizeof(char *)));
-	looks->names[looks->count] = (char *)inspector_need(strdup(name));
-	view.name = looks->names[looks->count];
-	looks->views[looks->count++] = view;
+	}
+	const lh_arena *arena = look.view.arena;
+
+	look.bytes = lh_arena_end_offset(arena) - lh_arena_first_offset(arena);
+	look.check = (uint64_t)lh_arena_check(arena, NULL, NULL);
+	look.events = newest_event(&look.view);
+	count_objects(&look);
+	error = guarded_check(arena);
+	view_release(&look.view);
+	if (error) {
+		forget(&look);
+		return error;
+	}
+	looks->looks = (struct look *)inspector_need(
+		reallocarray(looks->looks, looks->count + 1, sizeof(look)));
+	looks->looks[looks->count++] = look;
 	return 0;
 }
 
@@ -355,15 +372,12 @@ int verb_metrics(const struct options *options, const char *arena)
 		result = print_to_file(&looks, options->output);
 	else if (result == EXIT_FINE)
 		print_all(&looks);
-	for (size_t i = 0; i < looks.count; i++) {
-		view_close(&looks.views[i]);
-		free(looks.names[i]);
-	}
+	for (size_t i = 0; i < looks.count; i++)
+		forget(&looks.looks[i]);
 	for (size_t i = 0; i < looks.unreadable_count; i++)
 		free(looks.unreadable[i]);
 	free(looks.unreadable);
-	free(looks.views);
-	free(looks.names);
+	free(looks.looks);
 	attachments_free(&looks.attachments);
 	return result;
 }

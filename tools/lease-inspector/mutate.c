@@ -88,6 +88,16 @@ static void act_start(struct act *act, const struct options *options, const stru
 	table_start(&act->table, options, columns, ACT_COLUMNS);
 }
 
+// Whether somebody shortened the arena while it was looked at or changed; says so.
+static bool is_shortened(const struct act *act)
+{
+	const int error = guarded_check(act->arena) ? -EBADMSG : guarded_check(act->view->arena);
+
+	if (error)
+		inspector_complain(act->name, error);
+	return error != 0;
+}
+
 static int act_end(struct act *act)
 {
 	struct document *document = document_start(act->options, act->name, act->view->now_ns);
@@ -96,8 +106,9 @@ static int act_end(struct act *act)
 		value_set(document->members, "dry_run", json_boolean(act->options->dry_run));
 	table_print(&act->table, "actions", document, NULL);
 	free(act->leases);
+	act->failed |= is_shortened(act);
 	if (act->arena)
-		lh_arena_close(act->arena);
+		guarded_close(act->arena);
 	return act->failed ? EXIT_ERROR : EXIT_FINE;
 }
 
@@ -123,8 +134,8 @@ static bool act_open(struct act *act)
 {
 	if (act->options->dry_run)
 		return true;
-	const int error = lh_arena_open(act->name, act->options->open_flags & ~LH_READ_ONLY, NULL,
-					&act->arena);
+	const int error = guarded_open(act->name, act->options->open_flags & ~LH_READ_ONLY,
+				       &act->arena);
 
 	if (error)
 		inspector_complain(act->name, error);
@@ -242,9 +253,12 @@ int verb_break(const struct options *options, const char *arena)
 
 	if (error)
 		return inspector_complain(arena, error);
-	const int result = object_find(&view, options->object, &object)
-				   ? break_object(options, &view, &object)
-				   : inspector_no_object(arena, options->object);
+	const bool found = object_find(&view, options->object, &object);
+
+	if (guarded_check(view.arena))
+		return view_end(&view);
+	const int result = found ? break_object(options, &view, &object)
+				 : inspector_no_object(arena, options->object);
 
 	view_close(&view);
 	return result;
@@ -338,7 +352,7 @@ static void remove_it(struct act *act)
 	// Waiting for the end of who was killed took its time.
 	if (act->arena && !act->failed)
 		act->failed = is_replaced(act, act->inode);
-	if (act->failed)
+	if (act->failed || guarded_check(act->arena))
 		return;
 	if (act->arena)
 		error = act->offset ? remove_object(act) : remove_arena(act);
@@ -393,7 +407,11 @@ int verb_rm(const struct options *options, const char *arena)
 
 	if (error)
 		return remove_unopened(options, arena, error);
-	if (options->object && !object_find(&view, options->object, &object)) {
+	const bool found = !options->object || object_find(&view, options->object, &object);
+
+	if (guarded_check(view.arena))
+		return view_end(&view);
+	if (!found) {
 		view_close(&view);
 		return inspector_no_object(arena, options->object);
 	}

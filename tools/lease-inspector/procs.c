@@ -164,10 +164,8 @@ int verb_procs(const struct options *options, const char *arena)
 	table_start(&table, options, columns, PROC_COLUMNS);
 	for (size_t i = 0; i < users.count; i++)
 		show_user(&table, &users.items[i], attachments.partial);
-	table_print(&table, "processes", document_start(options, arena, view.now_ns),
-		    "no process uses it");
+	table_show(&table, &view, "processes", "no process uses it");
 	free(users.items);
 	attachments_free(&attachments);
-	view_close(&view);
-	return EXIT_FINE;
+	return view_end(&view);
 }

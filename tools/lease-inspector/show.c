@@ -265,10 +265,13 @@ int verb_show(const struct options *options, const char *arena)
 		return inspector_complain(arena, error);
 	const bool found = object_find(&view, options->object, &object);
 
+	if (guarded_check(view.arena))
+		return view_end(&view);
 	if (found)
 		show_object(options, &view, &object);
 	else
 		inspector_no_object(arena, options->object);
-	view_close(&view);
-	return found ? EXIT_FINE : EXIT_NO_MATCH;
+	const int result = view_end(&view);
+
+	return found ? result : EXIT_NO_MATCH;
 }

@@ -465,6 +465,13 @@ static void print_long(const struct table *table)
 	free(line.bytes);
 }
 
+static void table_free(struct table *table)
+{
+	scols_unref_table(table->scols);
+	free(table->cells);
+	free(table->texts.bytes);
+}
+
 static void print_table(struct table *table, const char *nothing)
 {
 	if (table->rows == 0) {
@@ -478,9 +485,7 @@ static void print_table(struct table *table, const char *nothing)
 	} else {
 		print_fitted(table);
 	}
-	scols_unref_table(table->scols);
-	free(table->cells);
-	free(table->texts.bytes);
+	table_free(table);
 }
 
 void table_finish(struct table *table, const char *key, struct document *document,
@@ -499,4 +504,16 @@ void table_print(struct table *table, const char *key, struct document *document
 	table_finish(table, key, document, nothing);
 	if (document)
 		document_print(document);
+}
+
+void table_show(struct table *table, const struct view *view, const char *key, const char *nothing)
+{
+	if (guarded_check(view->arena) == 0) {
+		table_print(table, key,
+			    key ? document_start(table->options, view->name, view->now_ns) : NULL,
+			    nothing);
+		return;
+	}
+	end_row(table);
+	table_free(table);
 }

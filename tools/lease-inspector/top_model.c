@@ -204,8 +204,10 @@ int top_look(struct top_model *model)
 	remember(&model->waiting, (double)model->waiters);
 	remember(&model->recoveries, seconds > 0 ? events / seconds : 0);
 	model->looked_ns = view.now_ns;
+	const int after = guarded_check(view.arena);
+
 	view_close(&view);
-	return 0;
+	return after;
 }
 
 void top_forget(struct top_model *model)

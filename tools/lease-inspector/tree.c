@@ -227,7 +227,7 @@ static void draw_tree(struct tree *tree)
 		if (pass == FREE_TO_GO_ON)
 			draw_ownerless(tree);
 	}
-	table_print(&tree->table, NULL, NULL, "nobody holds or waits for anything");
+	table_show(&tree->table, view, NULL, "nobody holds or waits for anything");
 }
 
 // ---- as JSON: the same graph, flat --------------------------------------------------------------
@@ -343,7 +343,9 @@ int verb_tree(const struct options *options, const char *arena)
 	tree.named = (bool *)inspector_need(calloc(view.waiter_count + 1, sizeof(bool)));
 	tree.queue = (size_t *)inspector_need(calloc(view.lease_count + 1, sizeof(size_t)));
 	cycles_find(&view, &tree.cycles);
-	if (options->json)
+	if (guarded_check(view.arena))
+		; // view_end says so
+	else if (options->json)
 		print_graph(&tree);
 	else
 		draw_tree(&tree);
@@ -352,6 +354,5 @@ int verb_tree(const struct options *options, const char *arena)
 	free(tree.postponed);
 	free(tree.named);
 	free(tree.queue);
-	view_close(&view);
-	return EXIT_FINE;
+	return view_end(&view);
 }

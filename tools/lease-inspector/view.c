@@ -229,6 +229,8 @@ int view_load(struct view *view, lh_arena *arena, const char *name)
 		error = load_holds(view);
 	if (error == -ENOENT)
 		error = load_leases(view);
+	if (guarded_check(arena))
+		error = -EBADMSG;
 	if (error != -ENOENT) {
 		view_forget(view);
 		return error;
@@ -245,14 +247,14 @@ static int open_known(const char *name, int flags, lh_arena **ret_arena, uint64_
 
 	for (int i = 0;; i++) {
 		const uint64_t before = inspector_inode(name);
-		const int error = lh_arena_open(name, flags, NULL, ret_arena);
+		const int error = guarded_open(name, flags, ret_arena);
 
 		if (error)
 			return error;
 		*ret_inode = inspector_inode(name) == before ? before : 0;
 		if (*ret_inode || i == TRIES)
 			return 0;
-		lh_arena_close(*ret_arena);
+		guarded_close(*ret_arena);
 	}
 }
 
@@ -266,7 +268,7 @@ int view_open(struct view *view, const struct options *options, const char *name
 		return error;
 	error = view_load(view, arena, name);
 	if (error)
-		lh_arena_close(arena);
+		guarded_close(arena);
 	else
 		view->inode = inode;
 	return error;
@@ -285,14 +287,24 @@ void view_forget(struct view *view)
 
 void view_release(struct view *view)
 {
-	lh_arena_close(view->arena);
+	guarded_close(view->arena);
 	view->arena = NULL;
 }
 
 void view_close(struct view *view)
 {
 	view_forget(view);
-	lh_arena_close(view->arena);
+	guarded_close(view->arena);
+}
+
+int view_end(struct view *view)
+{
+	const int error = guarded_check(view->arena);
+
+	if (error)
+		inspector_complain(view->name, error);
+	view_close(view);
+	return error ? EXIT_ERROR : EXIT_FINE;
 }
 
 // ---- questions ----------------------------------------------------------------------------------

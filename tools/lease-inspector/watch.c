@@ -160,7 +160,7 @@ static void print_new(struct watch *watch, const struct view *view, bool first)
 static int look(struct watch *watch, bool first, bool *ret_written)
 {
 	struct view view;
-	const int error = view_open(&view, watch->options, watch->arena);
+	int error = view_open(&view, watch->options, watch->arena);
 
 	if (error)
 		return error;
@@ -170,8 +170,9 @@ static int look(struct watch *watch, bool first, bool *ret_written)
 	pace_print_begin();
 	print_new(watch, &view, first);
 	*ret_written = pace_print_end();
+	error = guarded_check(view.arena);
 	view_close(&view);
-	return 0;
+	return error;
 }
 
 int verb_watch(const struct options *options, const char *arena)
