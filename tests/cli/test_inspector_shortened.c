@@ -271,9 +271,13 @@ static void a_crowd_of_arenas_that_come_and_go_ends_no_look(void **state)
 		if (!bytes || getppid() != self ||
 		    read(descriptor, bytes, (size_t)status.st_size) != status.st_size)
 			_exit(1);
-		while (ftruncate(descriptor, 0) == 0 &&
-		       pwrite(descriptor, bytes, (size_t)status.st_size, 0) == status.st_size)
-			;
+		// Whole for as long as a look takes, more or less.
+		for (uint64_t i = 0, whole_since; ftruncate(descriptor, 0) == 0; i++) {
+			if (pwrite(descriptor, bytes, (size_t)status.st_size, 0) != status.st_size)
+				break;
+			for (whole_since = lh_now(); lh_now() - whole_since < i * 7919 % LH_MS(2);)
+				;
+		}
 		_exit(1);
 	}
 	assert_true(vandal > 0);
