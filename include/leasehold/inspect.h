@@ -9,7 +9,8 @@
  * These calls take no lock, write nothing and work on a read-only arena, be it busy, deserted or
  * damaged. In return what they tell is a series of glimpses: each entry is consistent in itself,
  * two entries need not be of the same moment. An entry that changes too fast to be copied whole, or
- * that is not what the library writes, is passed over; lh_arena_check tells of the damage.
+ * that is not what the library writes, is passed over; lh_arena_check tells of the damage. Only if
+ * somebody shortens the object while it is open, who touches what is gone gets SIGBUS.
  *
  * Walks: start a cursor at 0 and call until -ENOENT. A cursor is a plain number with no meaning to
  * the caller and nothing to free. What comes or goes during a walk may be seen or not; nothing
