@@ -3,8 +3,10 @@
 // lease-inspector shows what there is: live, held, waited for, lost, deadlocked.
 // ctest: TIMEOUT 120
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "tests/cli/inspector_test.h"
@@ -364,19 +366,68 @@ static void a_killed_holder_is_stale_until_the_next_grant(void **state)
 	json_decref(history);
 }
 
+// All bytes of it, of which there are *ret_size; to be freed.
+static unsigned char *bytes_of_arena(size_t *ret_size)
+{
+	struct stat status = { .st_size = 0 };
+	char path[96];
+
+	snprintf(path, sizeof(path), "/dev/shm/%s", arena);
+	const int file = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(fstat(file, &status), 0);
+	unsigned char *bytes = (unsigned char *)malloc((size_t)status.st_size);
+
+	assert_non_null(bytes);
+	assert_int_equal(read(file, bytes, (size_t)status.st_size), status.st_size);
+	close(file);
+	*ret_size = (size_t)status.st_size;
+	return bytes;
+}
+
 static void looking_changes_nothing(void **state)
 {
-	static const char *const verbs[] = { "list",  "leases", "tree", "history",
-					     "check", "procs",  "dot",  "metrics" };
+	static const char *const verbs[][2] = {
+		{ "list", "" },
+		{ "leases", "" },
+		{ "tree", "" },
+		{ "history", "" },
+		{ "check", "" },
+		{ "procs", "" },
+		{ "dot", "" },
+		{ "metrics", "" },
+		{ "show", "table[0]" },
+		{ "top", "--count 2 --delay 0.001" },
+		{ "arenas", NULL },
+		{ "break", "table[0] --dry-run" },
+		{ "gc", "--dry-run" },
+		{ "rm", "--dry-run" },
+		{ "rm", "table --dry-run" },
+		{ "break", "table[0] --dry-run --force" },
+	};
 	struct actor *actor = actor_start(arena, NULL);
+	size_t size, size_after;
 
 	(void)state;
 	actor_do(actor, ACTOR_LOCK, 0);
 	actor_kill(actor);
-	for (int round = 0; round < 3; round++)
-		for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
-			assert_int_equal(exit_of(verbs[i], arena),
-					 strcmp(verbs[i], "check") == 0 ? LH_CHECK_STALE : 0);
+	unsigned char *before = bytes_of_arena(&size);
+
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		char words[96] = "";
+
+		if (verbs[i][1])
+			snprintf(words, sizeof(words), "%s %s", arena, verbs[i][1]);
+		assert_int_equal(exit_of(verbs[i][0], words),
+				 strcmp(verbs[i][0], "check") == 0 ? LH_CHECK_STALE : 0);
+		unsigned char *after = bytes_of_arena(&size_after);
+
+		assert_int_equal(size, size_after);
+		if (memcmp(before, after, size) != 0)
+			fail_msg("%s %s has changed the arena", verbs[i][0], words);
+		free(after);
+	}
+	free(before);
 }
 
 // ---- options ------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ static int end_arenas(void **state)
 	return 0;
 }
 
-static bool is_opened(pid_t pid, const system_call *call)
+static bool looks_name_up(pid_t pid, const system_call *call)
 {
 	const uint64_t *arguments = call->entry.args;
 
@@ -88,9 +88,40 @@ static bool is_opened(pid_t pid, const system_call *call)
 	return false;
 }
 
+// It maps what it only looks at for reading only.
+static void expect_no_writable_mapping(pid_t pid)
+{
+	char line[512];
+	bool mapped = false;
+
+	snprintf(line, sizeof(line), "/proc/%d/maps", (int)pid);
+	FILE *maps = fopen(line, "re");
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (!strstr(line, path) || strcmp(strstr(line, path), path) != 0)
+			continue;
+		mapped = true;
+		if (!strstr(line, " r--s "))
+			fail_msg("mapped for more than reading: %s", line);
+	}
+	fclose(maps);
+	assert_true(mapped);
+}
+
 static void shorten(const void *size)
 {
 	assert_int_equal(truncate(path, *(const off_t *)size), 0);
+}
+
+static bool is_opened(pid_t pid, const system_call *call)
+{
+	if (!looks_name_up(pid, call))
+		return false;
+	if (access_wanted == O_RDONLY)
+		expect_no_writable_mapping(pid);
+	return true;
 }
 
 // Whole again, with the bytes it had; for what is to be shortened next.

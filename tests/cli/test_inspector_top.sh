@@ -22,6 +22,9 @@ wait "$holder" || code=$?
 lease-run killed -- true # recovers it
 until_true grep -q '"kind":"owner-died"' "$work/events"
 until_true [ -s "$work/ended" ]
+# Each a line of its own.
+jq -e -R 'fromjson | .version == 1 and .kind' <"$work/events" >/dev/null ||
+	fail "not lines of JSON: $(cat "$work/events")"
 jq -e --argjson pid "$guard" 'select(.kind == "owner-died" and .version == 1) | .pid == $pid' \
 	<"$work/events" |
 	grep -q true || fail "$(cat "$work/events")"

@@ -4,6 +4,7 @@
 // that was killed, one that is stopped and one that waits in sight.
 // ctest: TIMEOUT 120
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -401,8 +402,16 @@ static void metrics_is_open_metrics_and_replaces_its_file(void **state)
 	output_free(&output);
 
 	snprintf(path, sizeof(path), "/dev/shm/%s.prom", arena);
+	// Who reads the old file reads on in it, and finds the new one whole by its name.
+	const int old = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	assert_int_equal(write(old, "old", 3), 3);
 	output = inspector(&code, "metrics %s -o %s", arena, path);
 	assert_int_equal(code, 0);
+	assert_int_equal(pread(old, sample, sizeof(sample), 0), 3);
+	assert_int_equal(fstat(old, &status), 0);
+	assert_int_equal(status.st_nlink, 0);
+	close(old);
 	assert_string_equal(output.out, "");
 	output_free(&output);
 	assert_int_equal(stat(path, &status), 0);
