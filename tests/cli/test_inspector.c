@@ -79,11 +79,20 @@ static void list_shows_the_arenas(void **state)
 	json_decref(arenas);
 }
 
+static const char *first_word(const json_t *entry, const char *key)
+{
+	const char *word = json_string_value(json_array_get(json_object_get(entry, key), 0));
+
+	return word ? word : "";
+}
+
 static void list_shows_placements_and_their_holders(void **state)
 {
+	const struct actor_options named = { .label = "other", .command = "also" };
 	struct actor *actor = actor_start(arena, NULL);
-	struct actor *other = actor_start(arena, NULL);
+	struct actor *other = actor_start(arena, &named);
 	const struct lh_mutex_options element = { .data_size = ACTOR_DATA_SIZE };
+	char words[80];
 
 	(void)state;
 	assert_int_equal(actor_do(actor, ACTOR_LOCK, 2), 0);
@@ -113,6 +122,33 @@ static void list_shows_placements_and_their_holders(void **state)
 	assert_true(number_of(holder, "token") >= 1);
 	assert_int_equal(number_of(region, "size"), 1024);
 	assert_int_equal(number_of(region, "lease"), actor_lease(actor));
+	assert_string_equal(first_word(table, "flags"), "array");
+	assert_string_equal(first_word(region, "flags"), "leased");
+	assert_true(json_is_null(json_object_get(table, "held_ns"))); // no clock was read for it
+	json_decref(places);
+
+	// Who has waited read one.
+	assert_int_equal(actor_do(actor, ACTOR_UNLOCK, 2), 0);
+	assert_int_equal(actor_result(other), 0);
+	snprintf(words, sizeof(words), "%s --all", arena);
+	places = inspect(0, "list", words);
+	table = entry_named(places, "placements", "name", ACTOR_TABLE "[2]");
+	assert_true(number_of(table, "held_ns") > 0);
+	assert_string_equal(text_of(table, "label"), "other");
+	assert_string_equal(text_of(table, "command"), "also");
+	assert_int_equal(number_of(table, "pid"), actor_pid(other));
+	assert_int_equal(number_of(table, "waiters"), 0);
+	assert_true(json_is_null(json_object_get(table, "longest_wait_ns")));
+	assert_int_equal(number_of(table, "token"), 2);
+	json_decref(places);
+
+	// And who follows the dead is told, as is who looks.
+	actor_kill(other);
+	assert_int_equal(actor_do(actor, ACTOR_LOCK, 2), 0);
+	places = inspect(0, "list", words);
+	table = entry_named(places, "placements", "name", ACTOR_TABLE "[2]");
+	assert_string_equal(first_word(table, "flags"), "damaged");
+	assert_int_equal(number_of(table, "token"), 3);
 	json_decref(places);
 }
 
