@@ -140,8 +140,10 @@ int verb_top(const struct options *options, const char *arena)
 	int error = top_look(&model);
 	uint64_t left = options->count ? options->count : UINT64_MAX;
 
-	if (error) // told before the screen is taken
+	if (error) { // told before the screen is taken
+		top_forget(&model);
 		return inspector_complain(arena, error);
+	}
 	pace_begin();
 	screen_start(&screen);
 	for (bool first = true;; first = false) {
