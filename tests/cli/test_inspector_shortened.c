@@ -2,6 +2,7 @@
 //
 // An arena that somebody shortens while lease-inspector looks at it is damage like any other (G9):
 // every verb says so and exits, none dies of SIGBUS, and those that look at several show the others.
+// ctest: TIER full only a change of lease-inspector would change it
 // ctest: TIMEOUT 300
 // ctest: NOT_UNDER valgrind it does not let a program be stopped at its system calls
 
