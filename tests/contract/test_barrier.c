@@ -4,7 +4,7 @@
 // parties: test_barrier_loss.c.
 //
 //	lh_barrier_at     -EINVAL, -EEXIST             what_it_is_made_with_is_checked
-//	                  others                       as lh_mutex_at: test_mutex_place.c
+//	                  others                       test_places.c
 //	lh_barrier_join   -EUSERS                      one_party_too_many_…
 //	                  -EOWNERDEAD, -ESTALE         test_barrier_loss.c
 //	                  -ENOLCK, -EPERM, -EINVAL     calls_that_cannot_be_made_are_refused
@@ -407,6 +407,8 @@ static void damage_is_told(void **state)
 	object()->kind = LH_KIND_MUTEX;
 	lease = scene_lease(scene->arena);
 	assert_int_equal(lh_barrier_wait(&barrier, lease, LH_FOREVER, NULL), -EBADMSG);
+	assert_int_equal(lh_barrier_join(&barrier, lease), -EBADMSG);
+	assert_int_equal(lh_barrier_leave(&barrier, lease), -EBADMSG);
 	assert_int_equal(lh_barrier_reset(&barrier), -EBADMSG);
 	assert_int_equal(lh_lease_release(lease), 0);
 }

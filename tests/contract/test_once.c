@@ -5,22 +5,23 @@
 // test_once_failure.c.
 //
 //	lh_once_at    -EINVAL, -EEXIST          what_it_is_made_with_is_checked
-//	              others                    as lh_mutex_at: test_mutex_place.c
+//	              others                    test_places.c
 //	lh_once_call  init's                    test_once_failure.c
 //	              -EBUSY, -ETIMEDOUT        while_another_initialises_…
 //	              -ECANCELED                a_token_ends_the_wait_…
-//	              -EINTR                    as every wait: test_mutex.c
+//	              -EINTR                    a_signal_ends_the_wait_…
 //	              -EDEADLK                  recursion_…, a_cycle_through_an_initialiser_…
 //	              -ESTALE                   a_child_forked_…, test_once_failure.c
 //	              -ENOLCK, -EPERM, -EINVAL  calls_that_cannot_be_made_are_refused
 //	              -EROFS                    a_read_only_arena_…
 //	              -EOVERFLOW, -EBADMSG      a_damaged_word_is_told
-//	              -ENOMEM                   not provoked: malloc's
+//	              -ENOMEM                   test_once_failure.c
 #include "tests/contract/once.h"
 
 #include "src/word.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 // ---- the rule ------------------------------------------------------------------------------------
 
@@ -186,6 +187,59 @@ static void a_token_ends_the_wait_and_every_call_after(void **state)
 	assert_int_equal(worker_end(first), 0);
 	assert_int_equal(lh_lease_release(lease), 0);
 	lh_cancel_destroy(canceller.cancel);
+}
+
+static void on_signal(int number)
+{
+	(void)number;
+}
+
+struct signaller {
+	lh_arena *arena;
+	uint64_t lease;
+	pthread_t waiter;
+	_Atomic bool done;
+};
+
+static void *signal_once_it_waits(void *context)
+{
+	struct signaller *signaller = context;
+
+	scene_await_wait(signaller->arena, signaller->lease, true);
+	while (!atomic_load(&signaller->done)) { // it may still be on its way to its sleep
+		pthread_kill(signaller->waiter, SIGUSR1);
+		scene_pause();
+	}
+	return NULL;
+}
+
+// G10
+static void a_signal_ends_the_wait_of_an_interruptible_lease(void **state)
+{
+	const struct lh_lease_options interruptible = { .flags = LH_LEASE_INTERRUPTIBLE };
+	const struct sigaction action = { .sa_handler = on_signal };
+	const struct scene *scene = *state;
+	struct signaller signaller = { .arena = scene->arena, .waiter = pthread_self() };
+	struct worker *first;
+	pthread_t thread;
+	lh_lease *lease;
+
+	place(scene);
+	assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
+	assert_int_equal(lh_lease_acquire(scene->arena, &interruptible, &lease), 0);
+	signaller.lease = lh_lease_id(lease);
+	first = worker_start(WORKER_PROCESS, scene->arena, NULL);
+	worker_tell(first, call_and_hang, 1);
+	await_inside(1);
+	assert_int_equal(pthread_create(&thread, NULL, signal_once_it_waits, &signaller), 0);
+	assert_int_equal(lh_once_call(&once, lease, fill, NULL, LH_FOREVER), -EINTR);
+	atomic_store(&signaller.done, true);
+	pthread_join(thread, NULL);
+	atomic_store(&shared->go, 1);
+	assert_int_equal(worker_hear(first), 0);
+	assert_int_equal(worker_end(first), 0);
+	assert_value(1);
+	assert_int_equal(lh_lease_release(lease), 0);
 }
 
 struct recursion {
@@ -367,6 +421,7 @@ int main(void)
 		SCENE_TEST(a_read_only_arena_has_it_once_it_is_done),
 		SCENE_TEST(while_another_initialises_the_call_is_busy_or_times_out),
 		SCENE_TEST(a_token_ends_the_wait_and_every_call_after),
+		SCENE_TEST(a_signal_ends_the_wait_of_an_interruptible_lease),
 		SCENE_TEST(recursion_is_a_deadlock_with_any_lease_of_the_thread),
 		SCENE_TEST(a_cycle_through_an_initialiser_has_exactly_one_victim),
 		SCENE_TEST_CLOSED(calls_that_cannot_be_made_are_refused),

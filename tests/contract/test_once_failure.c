@@ -5,9 +5,14 @@
 //
 //	lh_once_call  init's              a_failed_initialiser_…
 //	              -EINVAL             a_positive_result_…
+//	              -ENOMEM             without_memory_…
 //	              -EBUSY, -ETIMEDOUT  while_all_slots_…
 //	              -ESTALE             a_hung_initialiser_is_succeeded_…
 #include "tests/contract/once.h"
+
+#include "src/word.h"
+
+#include <sys/resource.h>
 
 static int fill_and_fail(void *data, void *context)
 {
@@ -205,6 +210,36 @@ static void while_all_slots_are_tagged_by_the_lost_the_next_waits_for_one_of_the
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 
+static int call_in_little_memory(void *context)
+{
+	const struct lh_once_options large = { .data_size = 8 << 20 };
+	const struct rlimit little = { 1 << 20, 1 << 20 };
+	lh_lease *lease;
+
+	need(lh_lease_acquire(context, NULL, &lease) == 0);
+	need(lh_once_at(context, LH_ANYWHERE, &large, &once) == 0);
+	need(setrlimit(RLIMIT_AS, &little) == 0);
+	need(lh_once_call(&once, lease, fill_and_fail, NULL, LH_NOW) == -ENOMEM);
+	need(!lh_once_done(&once));
+	need(atomic_load(&object()->word) >> WORD_TOKEN_SHIFT == 1); // it had taken it
+	need(!word_owner(atomic_load(&object()->word)));             // and gave it back
+	return lh_lease_release(lease);
+}
+
+// G10
+static void without_memory_for_the_data_the_next_caller_runs_it(void **state)
+{
+	const struct lh_arena_options options = { .size = 33 << 20 };
+	struct scene *scene = *state;
+
+	scene_open(scene, &options);
+	if (SANITIZED) {
+		print_message("SKIP: contract.once_failure: no memory limit under a sanitizer\n");
+		return;
+	}
+	assert_exited(scene_child(call_in_little_memory, scene->arena), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +249,7 @@ int main(void)
 		SCENE_TEST(a_dead_initialiser_hands_over_to_who_waits),
 		SCENE_TEST(a_hung_initialiser_is_succeeded_and_the_late_one_changes_nothing),
 		SCENE_TEST(a_hung_initialiser_hands_over_to_who_waits),
+		SCENE_TEST_CLOSED(without_memory_for_the_data_the_next_caller_runs_it),
 		SCENE_TEST(while_all_slots_are_tagged_by_the_lost_the_next_waits_for_one_of_them),
 	};
 

@@ -3,7 +3,7 @@
 //
 // Semaphores: each error that semaphore.h lists, and what it promises.
 //
-//	lh_semaphore_footprint, _at  -EINVAL, -EEXIST        placements_…; the rest: test_mutex_place.c
+//	lh_semaphore_footprint, _at  -EINVAL, -EEXIST        placements_…; the rest: test_places.c
 //	lh_semaphore_acquire  -EBUSY, -ETIMEDOUT             what_is_not_free_…
 //	                      -ECANCELED, -EINTR             test_semaphore_waits.c
 //	                      -ESTALE                        test_semaphore_waits.c
@@ -391,6 +391,7 @@ static void damaged_words_are_told_or_mended(void **state)
 	assert_int_equal(lh_semaphore_available(&semaphore), -EBADMSG);
 	assert_int_equal(lh_semaphore_resize(&semaphore, 1), -EBADMSG);
 	assert_int_equal(held(lease), -EBADMSG);
+	assert_int_equal(give(lease, 2), -EBADMSG);
 	words()->header.kind = LH_KIND_SEMAPHORE;
 	assert_int_equal(give(lease, 1), 0);
 	assert_int_equal(lh_lease_release(lease), 0);

@@ -14,7 +14,7 @@
 //	                    -ECANCELED         a_fired_token_…
 //	lh_watch_subscribe, lh_watch_set_cancel, lh_watch_read, lh_watch_changed
 //	                    -EINVAL            wrong_arguments_…
-//	                    -EBADMSG           damage_is_told_… (not of lh_watch_set_cancel)
+//	                    -EBADMSG           damage_is_told_… (of each call)
 #include "tests/contract/watch.h"
 
 #include <pthread.h>
@@ -490,6 +490,8 @@ static void damage_is_told_and_harms_nobody(void **state)
 	assert_int_equal(lh_watch_read(&receiver, value, SIZE, NULL, NULL), -EBADMSG);
 	assert_int_equal(lh_watch_changed(&receiver, LH_NOW), -EBADMSG);
 	assert_int_equal(lh_watch_subscribe(&watch, &receiver), -EBADMSG);
+	assert_int_equal(lh_watch_set_cancel(&receiver, NULL), -EBADMSG);
+	assert_int_equal(lh_watch_close(&watch, lease), -EBADMSG);
 	assert_int_equal(lh_watch_send(&watch, lease, value, 1), -EBADMSG);
 	assert_int_equal(lh_lease_release(lease), -EBADMSG);
 	assert_int_equal(scene_check(scene->arena, LH_CHECK_CORRUPT), LH_CHECK_CORRUPT);
