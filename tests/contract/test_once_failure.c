@@ -212,7 +212,7 @@ static void while_all_slots_are_tagged_by_the_lost_the_next_waits_for_one_of_the
 
 static int call_in_little_memory(void *context)
 {
-	const struct lh_once_options large = { .data_size = 8 << 20 };
+	const struct lh_once_options large = { .data_size = 1 << 20 };
 	const struct rlimit little = { 1 << 20, 1 << 20 };
 	lh_lease *lease;
 
@@ -229,7 +229,7 @@ static int call_in_little_memory(void *context)
 // G10
 static void without_memory_for_the_data_the_next_caller_runs_it(void **state)
 {
-	const struct lh_arena_options options = { .size = 33 << 20 };
+	const struct lh_arena_options options = { .size = 5 << 20 };
 	struct scene *scene = *state;
 
 	scene_open(scene, &options);
@@ -243,13 +243,14 @@ static void without_memory_for_the_data_the_next_caller_runs_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		// before there are threads, whose heaps have room that the limit does not count
+		SCENE_TEST_CLOSED(without_memory_for_the_data_the_next_caller_runs_it),
 		SCENE_TEST(a_failed_initialiser_passes_on_to_the_next_caller),
 		SCENE_TEST(a_positive_result_is_invalid_and_commits_nothing),
 		SCENE_TEST(a_failed_initialiser_hands_over_to_who_waits),
 		SCENE_TEST(a_dead_initialiser_hands_over_to_who_waits),
 		SCENE_TEST(a_hung_initialiser_is_succeeded_and_the_late_one_changes_nothing),
 		SCENE_TEST(a_hung_initialiser_hands_over_to_who_waits),
-		SCENE_TEST_CLOSED(without_memory_for_the_data_the_next_caller_runs_it),
 		SCENE_TEST(while_all_slots_are_tagged_by_the_lost_the_next_waits_for_one_of_them),
 	};
 
