@@ -63,6 +63,12 @@ static void patient(struct crash_scene *scene)
 	crash_with_lease(scene);
 }
 
+static void reads_patiently(struct crash_scene *scene)
+{
+	patience_begin(&scene->shared->patience);
+	reads(scene);
+}
+
 static int act_read(struct crash_scene *scene)
 {
 	return rwlock_scene_read(scene->mine, LH_FOREVER);
@@ -266,6 +272,13 @@ static void stop_and_succeed(struct crash_scene *scene)
 		   "the successor's unlock");
 }
 
+// The victim is before a reader, or behind it; that one has gone by the time that it is succeeded.
+static void stop_before_a_reader(struct crash_scene *scene)
+{
+	crash_must(scene, lh_rwlock_unlock(&rwlock_scene_lock, scene->lease), "unlock");
+	stop_and_succeed(scene);
+}
+
 // ---- all of them ---------------------------------------------------------------------------------
 
 #define KILLED(shown, staged, prepared, called)                                                    \
@@ -288,9 +301,9 @@ static void stop_and_succeed(struct crash_scene *scene)
 	.prepare = (prepared), .act = (called), .strike = kill_after_a_try,                        \
 	.verify = rwlock_scene_verify, .thin = { 160, 24, 2 }
 
-#define BEFORE_READER(shown, staged)                                                               \
+#define BEFORE_READER(shown, staged, prepared, called)                                             \
 	.name = (shown), .shows = "G1 G2 G5 G12", .every = true, .stage = (staged),                \
-	.prepare = patient, .act = act_write, .sleeps = true, .strike = kill_while_read,           \
+	.prepare = (prepared), .act = (called), .sleeps = true, .strike = kill_while_read,         \
 	.verify = unlock_and_verify, .thin = { 240, 45, 4 }
 
 static const struct crash_operation operations[] = {
@@ -320,8 +333,15 @@ static const struct crash_operation operations[] = {
 	  .begin = rwlock_scene_add_both, .verify = rwlock_scene_verify, .thin = { 80, 15, 2 } },
 	{ KILLED("consistent", rwlock_stage_damaged, writes, act_consistent),
 	  .verify = rwlock_scene_verify, .thin = { 48, 9, 2 } },
-	{ BEFORE_READER("write, up to its sleep before a reader", rwlock_stage_read) },
-	{ BEFORE_READER("write, fenced, up to its sleep before a reader", stage_fenced_read) },
+	{ BEFORE_READER("write, up to its sleep before a reader", rwlock_stage_read, patient,
+			act_write) },
+	{ BEFORE_READER("write, fenced, up to its sleep before a reader", stage_fenced_read,
+			patient, act_write) },
+	{ BEFORE_READER("upgrade, up to its sleep before a reader", rwlock_stage_read,
+			reads_patiently, act_upgrade) },
+	{ KILLED("lease release of a writer, a writer and a reader wait", rwlock_stage_fenced,
+		 writes, crash_release),
+	  .begin = rwlock_scene_add_both, .verify = rwlock_scene_verify, .thin = { 160, 24, 2 } },
 	{ .name = "write, up to its sleep before a reader, another reads behind it",
 	  .shows = "G2 G8",
 	  .every = true,
@@ -356,6 +376,17 @@ static const struct crash_operation operations[] = {
 	  .thin = { 80, 12, 2 } },
 	{ STOPPED("stopped in write", rwlock_stage_biased, crash_with_ttl, act_write),
 	  .thin = { 160, 24, 2 } },
+	{ .name = "stopped in write that waits for a reader, up to its sleep",
+	  .shows = "G1 G3 G4 G5",
+	  .every = true,
+	  .stage = rwlock_stage_read,
+	  .prepare = crash_with_ttl,
+	  .act = act_write,
+	  .after = try_everything,
+	  .sleeps = true,
+	  .strike = stop_before_a_reader,
+	  .verify = rwlock_scene_verify,
+	  .thin = { 240, 45, 4 } },
 	{ STOPPED("stopped in the end of writing", rwlock_stage_fenced, writes_with_ttl,
 		  act_unlock),
 	  .thin = { 48, 9, 2 } },
