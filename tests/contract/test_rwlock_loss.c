@@ -440,6 +440,35 @@ static void a_bias_that_does_not_last_stays_off_for_longer_each_time(void **stat
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 
+// "a writer that revokes the bias keeps it off for a multiple of what the revocation cost": however
+// often is read until then.
+static void a_bias_comes_back_when_its_time_is_over_and_not_before(void **state)
+{
+	const struct scene *scene = *state;
+	const lh_rwlock rwlock = place(scene->arena, NULL);
+	struct rwlock_object *object = rwlock_object(scene->arena,
+						     arena_granule(lh_rwlock_offset(&rwlock)));
+	lh_lease *lease = scene_lease(scene->arena);
+	const uint64_t before = lh_now();
+
+	if (scene->arena->plain_fences)
+		skip();
+	assert_int_equal(lh_rwlock_write_lock(&rwlock, lease, LH_NOW, NULL), 0);
+	assert_int_equal(lh_rwlock_unlock(&rwlock, lease), 0);
+	assert_true(atomic_load(&object->header.word) & RWLOCK_FENCED);
+	assert_true(atomic_load(&object->bias_off_until) >=
+		    before + atomic_load(&object->bias_off_ns));
+	for (int round = 0; round < 2; round++) {
+		atomic_store(&object->bias_off_until, round ? lh_now() : UINT64_MAX);
+		for (int i = 0; i < 100; i++) {
+			assert_int_equal(lh_rwlock_read_lock(&rwlock, lease, LH_NOW, NULL), 0);
+			assert_int_equal(lh_rwlock_unlock(&rwlock, lease), 0);
+		}
+		assert_int_equal(!(atomic_load(&object->header.word) & RWLOCK_FENCED), round);
+	}
+	assert_int_equal(lh_lease_release(lease), 0);
+}
+
 // What the inspector is told.
 static void holds_are_shown_as_what_they_are(void **state)
 {
@@ -494,6 +523,7 @@ int main(void)
 		SCENE_TEST(a_cycle_through_a_read_hold_is_broken),
 		SCENE_TEST_CLOSED(with_plain_fences_the_lock_is_never_biased),
 		SCENE_TEST(a_bias_that_does_not_last_stays_off_for_longer_each_time),
+		SCENE_TEST(a_bias_comes_back_when_its_time_is_over_and_not_before),
 		SCENE_TEST(holds_are_shown_as_what_they_are),
 	};
 
