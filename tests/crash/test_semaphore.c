@@ -117,6 +117,13 @@ static void stage_shrunk(struct crash_scene *scene)
 	crash_must(scene, lh_semaphore_resize(&semaphore, 2), "resize");
 }
 
+// The limit is what the director holds.
+static void stage_used_up(struct crash_scene *scene)
+{
+	stage_shrunk(scene);
+	crash_must(scene, acquire(scene->lease, 2), "acquire");
+}
+
 // ---- others who want permits ---------------------------------------------------------------------
 
 static void add_waiter(struct crash_scene *scene, uint32_t permits)
@@ -164,6 +171,14 @@ static bool two_want_one(struct crash_scene *scene)
 {
 	add_waiter(scene, 1);
 	add_waiter(scene, 1);
+	return true;
+}
+
+// One with the baton; one aside, who wants more than the limit.
+static bool two_want_more_than_the_limit(struct crash_scene *scene)
+{
+	add_waiter(scene, 1);
+	add_waiter(scene, all);
 	return true;
 }
 
@@ -396,6 +411,16 @@ static void lower_and_let_go_on(struct crash_scene *scene)
 	kill(scene->victim, SIGKILL);
 }
 
+// The one with the baton needs no more than the new limit.
+static void raise_and_let_go_on(struct crash_scene *scene)
+{
+	crash_let_go_on(scene);
+	patience_due(&scene->shared->patience);
+	while (!atomic_load(&shared->done))
+		sched_yield();
+	kill(scene->victim, SIGKILL);
+}
+
 // ---- stopped -------------------------------------------------------------------------------------
 
 static void try_everything(struct crash_scene *scene)
@@ -521,6 +546,9 @@ static const struct crash_operation operations[] = {
 	  .verify = verify },
 	{ KILLED("resize", resize), .thin = { 8, 1, 1 }, .stage = stage_shrunk,
 	  .prepare = crash_with_lease, .verify = verify_resize },
+	{ CRASH_SURVIVED("resize, nobody dies, one waits in turn and one aside", stage_used_up,
+			 crash_with_lease, resize),
+	  .begin = two_want_more_than_the_limit, .strike = raise_and_let_go_on, .verify = verify },
 	{ LOWERED("try for one, the limit is lowered meanwhile", stage_one_taken, crash_with_lease,
 		  try_for_one),
 	  .thin = { 8, 2, 1 } },
