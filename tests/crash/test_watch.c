@@ -365,12 +365,16 @@ static void tell_what_it_read(struct crash_scene *scene)
 	scene->shared->results[1] = (int)read_version;
 }
 
-// Each slot is written to meanwhile, also the one that it reads.
+// Each slot is written to meanwhile; the one that it reads has a value at last that is not published.
 static void overtake(struct crash_scene *scene)
 {
 	const int *results = scene->shared->results;
+	const struct slots slots = slots_of(watch.private_);
+	const uint32_t named = slots_word_slot(atomic_load(&slots.header->word));
+	const struct value next = value_of(200);
 
 	send_some(scene, 100);
+	slots_write(&slots, atomic_load(&slots.header->word), named, 100, &next, sizeof(next));
 	stepper_detach(&scene->stepper, 0);
 	waitpid(scene->victim, NULL, __WALL);
 	CRASH_CHECK(scene, atomic_load(&scene->shared->finished) && scene->shared->result == 0,
