@@ -210,6 +210,24 @@ static void while_all_slots_are_tagged_by_the_lost_the_next_waits_for_one_of_the
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 
+// Its late stores are to go there, and not into what is placed there next.
+static void what_a_lost_initialiser_may_still_write_to_is_not_removed(void **state)
+{
+	const struct scene *scene = *state;
+	lh_lease *late, *lease;
+
+	place(scene);
+	late = scene_lease_for(scene->arena, LH_MS(1));
+	lease = scene_lease(scene->arena);
+	atomic_store(&object()->tags[1], lh_lease_id(late));
+	scene_await_state(scene->arena, lh_lease_id(late), LH_LEASE_EXPIRED);
+	assert_int_equal(lh_once_call(&once, lease, fill, NULL, LH_NOW), 0);
+	assert_int_equal(lh_remove(scene->arena, lh_once_offset(&once)), -EBUSY);
+	assert_int_equal(lh_lease_release(late), -ESTALE);
+	assert_int_equal(lh_remove(scene->arena, lh_once_offset(&once)), 0);
+	assert_int_equal(lh_lease_release(lease), 0);
+}
+
 static int call_in_little_memory(void *context)
 {
 	const struct lh_once_options large = { .data_size = 1 << 20 };
@@ -251,6 +269,7 @@ int main(void)
 		SCENE_TEST(a_dead_initialiser_hands_over_to_who_waits),
 		SCENE_TEST(a_hung_initialiser_is_succeeded_and_the_late_one_changes_nothing),
 		SCENE_TEST(a_hung_initialiser_hands_over_to_who_waits),
+		SCENE_TEST(what_a_lost_initialiser_may_still_write_to_is_not_removed),
 		SCENE_TEST(while_all_slots_are_tagged_by_the_lost_the_next_waits_for_one_of_them),
 	};
 

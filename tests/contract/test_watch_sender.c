@@ -191,6 +191,50 @@ static void a_dead_senders_half_written_slot_is_never_seen(void **state)
 	assert_int_equal(lh_lease_release(lease), 0);
 }
 
+// A replaced sender may stop just after it has tagged the slot that has become the newest value's, and
+// before it looks at the word again. It has written nothing there: all read on.
+static void a_late_tag_on_the_newest_value_keeps_nobody_from_reading_it(void **state)
+{
+	const struct scene *scene = *state;
+	const lh_watch watch = place(scene->arena);
+	const struct slots slots = slots_of(watch.private_);
+	lh_lease *lease = scene_lease(scene->arena), *late = scene_lease(scene->arena);
+	lh_watch_receiver receiver = subscribe(&watch);
+
+	send(&watch, lease, 1);
+	atomic_store(&slot_of(&watch, slots_word_slot(atomic_load(&slots.header->word)))->sequence,
+		     slots_tag_of(lh_lease_id(late)));
+	assert_int_equal(lh_watch_changed(&receiver, LH_NOW), 0);
+	reads(&receiver, 1, 1);
+	for (uint64_t i = 2; i < 8; i++) { // past that slot
+		send(&watch, lease, i);
+		reads(&receiver, i, i);
+	}
+	assert_int_equal(lh_lease_release(lease), 0);
+	assert_int_equal(lh_lease_release(late), 0);
+}
+
+// Tags of a lease that is over, whose lease slot has a tenant that lives, keep no slot.
+static void tags_of_a_lease_that_is_no_more_are_taken(void **state)
+{
+	const struct scene *scene = *state;
+	const lh_watch watch = place(scene->arena);
+	lh_lease *lease = scene_lease(scene->arena), *gone = scene_lease(scene->arena);
+	const uint32_t slot = gone->index;
+	const uint64_t tag = slots_tag_of(lh_lease_id(gone));
+
+	assert_int_equal(lh_lease_release(gone), 0);
+	gone = scene_lease(scene->arena);
+	assert_int_equal(gone->index, slot);
+	for (uint32_t i = 0; i < 4; i++)
+		atomic_store(&slot_of(&watch, i)->sequence, tag);
+	for (uint64_t i = 1; i < 6; i++)
+		send(&watch, lease, i);
+	assert_int_equal(lh_lease_release(lease), 0);
+	assert_int_equal(lh_remove(scene->arena, lh_watch_offset(&watch)), 0);
+	assert_int_equal(lh_lease_release(gone), 0);
+}
+
 // "When such senders sit on all slots but the newest value's, a send is -EBUSY until one of them
 // ends or releases its lease."
 static void living_lost_senders_on_every_spare_slot_make_a_send_busy(void **state)
@@ -276,6 +320,8 @@ int main(void)
 		SCENE_TEST(a_stopped_sender_past_its_ttl_that_resumes_publishes_nothing),
 		SCENE_TEST(a_dead_sender_is_succeeded_and_receivers_are_told),
 		SCENE_TEST(a_dead_senders_half_written_slot_is_never_seen),
+		SCENE_TEST(a_late_tag_on_the_newest_value_keeps_nobody_from_reading_it),
+		SCENE_TEST(tags_of_a_lease_that_is_no_more_are_taken),
 		SCENE_TEST(living_lost_senders_on_every_spare_slot_make_a_send_busy),
 		SCENE_TEST_CLOSED(a_sender_takes_one_of_its_leases_holds),
 		SCENE_TEST(a_watch_whose_tokens_are_used_up_can_be_read_and_removed),
