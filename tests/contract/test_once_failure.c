@@ -230,7 +230,7 @@ static void what_a_lost_initialiser_may_still_write_to_is_not_removed(void **sta
 
 static int call_in_little_memory(void *context)
 {
-	const struct lh_once_options large = { .data_size = 1 << 20 };
+	const struct lh_once_options large = { .data_size = 8 << 20 };
 	const struct rlimit little = { 1 << 20, 1 << 20 };
 	lh_lease *lease;
 
@@ -247,7 +247,7 @@ static int call_in_little_memory(void *context)
 // G10
 static void without_memory_for_the_data_the_next_caller_runs_it(void **state)
 {
-	const struct lh_arena_options options = { .size = 5 << 20 };
+	const struct lh_arena_options options = { .size = 33 << 20 };
 	struct scene *scene = *state;
 
 	scene_open(scene, &options);
