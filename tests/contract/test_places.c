@@ -7,7 +7,8 @@
 //	-ENOSPC   without_room_nothing_is_placed
 //	-EROFS    a_reader_attaches_and_creates_nothing
 //	-EBADMSG  a_header_of_another_kind_is_damage
-//	-EBUSY, -ETIMEDOUT, -ENOLCK, -ENOMEM: primitive_at's alone, whatever the kind: test_placement.c
+//	-EBUSY    what_is_being_made_is_busy_for_a_reader
+//	-ETIMEDOUT (after ten seconds), -ENOLCK, -ENOMEM: not provoked
 #include "tests/support/scene.h"
 
 #include "src/primitive.h"
@@ -153,6 +154,32 @@ static void a_reader_attaches_and_creates_nothing(void **state)
 	assert_int_equal(lh_arena_close(reader), 0);
 }
 
+// The placement's entry says that it is in the making.
+static void what_is_being_made_is_busy_for_a_reader(void **state)
+{
+	const struct scene *scene = *state;
+	uint64_t handle[4];
+	lh_arena *reader;
+
+	assert_int_equal(lh_arena_open(scene->name, LH_READ_ONLY, NULL, &reader), 0);
+	for (size_t i = 0; i < KINDS; i++) {
+		shared_u64 *entry = &scene->arena->entries[i].state;
+		uint64_t ready;
+		char name[8];
+
+		snprintf(name, sizeof(name), "kind%zu", i);
+		assert_int_equal(kinds[i](scene->arena, LH_ANYWHERE, name, handle), 0);
+		ready = atomic_load(entry);
+		assert_int_equal(ready >> ENTRY_PHASE_SHIFT, ENTRY_READY);
+		atomic_store(entry, ready ^ (uint64_t)(ENTRY_READY ^ ENTRY_INIT)
+						    << ENTRY_PHASE_SHIFT);
+		assert_refused(kinds[i], reader, LH_ANYWHERE, name, -EBUSY);
+		atomic_store(entry, ready);
+		assert_int_equal(kinds[i](reader, LH_ANYWHERE, name, handle), 0);
+	}
+	assert_int_equal(lh_arena_close(reader), 0);
+}
+
 // G9
 static void a_header_of_another_kind_is_damage(void **state)
 {
@@ -178,6 +205,7 @@ int main(void)
 		SCENE_TEST(another_kind_there_or_of_that_name_is_eexist),
 		SCENE_TEST_CLOSED(without_room_nothing_is_placed),
 		SCENE_TEST(a_reader_attaches_and_creates_nothing),
+		SCENE_TEST(what_is_being_made_is_busy_for_a_reader),
 		SCENE_TEST(a_header_of_another_kind_is_damage),
 	};
 
