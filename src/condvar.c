@@ -293,8 +293,7 @@ static int release(struct lh_lease *lease, struct hold_record *record)
 
 	if (!condvar.header || condvar.header->kind != LH_KIND_CONDVAR)
 		return -EBADMSG;
-	condvar_hand_on(&condvar, lease->index, atomic_load(&lease->slot->condition),
-			lease->index);
+	condvar_hand_on(&condvar, lease->index, atomic_load(&lease->slot->condition), lease->index);
 	hold_clear(record);
 	return 0;
 }

@@ -253,8 +253,7 @@ static bool leave(struct waiter *waiter, bool held)
 		marked = (atomic_exchange(condition, last & CONDITION_SEQUENCE_MASK) &
 			  CONDITION_MARK) != 0;
 	else
-		condvar_hand_on(&waiter->condvar, waiter->lease->index, last,
-				waiter->lease->index);
+		condvar_hand_on(&waiter->condvar, waiter->lease->index, last, waiter->lease->index);
 	hold_clear(waiter->record);
 	return marked;
 }

@@ -2,7 +2,7 @@
 // ctest: ALSO url file
 // ctest: ALSO url test, not under address: it forks beside threads, as its allocator cannot
 //
-// Named locks: handles and what becomes of them, keys, and errors. Runs on any provider
+// Named locks: handles and what becomes of them, and errors. Runs on any provider
 // (tests/contract/locks.h).
 #include "tests/contract/locks.h"
 
@@ -240,84 +240,6 @@ static void with_a_lock_held_the_body_runs(void **state)
 	assert_int_equal(lh_with(locks_scene.locks, "key", LH_NOW, NULL, body, NULL), -EBUSY);
 	assert_int_equal(lh_with(locks_scene.locks, "key", LH_NOW, NULL, NULL, NULL), -EINVAL);
 	let_go(handle);
-	close_all();
-}
-
-// ---- keys ----------------------------------------------------------------------------------------
-
-static void keys_that_differ_are_different_locks(void **state)
-{
-	static char long_one[1000], long_other[1000], longest[LH_KEY_MAX + 1];
-	static const struct {
-		const void *bytes;
-		size_t size;
-	} keys[] = {
-		{ "", 0 },
-		{ "\0", 1 },
-		{ "\0\0", 2 },
-		{ "a", 1 },
-		{ "A", 1 },
-		{ "a\0", 2 },
-		{ "a\0b", 3 },
-		{ "../a", 4 },
-		{ "a/", 2 },
-		{ "%61", 3 },
-		{ "\xff\xfe", 2 },
-		{ long_one, 1000 },
-		{ long_other, 1000 },
-		{ longest, LH_KEY_MAX },
-		{ long_one, 88 },
-		{ long_one, 89 },
-		{ long_one, 8 },
-	};
-	enum { COUNT = sizeof(keys) / sizeof(keys[0]) };
-	lh_handle *handles[COUNT], *other;
-
-	(void)state;
-	memset(long_one, 'x', sizeof(long_one));
-	memset(long_other, 'x', sizeof(long_other));
-	long_other[999] = 'y';
-	for (int i = 0; i < COUNT; i++)
-		assert_int_equal(lh_acquire_key(locks_scene.locks, keys[i].bytes, keys[i].size,
-						LH_NOW, NULL, &handles[i]),
-				 0);
-	for (int i = 0; i < COUNT; i++)
-		assert_int_equal(lh_acquire_key(locks_scene.locks, keys[i].bytes, keys[i].size,
-						LH_NOW, NULL, &other),
-				 -EBUSY);
-	for (int i = 0; i < COUNT; i++)
-		let_go(handles[i]);
-	assert_int_equal(
-		lh_acquire_key(locks_scene.locks, longest, LH_KEY_MAX + 1, LH_NOW, NULL, &other),
-		-EMSGSIZE);
-	assert_int_equal(lh_acquire_key(locks_scene.locks, NULL, 1, LH_NOW, NULL, &other), -EINVAL);
-	assert_int_equal(lh_acquire_key(locks_scene.locks, NULL, 0, LH_NOW, NULL, &other), 0);
-	let_go(other);
-	close_all();
-}
-
-static void joined_keys_differ_where_their_parts_do(void **state)
-{
-	static const char *const lists[][3] = { { "a", "bc" },  { "ab", "c" },  { "abc", "" },
-						{ "", "abc" },  { "a,", "bc" }, { "a", ",bc" },
-						{ "1:a,", "" }, { "1:a", "," } };
-	enum { COUNT = sizeof(lists) / sizeof(lists[0]) };
-	char joined[COUNT][64], small[9];
-
-	(void)state;
-	for (int i = 0; i < COUNT; i++) {
-		const ssize_t size = lh_key_join(joined[i], sizeof(joined[i]), lists[i], 2);
-
-		assert_int_equal(size, strlen(joined[i]));
-		for (int j = 0; j < i; j++)
-			assert_string_not_equal(joined[i], joined[j]);
-	}
-	// Exactly "1:a,2:bc," and its NUL.
-	assert_int_equal(lh_key_join(small, sizeof(small), lists[0], 2), -EMSGSIZE);
-	assert_int_equal(lh_key_join(joined[0], 10, lists[0], 2), 9);
-	assert_int_equal(lh_key_join(joined[0], 64, lists[0], 1), 4);
-	assert_int_equal(lh_key_join(joined[0], 64, lists[0], 0), 0);
-	assert_int_equal(lh_key_join(NULL, 64, lists[0], 2), -EINVAL);
 	close_all();
 }
 
@@ -601,8 +523,6 @@ int main(void)
 		LOCKS_TEST(as_many_renewals_as_were_allowed),
 		LOCKS_TEST(loss_is_told_once_and_also_to_who_asks_late),
 		LOCKS_TEST(with_a_lock_held_the_body_runs),
-		LOCKS_TEST(keys_that_differ_are_different_locks),
-		LOCKS_TEST(joined_keys_differ_where_their_parts_do),
 		LOCKS_TEST(options_that_make_no_sense_are_refused),
 		LOCKS_TEST(capabilities_are_those_that_the_documents_name),
 		LOCKS_TEST(what_the_provider_cannot_do_is_refused),
