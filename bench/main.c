@@ -49,6 +49,8 @@ int main(int argc, char **argv)
 	run.cpus = system.cpus;
 	process_init();
 	pin_choose(choice.pin, system.pinning, sizeof(system.pinning));
+	// The program, too: it sends the kills, and from where must not differ between peers.
+	pin_apply(1);
 	run.report = report_create();
 	struct report_head head = { .run = &run,
 				    .subcommand = choice.subcommand->name,
