@@ -7,12 +7,14 @@
 
 #include "crowd.h"
 #include "fairness.h"
+#include "further.h"
 #include "peer.h"
 #include "report.h"
 
 // What they want, as one process sees it.
 struct wanted {
 	struct locks locks;
+	pid_t further; // who has the further leases
 	uint64_t seed;
 	struct random random;
 };
@@ -81,6 +83,7 @@ static void start(struct crowd *crowd, struct wanted *wanted, const struct run *
 {
 	*wanted = (struct wanted){ .seed = run->seed };
 	locks_create(&wanted->locks);
+	wanted->further = further_start(wanted->locks.object_name);
 	crowd_start(crowd, &work, wanted, size);
 }
 
@@ -89,6 +92,7 @@ static void end(struct crowd *crowd, struct run *run)
 	struct wanted *wanted = crowd->context;
 
 	crowd_end(crowd, run);
+	further_end(wanted->further);
 	locks_destroy(&wanted->locks);
 }
 

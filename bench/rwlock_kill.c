@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+#include "further.h"
 #include "peer.h"
 #include "report.h"
 
@@ -71,14 +72,16 @@ static double kill_once(struct run *run, int column)
 {
 	struct kill_case case_ = { .column = column,
 				   .shared = process_shared_memory(sizeof(*case_.shared)) };
-	pid_t holder, waiter;
+	pid_t holder, waiter, further = 0;
 	uint64_t killed;
 	double took;
 
-	if (column == ROBUST)
+	if (column == ROBUST) {
 		peer_create(&case_.robust, &peer_pthread_robust);
-	else
+	} else {
 		locks_create(&case_.locks);
+		further = further_start(case_.locks.object_name);
+	}
 	holder = process_start(hold_for_ever, &case_);
 	gate_await(&case_.shared->held, 1);
 	waiter = process_start(wait_for_it, &case_);
@@ -94,10 +97,12 @@ static double kill_once(struct run *run, int column)
 			"lease-bench: rwlock: the grant after a kill told the wrong thing\n");
 		run->failed = true;
 	}
-	if (column == ROBUST)
+	if (column == ROBUST) {
 		case_.robust.peer->destroy(&case_.robust);
-	else
+	} else {
+		further_end(further);
 		locks_destroy(&case_.locks);
+	}
 	munmap(case_.shared, sizeof(*case_.shared));
 	return took;
 }
@@ -125,6 +130,7 @@ void rwlock_kill(struct run *run, const struct bench_case *self, double seconds)
 			.reference = peer_pthread_robust.name,
 			.unit = "ns",
 			.latency = true,
+			.target = { TARGET_RATIO_AT_MOST, 1.2 },
 		};
 
 		report_compare(run->report, &comparison, samples, column, ROBUST);
