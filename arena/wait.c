@@ -122,6 +122,9 @@ bool wait_on_owner(struct wait *wait, uint64_t ref)
 	}
 	if (!owner_may_be_ending(wait->arena, ref))
 		return false;
+	// Who waits on behalf of others looks again only at what it is told of here; all others judge.
+	if (!wait->lease && owner_ended(wait->arena, ref))
+		return false;
 	if (wait->ending && wait->ending != ref) // one is watched
 		wait_not_after(wait, clock_now() + WAIT_POLL_NS);
 	else
