@@ -265,14 +265,19 @@ static void a_ttl_begins_with_the_grant_and_the_label_is_a_copy(void **state)
 
 // ---- others' deeds ---------------------------------------------------------------------------------------
 
-// G2, G12: nobody releases, so nobody pokes.
+// G2, G12: nobody releases, so nobody pokes; and it does not expire before the test does.
 static void the_death_of_the_holder_is_noticed(void **state)
 {
-	static const struct lh_acquire_options *const modes[] = { NULL, &shared };
+	const bool ttl = lh_locks_capabilities(locks_scene.locks) & LH_CAP_TTL;
+	const uint64_t long_ns = ttl ? LH_SEC(36000) : 0;
+	const struct lh_acquire_options modes[] = {
+		{ .ttl_ns = long_ns },
+		{ .mode = LH_SHARED, .ttl_ns = long_ns },
+	};
 
 	(void)state;
 	for (size_t i = 0; i < 2; i++) { // a reader in the way of a writer, too
-		struct locks_holding holding = { "key", modes[i] };
+		struct locks_holding holding = { "key", &modes[i] };
 		struct peer peer = peer_start(locks_hold_and_stay, &holding);
 		lh_pending *pending;
 		lh_handle *handle;
