@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# ctest: TIER full only a change of the layout or of the printers would change it
 # ctest: NOT_UNDER address the debugged program would need the sanitizer's runtime
 # ctest: NOT_UNDER thread the debugged program would need the sanitizer's runtime
 # tools/gdb/leasehold.py, in a process that is stopped and in its core: handles, leases, records and

@@ -2,6 +2,7 @@
 //
 // What lease-inspector's verbs say of every kind of primitive, in one arena that has one or two of
 // each: held, waited for, and then with all who hold something killed.
+// ctest: TIER full only a change of lease-inspector would change it
 // ctest: TIMEOUT 300
 
 #include <inttypes.h>

@@ -2,6 +2,7 @@
 //
 // lease-inspector's show, list, procs, dot, metrics and arenas say what there is, with a process
 // that was killed, one that is stopped and one that waits in sight.
+// ctest: TIER full only a change of lease-inspector would change it
 // ctest: TIMEOUT 120
 
 #include <fcntl.h>

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# ctest: TIER full only a change of lease-bench would change it
 # ctest: NOT_UNDER valgrind it lacks futex_waitv, and its processes are killed by the hundred
 # lease-bench: a quick run of each sub-command measures every case and writes JSON; wrong calls are
 # refused. What it measures is asserted nowhere: that is not for a test on a machine with other

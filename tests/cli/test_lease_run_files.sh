@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# ctest: TIER full only a change of lease-run would change it
 # lease-run with locks in files: what lease-run(1) says holds there, too, but for --ttl.
 # What has nothing to do with where locks are kept is in test_lease_run.sh.
 # shellcheck disable=SC2016  # $ in the commands is theirs

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# ctest: TIER full only a change of lease-run would change it
 # lease-run when the lock is lost while the command runs, its guard being stopped for longer than
 # the TTL (--on-lost; G3, G4).
 # shellcheck disable=SC2016  # $ in the commands is theirs

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# ctest: TIER full only a change of lease-run would change it
 # docs/man/lease-run.1.scd describes the options that lease-run has, and its exit codes; the completion
 # completes them, in bash.
 . "$(dirname "$0")/lease_run.bash"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# ctest: TIER full only a change of lease-run would change it
 # lease-run and signals: passed on, while it waits and while the command runs; stopped and
 # continued; from a terminal, to the whole foreground job (lease-run(1), SIGNALS).
 # shellcheck disable=SC2016  # $ in the commands is theirs
