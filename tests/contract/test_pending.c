@@ -270,10 +270,8 @@ static void the_death_of_the_holder_is_noticed(void **state)
 {
 	const bool ttl = lh_locks_capabilities(locks_scene.locks) & LH_CAP_TTL;
 	const uint64_t long_ns = ttl ? LH_SEC(36000) : 0;
-	const struct lh_acquire_options modes[] = {
-		{ .ttl_ns = long_ns },
-		{ .mode = LH_SHARED, .ttl_ns = long_ns },
-	};
+	const struct lh_acquire_options modes[] = { { .ttl_ns = long_ns },
+						    { .mode = LH_SHARED, .ttl_ns = long_ns } };
 
 	(void)state;
 	for (size_t i = 0; i < 2; i++) { // a reader in the way of a writer, too
