@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "awake.h"
 #include "options.h"
 #include "peer.h"
 #include "plot.h"
@@ -49,6 +50,9 @@ int main(int argc, char **argv)
 	run.cpus = system.cpus;
 	process_init();
 	pin_choose(choice.pin, system.pinning, sizeof(system.pinning));
+	if (choice.awake)
+		awake_begin();
+	system.awake = choice.awake;
 	// The program, too: it sends the kills, and from where must not differ between peers.
 	pin_apply(1);
 	run.report = report_create();
@@ -61,6 +65,7 @@ int main(int argc, char **argv)
 	measure(&run, &choice);
 	if (!peer_handicap_applied())
 		process_die("--handicap: nothing was locked by a case that was to be slowed down");
+	awake_end();
 	head.others = system_others();
 	switch (choice.format) {
 	case FORMAT_TABLE:

@@ -37,6 +37,7 @@ static void print_help(void)
 	       "  --hold NS            mean time that they keep each grant\n"
 	       "  --think NS           mean pause after each\n"
 	       "  --pin near|far|none  keep each process on a CPU, by hwloc's distances (none)\n"
+	       "  --awake              keep the CPUs from idling, by processes at SCHED_IDLE\n"
 	       "  --percentiles        a second table, of latencies: p50, p90, p99, p99.9, max\n"
 	       "  --json               JSON instead of tables\n"
 	       "  --csv                CSV instead of tables\n"
@@ -178,6 +179,7 @@ enum {
 	THINK,
 	PROCESSES,
 	PIN,
+	AWAKE,
 	JSON,
 	CSV,
 	PERCENTILES,
@@ -196,6 +198,7 @@ static const struct option options[] = {
 	{ "think", required_argument, NULL, THINK },
 	{ "processes", required_argument, NULL, PROCESSES },
 	{ "pin", required_argument, NULL, PIN },
+	{ "awake", no_argument, NULL, AWAKE },
 	{ "json", no_argument, NULL, JSON },
 	{ "csv", no_argument, NULL, CSV },
 	{ "percentiles", no_argument, NULL, PERCENTILES },
@@ -282,6 +285,9 @@ static void apply(int option, struct run *run, struct choice *choice)
 		break;
 	case PIN:
 		choice->pin = parse_pin(optarg);
+		break;
+	case AWAKE:
+		choice->awake = true;
 		break;
 	case JSON:
 		choice->format = FORMAT_JSON;

@@ -14,6 +14,7 @@ struct choice {
 	enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV } format;
 	bool percentiles;
 	enum pin pin;
+	bool awake;
 	bool only[OPTIONS_CASES]; // by index in the sub-command's cases; all false: all
 	bool any_only;
 	const char *handicapped; // a peer's name; NULL: none

@@ -62,13 +62,13 @@ static json_t *row_json(const struct report *report, const struct row *row)
 static json_t *system_json(const struct report_head *head)
 {
 	const struct system_info *system = head->system;
-	json_t *json = json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:b, s:b, s:o, s:o}", "host",
-				 system->host, "kernel", system->kernel, "libc", system->libc,
-				 "cpus", system->cpus, "cpu_model", system->cpu_model, "governor",
-				 system->governor, "pinning", system->pinning, "membarrier",
-				 system->membarrier, "futex_waitv", system->futex_waitv,
-				 "load_average", number(system->load_average), "others_cpu_share",
-				 number(head->others));
+	json_t *json = json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:b, s:b, s:b, s:o, s:o}",
+				 "host", system->host, "kernel", system->kernel, "libc",
+				 system->libc, "cpus", system->cpus, "cpu_model", system->cpu_model,
+				 "governor", system->governor, "pinning", system->pinning, "awake",
+				 system->awake, "membarrier", system->membarrier, "futex_waitv",
+				 system->futex_waitv, "load_average", number(system->load_average),
+				 "others_cpu_share", number(head->others));
 
 	return json ? json : json_null();
 }
@@ -159,11 +159,11 @@ void report_print_csv(const struct report *report, const struct report_head *hea
 
 	printf("# benchmark: %s\n# version: %s\n# seed: %llu\n# seconds: %g%s\n# host: %s\n"
 	       "# kernel: %s\n# libc: %s\n# cpus: %d\n# cpu_model: %s\n# governor: %s\n"
-	       "# pinning: %s\n# load_average: %.2f\n# others_cpu_share: %.3f\n",
+	       "# pinning: %s\n# awake: %s\n# load_average: %.2f\n# others_cpu_share: %.3f\n",
 	       head->subcommand, lh_version(), (unsigned long long)head->run->seed,
 	       head->run->seconds, head->run->quick ? " (quick)" : "", system->host, system->kernel,
 	       system->libc, system->cpus, system->cpu_model, system->governor, system->pinning,
-	       system->load_average, head->others);
+	       system->awake ? "yes" : "no", system->load_average, head->others);
 	printf("case,what,peer,reference,unit,ratio_of,peer_recovers,reference_recovers,verdict,"
 	       "ratio,ratio_low,ratio_high,rounds,peer_p50,peer_min,peer_max,peer_p90,peer_p99,"
 	       "peer_p99.9,reference_p50,reference_min,reference_max,reference_p90,reference_p99,"

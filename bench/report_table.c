@@ -25,8 +25,8 @@ void report_print_head(const struct report_head *head)
 	printf("%s: %s, %s; membarrier %s, futex_waitv %s; load average %.2f\n", system->host,
 	       system->kernel, system->libc, system->membarrier ? "works" : "missing",
 	       system->futex_waitv ? "works" : "missing", system->load_average);
-	printf("%d CPUs, %s, governor %s; pinning: %s\n", system->cpus, system->cpu_model,
-	       system->governor, system->pinning);
+	printf("%d CPUs, %s, governor %s; pinning: %s%s\n", system->cpus, system->cpu_model,
+	       system->governor, system->pinning, system->awake ? "; kept awake" : "");
 }
 
 static struct libscols_table *new_table(const struct column *columns, size_t count)

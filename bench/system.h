@@ -11,6 +11,7 @@ struct system_info {
 	char cpu_model[96];
 	char governor[32]; // of the first CPU; "unknown" where the kernel does not say
 	char pinning[512]; // what --pin came to
+	bool awake;        // --awake
 	char kernel[208];  // uname
 	char libc[64];
 	int cpus;        // that this process may run on

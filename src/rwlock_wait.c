@@ -457,6 +457,11 @@ static int sleep_on_reader(struct rwlock_waiter *waiter, uint32_t slot, uint32_t
 		if (!is_reading(waiter->attempt, slot))
 			return 0;
 	}
+	// Whom its end wakes looks at these next: their pages are fetched before it sleeps
+	// (docs/decisions/0024-kills-are-timed-pinned.md).
+	for (uint32_t other = slot % RWLOCK_MAP_BITS; other < waiter->attempt->arena->lease_count;
+	     other += RWLOCK_MAP_BITS)
+		(void)is_reading(waiter->attempt, other);
 	wait_on(&waiter->wait, &lease->departures, departures | DEPARTURES_AWAITED);
 	return sleep_with(waiter, slot, until);
 }

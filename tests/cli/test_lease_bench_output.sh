@@ -34,7 +34,7 @@ jq -e '.rows[] | select(.case == "header") | .peer_figure | has("p99") | not' "$
 
 echo "-- CSV: the same rows"
 "$bench" mutex "${small[@]}" --case header --case handover --csv >"$work/csv"
-for key in benchmark version seed seconds host kernel cpu_model governor pinning; do
+for key in benchmark version seed seconds host kernel cpu_model governor pinning awake; do
 	grep -q "^# $key: ." "$work/csv" || fail "no $key in the head"
 done
 jq -r '.rows[] | "\"\(.case)\",\"\(.what)\",\"\(.peer)\",\"\(.reference)\",\"\(.unit)\""' \
@@ -125,6 +125,16 @@ if ldconfig -p | grep -q 'libhwloc\.so\.15'; then
 		jq -e --arg cpu "$cpu" '.system.pinning == "far: CPUs \($cpu)"' >/dev/null ||
 		fail "not kept to the CPUs that it may run on"
 fi
+
+echo "-- kept awake"
+"$bench" mutex --seconds 3 --case lease --awake --json >"$work/awake" &
+pid=$!
+until [ "$(ps -o cls= --ppid $pid | grep -c IDL)" -eq "$(nproc)" ]; do
+	kill -0 $pid || fail "no process for each CPU at SCHED_IDLE"
+done
+wait $pid || fail "--awake"
+jq -e '.system.awake' "$work/awake" >/dev/null || fail "the head does not say so"
+jq -e '.system.awake | not' "$work/json" >/dev/null || fail "and without it"
 
 echo "-- progress, on a terminal only"
 "$bench" mutex --seconds 3 --case lease 2>"$work/err" >/dev/null
