@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "layouts.h"
 #include "values.h"
 
 static void watch_read(struct run *run, const struct bench_case *self, double seconds);
@@ -55,57 +56,64 @@ static lh_watch place(lh_arena *arena, size_t size)
 
 // ---- read ----------------------------------------------------------------------------------------
 
+#define LAYOUTS 8
+
+enum { MEMCPY, READ, READINGS };
+
 struct reading {
-	const struct run *run;
-	const char *purpose;
 	size_t size;
-	double seconds;
-	struct samples *samples;
 	lh_arena *arena;
 	lh_watch_receiver receiver;
 	void *from, *to;
+	void *(*volatile copy)(void *, const void *, size_t);
 };
 
-static void read_loop(void *context, uint64_t count)
+static void create_reading(void *context)
 {
 	struct reading *reading = context;
 
-	for (; count; count--)
-		values_must(
-			lh_watch_read(&reading->receiver, reading->to, reading->size, NULL, NULL),
-			"lh_watch_read");
+	reading->arena = values_arena(16 * reading->size + 65536);
 }
 
-static void memcpy_loop(void *context, uint64_t count)
+static void destroy_reading(void *context)
 {
 	struct reading *reading = context;
-	void *(*volatile copy)(void *, const void *, size_t) = memcpy;
 
-	for (; count; count--)
-		copy(reading->to, reading->from, reading->size);
+	values_end(reading->arena);
 }
 
-static void measure_reading(void *context)
+// Both copy from memory that is mapped shared, to memory that is not.
+static void attach_reading(void *context)
 {
 	struct reading *reading = context;
-	lh_lease *lease = values_lease(reading->arena);
 	const lh_watch watch = place(reading->arena, reading->size);
-	const uint64_t bytes = reading->run->quick ? 1 << 22 : 1 << 25;
-	const uint64_t count = reading->size < 1024 ? (reading->run->quick ? 2000 : 50000)
-						    : bytes / reading->size;
 
-	// Both copy from memory that is mapped shared, to memory that is not.
+	reading->copy = memcpy;
 	reading->from = process_shared_memory(reading->size);
 	reading->to = malloc(reading->size);
 	if (!reading->to)
 		process_die_errno(errno, "malloc");
 	memset(reading->from, 1, reading->size);
 	memset(reading->to, 2, reading->size);
-	values_must(lh_watch_send(&watch, lease, reading->from, reading->size), "lh_watch_send");
+	values_must(
+		lh_watch_send(&watch, values_lease(reading->arena), reading->from, reading->size),
+		"lh_watch_send");
 	values_must(lh_watch_subscribe(&watch, &reading->receiver), "lh_watch_subscribe");
-	const struct timed timed[] = { { "memcpy", memcpy_loop, reading, count },
-				       { "lh_watch_read", read_loop, reading, count } };
-	values_time(reading->run, reading->purpose, reading->seconds, timed, 2, reading->samples);
+}
+
+static void read_loop(void *context, size_t column, uint64_t count)
+{
+	struct reading *reading = context;
+
+	if (column == MEMCPY) {
+		for (; count; count--)
+			reading->copy(reading->to, reading->from, reading->size);
+		return;
+	}
+	for (; count; count--)
+		values_must(
+			lh_watch_read(&reading->receiver, reading->to, reading->size, NULL, NULL),
+			"lh_watch_read");
 }
 
 static void watch_read(struct run *run, const struct bench_case *self, double seconds)
@@ -119,29 +127,41 @@ static void watch_read(struct run *run, const struct bench_case *self, double se
 		     { 65536, { TARGET_NONE, 0 } },
 		     { 1 << 20, { TARGET_RATIO_AT_LEAST, 0.9 } } };
 	const size_t count = sizeof(rows) / sizeof(rows[0]);
+	const uint64_t bytes = run->quick ? 1 << 22 : 1 << 25;
+	char what[32];
 
 	for (size_t i = 0; i < count; i++) {
-		const bool rate = rows[i].target.kind == TARGET_RATIO_AT_LEAST;
-		struct reading reading = { .run = run,
-					   .purpose = self->name,
-					   .size = rows[i].size,
-					   .seconds = seconds / (double)count };
-		struct comparison comparison = { .case_name = self->name,
-						 .peer = "lh_watch_read",
-						 .reference = "memcpy",
-						 .unit = "ns",
-						 .throughput = rate,
-						 .target = rows[i].target };
-		char what[32];
+		struct reading reading = { .size = rows[i].size };
+		struct layouts layouts = {
+			.run = run,
+			.purpose = what,
+			.seconds = seconds / (double)count,
+			.columns = READINGS,
+			.count = LAYOUTS,
+			.calls = reading.size >= 1024 ? bytes / reading.size
+				 : run->quick         ? 2000
+						      : 50000,
+			.context = &reading,
+			.create = create_reading,
+			.destroy = destroy_reading,
+			.attach = attach_reading,
+			.loop = read_loop,
+		};
+		struct comparison comparison = {
+			.case_name = self->name,
+			.what = what,
+			.peer = "lh_watch_read",
+			.reference = "memcpy",
+			.unit = "ns",
+			.throughput = rows[i].target.kind == TARGET_RATIO_AT_LEAST,
+			.target = rows[i].target,
+		};
 
-		snprintf(what, sizeof(what), "%zu bytes", rows[i].size);
-		comparison.what = what;
-		reading.samples = samples_create(2);
-		reading.arena = values_arena(16 * reading.size + 65536);
-		process_run(measure_reading, &reading);
-		values_end(reading.arena);
-		report_compare(run->report, &comparison, reading.samples, 1, 0);
-		samples_destroy(reading.samples);
+		snprintf(what, sizeof(what), "%zu bytes", reading.size);
+		layouts_measure(&layouts);
+		comparison.group = layouts.group;
+		report_compare(run->report, &comparison, layouts.samples, READ, MEMCPY);
+		samples_destroy(layouts.samples);
 	}
 }
 
