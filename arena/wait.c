@@ -122,10 +122,7 @@ bool wait_on_owner(struct wait *wait, uint64_t ref)
 	}
 	if (!owner_may_be_ending(wait->arena, ref))
 		return false;
-	// Who waits on behalf of others looks again only at what it is told of here; all others judge.
-	if (!wait->lease && owner_ended(wait->arena, ref))
-		return false;
-	if (wait->ending && wait->ending != ref) // one is watched
+	if (wait->ending) // one is watched
 		wait_not_after(wait, clock_now() + WAIT_POLL_NS);
 	else
 		wait->ending = ref;
@@ -144,6 +141,8 @@ bool wait_on_lease(struct wait *wait, uint32_t slot)
 
 bool wait_is_on_owner(const struct wait *wait, uint64_t ref)
 {
+	if (ref && ref == wait->ending)
+		return true;
 	for (size_t i = 0; i < wait->owner_count; i++) {
 		if (wait->owners[i] == ref)
 			return true;

@@ -48,8 +48,8 @@ static inline bool wait_has_room(const struct wait *wait)
 }
 // Sleep on an owner's life. A process that is ending has no word: the sleep is on its end, which is
 // near, and the words are looked at each millisecond. False: it has ended, look again instead of
-// sleeping. Of a process's end a wait with a lease, whose caller judges in each round, may hear by the
-// sleep alone, which then ends at once.
+// sleeping. Whether a process has ended is not asked here, since it takes eleven system calls and the
+// caller has asked: it judges the owner in each round. Of an end since then the sleep tells at once.
 bool wait_on_owner(struct wait *wait, uint64_t ref);
 // The same for whoever has a lease slot, and to look again when that lease may have expired; what
 // its reaper will read is brought in, now that nobody waits for this process.

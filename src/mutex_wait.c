@@ -131,25 +131,33 @@ static int granted(const struct waiter *waiter, uint64_t word)
 }
 
 // A free lock is left to nobody any more. Who is about to sleep because it was finds the word
-// changed; a crash before the wake: those asleep are armed on our life.
+// changed, by its token: MARK stays, as it may be of one that sleeps for a later heir's sake, whom
+// that one's release has to wake if we die before we do.
 static void call_others(struct object_header *header)
 {
 	uint64_t word = atomic_load(&header->word);
 
-	if (!word_owner(word))
-		atomic_compare_exchange_strong(&header->word, &word, word & ~WORD_MARK);
+	if (!word_owner(word) && (word & WORD_MARK) && word_token(word) < WORD_TOKEN_MAX)
+		atomic_compare_exchange_strong(&header->word, &word, word + WORD_TOKEN_ONE);
 	futex_wake(futex_low_half(&header->word), FUTEX_ALL);
+}
+
+// While others see it wait: who finds an heir that does not takes the name away, and calls nobody.
+static void resign(const struct mutex_attempt *attempt)
+{
+	uint32_t heir = my_name(attempt);
+
+	if (atomic_compare_exchange_strong(&attempt->header->heir, &heir, 0))
+		call_others(attempt->header);
 }
 
 static void give_up(const struct waiter *waiter)
 {
 	const struct mutex_attempt *attempt = waiter->attempt;
-	uint32_t heir = my_name(attempt);
 
+	resign(attempt);
 	if (waiter->began_ns)
 		deadlock_clear(attempt->lease);
-	if (atomic_compare_exchange_strong(&attempt->header->heir, &heir, 0))
-		call_others(attempt->header);
 	if (waiter->queued)
 		mutex_pass_turn(attempt->arena, attempt->header, attempt->lease->index);
 }

@@ -159,7 +159,9 @@ void rwlock_begin_round(struct rwlock_waiter *waiter)
 
 int rwlock_sleep(struct rwlock_waiter *waiter)
 {
-	// What a process that is ending has it will let go of: that is no cycle.
+	// One is waited for at a time, so it is in each cycle that this wait is in. If its process is
+	// ending it lets go at its end, whatever it waits for: however long that takes, a cycle lasts no
+	// longer than the wait for that one alone.
 	int error = waiter->wait.ending ? 0 : deadlock_check(waiter->attempt->lease);
 
 	if (!error)

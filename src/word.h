@@ -4,8 +4,9 @@
 //
 // word, 64 bits, of which the low half is the futex that heads of the queue sleep on:
 //
-//	63..18  token     + 1 with every grant, in the same CAS. A token set back would defeat fencing:
-//	                  fatal. It is never reused: an exhausted one refuses the grant.
+//	63..18  token     + 1 with every grant, in the same CAS, and when a mutex's heir gives up. A
+//	                  token set back would defeat fencing: fatal. It is never reused: an exhausted
+//	                  one refuses the grant.
 //	17      QUEUED    the owner has queued for it: others may sleep on its turn, and releasing
 //	                  counts the turn up. Wrongly set: one needless wake. Wrongly clear: fatal, the
 //	                  one behind sleeps on (until its backstop).

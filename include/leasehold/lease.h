@@ -193,7 +193,7 @@ LH_API int lh_lease_release(lh_lease *lease);
  * waiting for anything if it is lost already. Never because of a release, and never after
  * lh_lease_release returned. A further call replaces the callback while it has not been called;
  * NULL removes it. The callback must be brief, as it delays the library's renewals and those of
- * other leases, and may not release this lease.
+ * other leases, must return (not end its thread), and may not release this lease.
  * Errors: -EPERM: another thread's lease; -ENOMEM, -EAGAIN: the library's thread cannot be started;
  * -EINVAL; -ESTALE: inherited over fork.
  * Signal: unsafe.

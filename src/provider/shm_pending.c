@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/provider/shm_pending.h"
 
+#include "arena/owner.h"
 #include "src/deadlock.h"
 #include "src/rwlock_modes.h"
 
@@ -169,7 +170,8 @@ bool shm_pending_is_free(struct shm_pending *pending, const struct keys *keys,
 		return false;
 	if (!wait_has_room(wait))
 		wait_not_after(wait, clock_now() + WAIT_BACKSTOP_FIRST_NS);
-	if (wait_on_owner(wait, owner))
+	// A look that still stands was not taken anew, so nobody has judged it in this round.
+	if (!owner_ended(keys->arena, owner) && wait_on_owner(wait, owner))
 		return false;
 	own->lock.until_ns = 0; // it has ended
 	return true;

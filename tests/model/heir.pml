@@ -13,10 +13,13 @@
  * {word, life of its owner or heir}; leave 8 give up. fast: the call that never waits, which looks
  * at `waiters` alone.
  *
+ * FIRST: how often the first one takes the lock; DIES, QUITS: who alone may be killed, or give up.
+ *
  * Shown: G1 exclusion; G2/G8 nobody sleeps for ever on a lock that is left to one that died, gave
  * up, or has had it: invalid end state.
  *
- * config: -DPROCS=3 -DDEATHS=1 -DGIVEUPS=2
+ * ci: -DPROCS=3 -DDEATHS=1 -DGIVEUPS=2
+ * ci: -DPROCS=3 -DDEATHS=1 -DGIVEUPS=1 -DFIRST=2 -DDIES=3 -DQUITS=3   one has the lock twice
  * config: -DPROCS=2 -DDEATHS=1 -DGIVEUPS=2 -DOPS=3
  * quick: -DPROCS=3 -DDEATHS=1
  * quick: -DPROCS=2 -DDEATHS=1 -DGIVEUPS=1 -DOPS=2
@@ -26,14 +29,28 @@
  * must-fail: -DNO_SECOND_LOOK -DPROCS=3 -DDEATHS=0 -DGIVEUPS=1   heir is not looked at after the mark
  * must-fail: -DNO_TAKE -DPROCS=3 -DDEATHS=1 -DGIVEUPS=1 -DOPS=2   becomes the heir of a free lock, and sleeps
  * must-fail: -DNO_CHANGE -DPROCS=3 -DDEATHS=0 -DGIVEUPS=1   gives up, wakes, leaves the word as it was
+ * must-fail: -DUNMARK -DPROCS=3 -DDEATHS=1 -DGIVEUPS=1 -DFIRST=2 -DDIES=3 -DQUITS=3   gives up and takes MARK off
  * must-fail: -DNO_CLEAR -DNO_CHECK -DPROCS=3 -DDEATHS=0 -DOPS=2   and who was granted it stays heir
  * must-fail: -DNO_MARK -DPROCS=3 -DDEATHS=0   sleeps before an heir without the waiters mark
  */
 #ifndef OPS
 #define OPS 1
 #endif
+#ifndef FIRST
+#define FIRST OPS
+#endif
 #ifndef GIVEUPS
 #define GIVEUPS 0
+#endif
+#ifdef DIES
+#define MAY_DIE(p) ((p) == DIES)
+#else
+#define MAY_DIE(p) 1
+#endif
+#ifdef QUITS
+#define MAY_QUIT(p) ((p) == QUITS)
+#else
+#define MAY_QUIT(p) 1
 #endif
 
 #define OWNER(v) ((v) & 7)
@@ -107,7 +124,7 @@ proctype Lease(byte me)
 
 	{
 	do
-	:: n < OPS ->
+	:: n < (me == 1 -> FIRST : OPS) ->
 		atomic { n++; fast = 1 }
 look:		atomic { r = w; o = OWNER(r) }
 		if
@@ -231,7 +248,7 @@ take:			atomic {
 			fi;
 asleep:			if
 			:: atomic { woken[me] -> skip }
-			:: atomic { giveups < GIVEUPS -> giveups++; quit = 1 }
+			:: atomic { giveups < GIVEUPS && MAY_QUIT(me) -> giveups++; quit = 1 }
 			fi;
 back:			atomic { q[me] = 0; woken[me] = 0; r = 0 }
 			if
@@ -242,14 +259,17 @@ back:			atomic { q[me] = 0; woken[me] = 0; r = 0 }
 			:: atomic { !quit -> o = 0; goto look }
 			:: else
 			fi;
-			waits[me] = 0;
 			if
 			:: atomic { heir == me -> heir = 0 }
 #ifndef NO_CHANGE
 				r = w;
 				d_step {
 					if
+#ifdef UNMARK
 					:: OWNER(r) == 0 && w == r -> w = r & ~MARK
+#else
+					:: OWNER(r) == 0 && (r & MARK) && w == r -> w = r + (1 << 4)
+#endif
 					:: else
 					fi
 				}
@@ -259,6 +279,7 @@ back:			atomic { q[me] = 0; woken[me] = 0; r = 0 }
 #endif
 			:: atomic { heir != me -> skip }
 			fi;
+			waits[me] = 0;
 			atomic { quit = 0; r = 0; o = 0 }
 		fi
 	:: break
@@ -285,10 +306,10 @@ proctype Killer()
 	:: atomic {
 		deaths < DEATHS -> deaths++;
 		if
-		:: !kill[1] -> kill[1] = 1
-		:: !kill[2] -> kill[2] = 1
+		:: MAY_DIE(1) && !kill[1] -> kill[1] = 1
+		:: MAY_DIE(2) && !kill[2] -> kill[2] = 1
 #if PROCS > 2
-		:: !kill[3] -> kill[3] = 1
+		:: MAY_DIE(3) && !kill[3] -> kill[3] = 1
 #endif
 		fi
 	   }
