@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define LAYOUT_MAGIC 0x646c6f686573656cULL /* "leasehld" in a little-endian dump */
-#define LAYOUT_VERSION 2u
+#define LAYOUT_VERSION 3u
 #define LAYOUT_LINE 64u /* cache line and granule */
 #define LAYOUT_PAGE 4096u
 #define LAYOUT_MAX_LEASES 8192u
@@ -420,11 +420,19 @@ struct value_slot {
 };
 
 // ---------------------------------------------------------------------------------------------
-// Named locks (src/keys.h says what the bits of these words mean): two placements. One is an array
-// of reader-writer locks whose data is the rest of struct key_entry; what it is to leases, reapers and
-// the inspector is that array. The other has struct key_table, buckets and blocks behind one another.
+// Named locks (src/provider/keys.h says what the bits of these words mean): two placements. One is an
+// array of reader-writer locks whose data is the rest of struct key_entry; what it is to leases,
+// reapers and the inspector is that array. The other has struct key_table, KEY_BUCKETS_PER_ENTRY heads
+// and one floor for each entry, and blocks; each kind begins on a line. Every call reads a head and
+// hardly any a floor: so heads stand by themselves, in as few lines as may be.
+//
+//	head   KEY_LINK_…: the first entry of a bucket; CASed by who links an entry, or takes the first
+//	       one out
+//	floor  of as many buckets: token and DIED of an rwlock's word, no lower than that of any entry
+//	       that was ever taken out of these; raised by CAS before that
 #define KEY_INLINE_WORDS 11u
 #define KEY_BLOCK_WORDS 128u
+#define KEY_BUCKETS_PER_ENTRY 2u
 struct key_entry {
 	struct rwlock_object lock; /* word: its token never goes back, whoever has the entry */
 	shared_u64 state;          /* KEY_…: free, or whose; CASed by who takes it or gives it up,
@@ -439,13 +447,6 @@ struct key_entry {
 	shared_u32 size;  /* of the key in bytes */
 	shared_u32 block; /* + 1: which has the key; 0: it is in `bytes` */
 	shared_u64 bytes[KEY_INLINE_WORDS]; /* padded with zeroes */
-};
-struct key_bucket {
-	shared_u64 head; /* KEY_LINK_…: the first entry; CASed by who links an entry, or takes the
-			   * first one out */
-	shared_u64
-		floor; /* token and DIED of an rwlock's word: no lower than that of any entry that
-			   * was ever taken out of this bucket; raised by CAS before that */
 };
 struct key_block { /* of a key that is too long for its entry */
 	shared_u64
@@ -464,7 +465,7 @@ _Static_assert(sizeof(struct object_header) == LAYOUT_LINE, "a header takes one 
 _Static_assert(sizeof(struct semaphore) == 2ul * LAYOUT_LINE, "owner words begin on a line");
 _Static_assert(sizeof(struct rwlock_object) == 3ul * LAYOUT_LINE, "an rwlock takes three lines");
 _Static_assert(sizeof(struct key_entry) == 5ul * LAYOUT_LINE, "an entry is an rwlock with data");
-_Static_assert(sizeof(struct key_table) == LAYOUT_LINE, "buckets begin on a line");
+_Static_assert(sizeof(struct key_table) == LAYOUT_LINE, "heads begin on a line");
 _Static_assert(sizeof(struct key_block) % LAYOUT_LINE == 0, "blocks are lines");
 _Static_assert(sizeof(struct barrier_object) == LAYOUT_LINE, "places begin on a line");
 _Static_assert(sizeof(struct once_object) == LAYOUT_LINE, "slots begin on a line");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // locks.c: lease-bench locks: a named lock of an arena, and one in files, against flock(2) on an
-// open file, and what the number of keys costs. locks_pending.c: acquires that wait without a
-// thread.
+// open file, and what the number of keys costs, beside what it costs any table (mutex_table.h).
+// locks_pending.c: acquires that wait without a thread.
 #include "locks.h"
 
 #include <stdio.h>
@@ -13,6 +13,7 @@
 
 #include "layouts.h"
 #include "mutex.h"
+#include "mutex_table.h"
 #include "peer.h"
 #include "process.h"
 #include "recovers.h"
@@ -84,14 +85,19 @@ const struct subcommand locks_subcommand = {
 
 // FILES: of ten keys in a directory, each acquire with an open file of its own.
 // TEN: of a table of ten keys; TEN_OF_MANY: of the same ten, in a table of KEYS; MANY: of all of
-// them, at random.
-enum { FLOCK, OFD, TEN, TEN_OF_MANY, MANY, FILES, COLUMNS };
+// them, at random. TEN_BARE, MANY_BARE: of KEYS pthread mutexes, found by the same keys.
+enum { FLOCK, OFD, TEN, TEN_OF_MANY, MANY, FILES, TEN_BARE, MANY_BARE, COLUMNS };
 
-static const char *const names[COLUMNS] = { "flock",       "fcntl-ofd",
-					    "10 keys",     "10 of 100000 keys",
-					    "100000 keys", "10 files" };
+static const char *const names[COLUMNS] = { "flock",
+					    "fcntl-ofd",
+					    "10 keys",
+					    "10 of 100000 keys",
+					    "100000 keys",
+					    "10 files",
+					    "10 of 100000 pthread",
+					    "100000 pthread" };
 
-enum { FEW = 10, KEYS = 100000, KEY_SIZE = 16 };
+enum { FEW = 10, KEYS = 100000 };
 
 #define LAYOUTS 8
 #define QUICK_LAYOUTS 1 // each makes all the keys anew
@@ -101,7 +107,8 @@ struct pairs {
 	char small[SCRATCH_NAME], large[SCRATCH_NAME];
 	lh_locks *few, *many, *files;
 	char directory[32]; // of the files
-	char (*keys)[KEY_SIZE];
+	char (*keys)[MUTEX_TABLE_KEY];
+	struct mutex_table *bare;
 	struct lock opened; // its file alone
 };
 
@@ -112,6 +119,15 @@ static void pair(struct pairs *pairs, lh_locks *locks, uint64_t number)
 	if (lh_acquire(locks, pairs->keys[number], LH_FOREVER, NULL, &handle) ||
 	    lh_handle_release(handle))
 		process_die("%s", lh_error_detail());
+}
+
+static void bare_pair(struct pairs *pairs, uint64_t number)
+{
+	pthread_mutex_t *mutex = mutex_table_find(pairs->bare, pairs->keys[number]);
+	const int error = pthread_mutex_lock(mutex);
+
+	if (error || pthread_mutex_unlock(mutex))
+		process_die("a mutex of the table cannot be locked and unlocked");
 }
 
 static void loop(void *context, size_t column, uint64_t calls)
@@ -134,6 +150,14 @@ static void loop(void *context, size_t column, uint64_t calls)
 		for (uint64_t i = 0; i < calls; i++)
 			pair(pairs, pairs->files, i % FEW);
 		break;
+	case TEN_BARE:
+		for (uint64_t i = 0; i < calls; i++)
+			bare_pair(pairs, i % FEW);
+		break;
+	case MANY_BARE:
+		for (uint64_t i = 0; i < calls; i++)
+			bare_pair(pairs, random_below(&pairs->random, KEYS));
+		break;
 	default:
 		for (uint64_t i = 0; i < calls; i++)
 			pair(pairs, pairs->many, random_below(&pairs->random, KEYS));
@@ -150,7 +174,8 @@ static void attach(void *context)
 	if (!pairs->keys || pairs->opened.file < 0 || unlink(path))
 		process_die("no memory, or no file in /tmp");
 	for (unsigned i = 0; i < KEYS; i++)
-		snprintf(pairs->keys[i], KEY_SIZE, "key %u", i);
+		snprintf(pairs->keys[i], sizeof(pairs->keys[i]), "key %u", i);
+	pairs->bare = mutex_table_create(pairs->keys, KEYS);
 	snprintf(url, sizeof(url), "shm://%s", pairs->small);
 	if (lh_locks_open(url, &pairs->few))
 		process_die("%s", lh_error_detail());
@@ -208,7 +233,7 @@ static void measure_pairs(struct run *run, const struct bench_case *self, double
 	} rows[] = {
 		{ TEN, FLOCK, 0.5 }, { TEN_OF_MANY, TEN, 1.1 }, { MANY, TEN, 1.1 },
 		{ FILES, FLOCK, 0 }, { TEN, OFD, 0 },           { FILES, OFD, 0 },
-		{ OFD, FLOCK, 0 },
+		{ OFD, FLOCK, 0 },   { MANY, MANY_BARE, 0 },    { MANY_BARE, TEN_BARE, 0 },
 	};
 	struct pairs pairs = { .random = random_stream(run->seed, self->name) };
 	struct layouts layouts = {

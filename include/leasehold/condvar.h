@@ -104,7 +104,8 @@ LH_API size_t lh_condvar_footprint(const struct lh_condvar_options *options);
  *   -ENOSPC   no gap, or no directory entry, is left for it
  *   -EROFS    the arena is read-only and there is nothing to attach to
  *   -EBUSY    the arena is read-only, and the placement is only just being made
- *   -ETIMEDOUT  another process is stopped in the middle of making the same placement
+ *   -ETIMEDOUT  another process is stopped in the middle of making this placement, or one in its
+ *             way
  *   -ENOLCK   too many threads without a lease are placing at this moment
  *   -ENOMEM   no memory
  *   -EBADMSG  the directory or the condition variable's header is damaged

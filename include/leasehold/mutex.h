@@ -102,7 +102,8 @@ LH_API size_t lh_mutex_footprint(const struct lh_mutex_options *options);
  *   -ENOSPC   no gap, or no directory entry, is left for it
  *   -EROFS    the arena is read-only and there is nothing to attach to
  *   -EBUSY    the arena is read-only, and the placement is only just being made
- *   -ETIMEDOUT  another process is stopped in the middle of making the same placement
+ *   -ETIMEDOUT  another process is stopped in the middle of making this placement, or one in its
+ *             way
  *   -ENOLCK   too many threads without a lease are placing at this moment
  *   -ENOMEM   no memory
  *   -EBADMSG  the directory or the mutex's header is damaged

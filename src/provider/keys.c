@@ -2,7 +2,6 @@
 #include "src/provider/keys.h"
 
 #include "arena/error.h"
-#include "src/hash.h"
 
 #include <leasehold/locks.h>
 
@@ -24,7 +23,8 @@ _Static_assert(LH_KEY_MAX <= KEY_BLOCK_WORDS * sizeof(uint64_t), "a key fits int
 static uint32_t entries_for(const struct lh_arena *arena)
 {
 	const uint64_t space = (arena->user_end - arena->user_offset) / 4 * 3;
-	const uint64_t each = sizeof(struct key_entry) + sizeof(struct key_bucket) +
+	const uint64_t each = sizeof(struct key_entry) +
+			      (KEY_BUCKETS_PER_ENTRY + 1) * sizeof(shared_u64) +
 			      sizeof(struct key_block) / ENTRIES_PER_BLOCK;
 	const uint64_t count = space / each;
 
@@ -55,7 +55,9 @@ static int place(struct lh_arena *arena, const struct placement *wanted,
 int keys_open(struct lh_arena *arena, struct keys *ret_keys)
 {
 	struct keys keys = { .arena = arena, .entry_count = entries_for(arena) };
-	const uint64_t buckets = primitive_lines(keys.entry_count * sizeof(struct key_bucket));
+	const uint64_t heads = primitive_lines((uint64_t)keys.entry_count * KEY_BUCKETS_PER_ENTRY *
+					       sizeof(shared_u64));
+	const uint64_t floors = primitive_lines(keys.entry_count * sizeof(shared_u64));
 	struct placement entries = { .offset = LH_ANYWHERE,
 				     .size = keys.entry_count * sizeof(struct key_entry),
 				     .data_size = sizeof(struct key_entry) -
@@ -72,7 +74,7 @@ int keys_open(struct lh_arena *arena, struct keys *ret_keys)
 	if (keys.entry_count < KEYS_LEAST)
 		return error_detail(-ENOSPC, "the arena is too small for named locks");
 	keys.block_count = (keys.entry_count + ENTRIES_PER_BLOCK - 1) / ENTRIES_PER_BLOCK;
-	table.size = sizeof(struct key_table) + buckets +
+	table.size = sizeof(struct key_table) + heads + floors +
 		     keys.block_count * sizeof(struct key_block);
 	error = place(arena, &entries, prepare_entries, &offset);
 	if (error)
@@ -82,8 +84,9 @@ int keys_open(struct lh_arena *arena, struct keys *ret_keys)
 	if (error)
 		return error;
 	keys.table = (struct key_table *)(arena->base + offset);
-	keys.buckets = (struct key_bucket *)(keys.table + 1);
-	keys.blocks = (struct key_block *)((uint8_t *)keys.buckets + buckets);
+	keys.heads = (shared_u64 *)(keys.table + 1);
+	keys.floors = keys.heads + heads / sizeof(shared_u64);
+	keys.blocks = (struct key_block *)((uint8_t *)keys.floors + floors);
 	*ret_keys = keys;
 	return 0;
 }
@@ -255,8 +258,7 @@ static bool link_entry(const struct keys *keys, const struct draft *draft, uint6
 		       uint64_t head)
 {
 	struct key_entry *entry = draft->entry;
-	struct key_bucket *bucket = keys_bucket(keys, hash);
-	const uint64_t floor = atomic_load(&bucket->floor);
+	const uint64_t floor = atomic_load(keys_floor(keys, hash));
 	const uint64_t word = atomic_load(&entry->lock.header.word);
 	const uint64_t token = word_token(word) > word_token(floor) ? word_token(word)
 								    : word_token(floor);
@@ -271,7 +273,7 @@ static bool link_entry(const struct keys *keys, const struct draft *draft, uint6
 			 head),
 		memory_order_relaxed);
 	// A crash before: an entry of nobody's, not linked; after: a key's that nobody refers to.
-	return atomic_compare_exchange_strong(&bucket->head, &head,
+	return atomic_compare_exchange_strong(keys_head(keys, hash), &head,
 					      key_link(head, keys_index(keys, entry) + 1ul));
 }
 
@@ -370,14 +372,14 @@ static int check_patience(const struct lh_lease *lease, lh_deadline deadline, ui
 	return clock_now() < deadline.ns ? 0 : -ETIMEDOUT;
 }
 
-int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key, size_t size,
-	       uint32_t permits, lh_deadline deadline, struct hold_record **ret_record)
+int keys_refer_wanted(const struct keys *keys, struct lh_lease *lease,
+		      const struct key_wanted *wanted, lh_deadline deadline,
+		      struct hold_record **ret_record)
 {
-	const struct key_wanted wanted = { key, size, hash_bytes(key, size), permits };
 	int error, tries = 0;
 
 	for (uint32_t rounds = 1;; rounds++) {
-		error = refer_once(keys, lease, &wanted, &tries, ret_record);
+		error = refer_once(keys, lease, wanted, &tries, ret_record);
 		if (error != -EAGAIN)
 			return error;
 		error = check_patience(lease, deadline, rounds);
@@ -429,8 +431,7 @@ int keys_version(const struct keys *keys, const void *key, size_t size, uint64_t
 		if (!found.entry) {
 			// After the walk: an entry that was taken out of the bucket raised this
 			// before.
-			*ret_version = 2 * word_token(atomic_load(
-						   &keys_bucket(keys, wanted.hash)->floor));
+			*ret_version = 2 * word_token(atomic_load(keys_floor(keys, wanted.hash)));
 			return 0;
 		}
 		if (version_of(keys, found.entry, atomic_load(&found.entry->lock.header.word),

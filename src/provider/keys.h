@@ -30,6 +30,7 @@
 #ifndef SRC_PROVIDER_KEYS_H
 #define SRC_PROVIDER_KEYS_H
 
+#include "src/hash.h"
 #include "src/rwlock_modes.h"
 
 #include <string.h>
@@ -49,9 +50,17 @@ struct keys {
 	struct lh_arena *arena;
 	struct key_entry *entries;
 	struct key_table *table;
-	struct key_bucket *buckets; // as many as entries
+	shared_u64 *heads, *floors;
 	struct key_block *blocks;
 	uint32_t entry_count, block_count;
+};
+
+// A key as it is looked for.
+struct key_wanted {
+	const uint8_t *bytes;
+	size_t size;
+	uint64_t hash; // hash_bytes of them
+	uint32_t permits;
 };
 
 // Places the table in the arena, or attaches to it. 0 or a negative errno.
@@ -63,8 +72,18 @@ int keys_open(struct lh_arena *arena, struct keys *ret_keys);
 // referred to; -EINVAL: somebody refers to it as to one with other permits; -EBADMSG. Who is
 // overtaken by others' changes goes round until the deadline (-ETIMEDOUT; LH_NOW: -EBUSY, after so
 // many rounds as no living others make one go) or the lease's cancel token (-ECANCELED) ends it.
-int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key, size_t size,
-	       uint32_t permits, lh_deadline deadline, struct hold_record **ret_record);
+int keys_refer_wanted(const struct keys *keys, struct lh_lease *lease,
+		      const struct key_wanted *wanted, lh_deadline deadline,
+		      struct hold_record **ret_record);
+
+static inline int keys_refer(const struct keys *keys, struct lh_lease *lease, const void *key,
+			     size_t size, uint32_t permits, lh_deadline deadline,
+			     struct hold_record **ret_record)
+{
+	const struct key_wanted wanted = { key, size, hash_bytes(key, size), permits };
+
+	return keys_refer_wanted(keys, lease, &wanted, deadline, ret_record);
+}
 
 // lh_key_version. 0; -EBADMSG.
 int keys_version(const struct keys *keys, const void *key, size_t size, uint64_t *ret_version);
@@ -81,13 +100,6 @@ static inline uint64_t key_state(enum key_phase phase, uint64_t rest)
 
 // ---- what keys.c (placing, referring, making) and keys_list.c (finding, retiring) know of each other
 
-struct key_wanted {
-	const uint8_t *bytes;
-	size_t size;
-	uint64_t hash;
-	uint32_t permits;
-};
-
 // What a walk along a bucket finds.
 struct key_found {
 	uint64_t head;           // when the walk began
@@ -96,9 +108,38 @@ struct key_found {
 	uint32_t permits;        // and these
 };
 
-static inline struct key_bucket *keys_bucket(const struct keys *keys, uint64_t hash)
+static inline shared_u64 *keys_head(const struct keys *keys, uint64_t hash)
 {
-	return &keys->buckets[(hash >> 32) * keys->entry_count >> 32];
+	return &keys->heads[(hash >> 32) * keys->entry_count * KEY_BUCKETS_PER_ENTRY >> 32];
+}
+
+static inline shared_u64 *keys_floor(const struct keys *keys, uint64_t hash)
+{
+	return &keys->floors[(hash >> 32) * keys->entry_count >> 32];
+}
+
+// In a large table no cache has the two lines of an entry that are wanted. They come together, or
+// one takes as long as the other once more.
+static inline void keys_fetch(const struct key_entry *entry)
+{
+	__builtin_prefetch((const void *)&entry->next);
+	__builtin_prefetch((const void *)&entry->lock.header, 1);
+}
+
+// The same for a key that will be looked for: its bucket; and then, after whatever else there was to
+// do, the entry that the bucket begins with. They are on their way meanwhile.
+static inline void keys_expect(const struct keys *keys, uint64_t hash)
+{
+	__builtin_prefetch((const void *)keys_head(keys, hash));
+}
+
+static inline void keys_expect_entry(const struct keys *keys, uint64_t hash)
+{
+	const uint64_t link = atomic_load_explicit(keys_head(keys, hash), memory_order_relaxed);
+	const uint32_t number = (uint32_t)(link & KEY_LINK_MASK);
+
+	if (number && number <= keys->entry_count)
+		keys_fetch(&keys->entries[number - 1]);
 }
 
 static inline uint32_t keys_index(const struct keys *keys, const struct key_entry *entry)

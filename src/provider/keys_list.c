@@ -59,7 +59,7 @@ static int look_at(const struct keys *keys, struct key_entry *entry, uint64_t st
 static int walk(const struct keys *keys, uint64_t hash, const struct key_wanted *wanted,
 		struct key_found *ret_found)
 {
-	shared_u64 *const head = &keys_bucket(keys, hash)->head;
+	shared_u64 *const head = keys_head(keys, hash);
 	shared_u64 *at = head;
 	uint64_t link = atomic_load(at);
 
@@ -71,9 +71,7 @@ static int walk(const struct keys *keys, uint64_t hash, const struct key_wanted 
 
 		if (number > keys->entry_count || steps > keys->entry_count)
 			return error_detail(-EBADMSG, "the table of named locks is damaged");
-		// Whoever takes the key wants this line too. In a large table no cache has it, and
-		// it comes together with that of `next`, or takes as long once more.
-		__builtin_prefetch(&entry->lock.header, 1);
+		keys_fetch(entry);
 		next = atomic_load(&entry->next);
 		state = atomic_load(&entry->state);
 		// If the link still stands, both were read of an entry that was linked here.
@@ -116,9 +114,9 @@ int keys_walk(const struct keys *keys, uint64_t hash, const struct key_wanted *w
 // ---------------------------------------------------------------------------------------------
 // Ending a tenancy
 
-static void raise_floor(struct key_bucket *bucket, uint64_t word)
+static void raise_floor(shared_u64 *at, uint64_t word)
 {
-	uint64_t floor = atomic_load(&bucket->floor), raised;
+	uint64_t floor = atomic_load(at), raised;
 
 	do {
 		const uint64_t token = word_token(word) > word_token(floor) ? word_token(word)
@@ -127,7 +125,7 @@ static void raise_floor(struct key_bucket *bucket, uint64_t word)
 		raised = token << WORD_TOKEN_SHIFT | ((word | floor) & WORD_DIED);
 		if (raised == floor)
 			return;
-	} while (!atomic_compare_exchange_weak(&bucket->floor, &floor, raised));
+	} while (!atomic_compare_exchange_weak(at, &floor, raised));
 }
 
 // The entry was RETIRED, as `state`: out of its bucket, and FREE. Anybody may do that, and as many
@@ -142,7 +140,7 @@ static int finish(const struct keys *keys, struct key_entry *entry, uint64_t sta
 
 	if (atomic_load(&entry->state) != state)
 		return 0; // what was read may be another tenancy's
-	raise_floor(keys_bucket(keys, hash), word);
+	raise_floor(keys_floor(keys, hash), word);
 	do {
 		next = atomic_load(&entry->next);
 		if (atomic_load(&entry->state) != state)

@@ -316,10 +316,19 @@ static int settle(struct shm_handle *handle, const struct lh_acquire_options *op
 // ---------------------------------------------------------------------------------------------
 // Acquiring
 
-static int take_key(struct shm_locks *shm, const struct provider_request *request,
-		    const struct provider_key *key, struct shm_handle *handle)
+static struct key_wanted wanted_of(const struct provider_request *request, size_t index)
 {
-	const uint32_t permits = request->options->max_holders;
+	const struct provider_key *key = &request->keys[index];
+
+	return (struct key_wanted){ key->bytes, key->size, hash_bytes(key->bytes, key->size),
+				    request->options->max_holders };
+}
+
+static int take_key(struct shm_locks *shm, const struct provider_request *request,
+		    const struct provider_key *key, const struct key_wanted *wanted,
+		    struct shm_handle *handle)
+{
+	const uint32_t permits = wanted->permits;
 	lh_grant grant = { .token = 0 };
 	struct rwlock_attempt attempt = { .arena = shm->arena,
 					  .lease = handle->lease,
@@ -327,8 +336,8 @@ static int take_key(struct shm_locks *shm, const struct provider_request *reques
 					  .grant = &grant,
 					  .heir = shm_pending_heir(request->queue) };
 	uint32_t permit = 0;
-	int error = keys_refer(&shm->keys, handle->lease, key->bytes, key->size, permits,
-			       request->deadline, &attempt.record);
+	int error = keys_refer_wanted(&shm->keys, handle->lease, wanted, request->deadline,
+				      &attempt.record);
 
 	if (error)
 		return error;
@@ -397,10 +406,12 @@ static int acquire(struct lh_locks *locks, const struct provider_request *reques
 {
 	struct shm_locks *shm = locks_of(locks);
 	const struct lh_acquire_options *options = request->options;
+	struct key_wanted wanted = wanted_of(request, 0);
 	char detail[ERROR_DETAIL_SIZE];
 	struct shm_handle *handle;
 	int error;
 
+	keys_expect(&shm->keys, wanted.hash);
 	handle = malloc(sizeof(*handle) + request->count * sizeof(handle->holds[0]));
 	if (!handle)
 		return error_detail(-ENOMEM, "no memory");
@@ -410,13 +421,17 @@ static int acquire(struct lh_locks *locks, const struct provider_request *reques
 		free(handle);
 		return error;
 	}
+	keys_expect_entry(&shm->keys, wanted.hash);
 	lease_set_session(handle->lease, session_of(options));
 	if (options->cancel)
 		error = lh_lease_set_cancel(handle->lease, options->cancel);
 	if (!error)
 		error = lease_check_cancel(handle->lease);
-	for (size_t i = 0; i < request->count && !error; i++)
-		error = take_key(shm, request, &request->keys[i], handle);
+	for (size_t i = 0; i < request->count && !error; i++) {
+		if (i)
+			wanted = wanted_of(request, i);
+		error = take_key(shm, request, &request->keys[i], &wanted, handle);
+	}
 	if (!error)
 		error = settle(handle, options);
 	if (!error) {

@@ -52,6 +52,12 @@ for ((i = seed % share; i < ${#subcommands[@]}; i += share)); do
 		jq -e '[.rows[] | select(.target)] | length > 0 and all(.[]; .target.verdict |
 			IN("met", "met (interval)", "unclear", "missed"))' "$work/json" ||
 			fail "the targets"
+	# What a table of so many locks costs, whoever's they are, stands beside what ours costs.
+	[ $subcommand != locks ] ||
+		jq -e '[.rows[] | select(.case == "pair" and (.peer + .reference | test("pthread")))] |
+			map([.peer, .reference, .target]) == [["100000 keys", "100000 pthread", null],
+			["100000 pthread", "10 of 100000 pthread", null]]' "$work/json" ||
+			fail "keys at random without bare mutexes beside them"
 done
 
 echo "-- one case, table"

@@ -232,8 +232,8 @@ static void check_lists(struct crash_scene *scene)
 {
 	uint32_t linked[ENTRIES] = { 0 };
 
-	for (uint32_t bucket = 0; bucket < ENTRIES; bucket++) {
-		uint64_t link = atomic_load(&keys.buckets[bucket].head);
+	for (uint32_t bucket = 0; bucket < ENTRIES * KEY_BUCKETS_PER_ENTRY; bucket++) {
+		uint64_t link = atomic_load(&keys.heads[bucket]);
 
 		for (int steps = 0; link & KEY_LINK_MASK; steps++) {
 			const uint32_t at = (uint32_t)(link & KEY_LINK_MASK) - 1;
