@@ -22,6 +22,11 @@
 #define LOOKS 2
 #define PAUSES_BEFORE_LOOK 64
 
+// A lock that changed hands so often between the first look and the last is let go before anybody
+// can fall asleep on its word: a mark would only cost the owner a wake. The waiter naps instead.
+#define HOT_GRANTS 4
+#define NAP_NS UINT64_C(100000)
+
 static uint32_t own_heir(const struct rwlock_waiter *waiter)
 {
 	if (waiter->attempt->heir)
@@ -200,6 +205,23 @@ static int sleep_on_word(struct rwlock_waiter *waiter, uint64_t word, uint32_t b
 	return sleep_with(waiter, blocker - 1, poll_until);
 }
 
+// Whether the lock went from writer to writer while the caller looked, for less than a millisecond.
+static bool is_hot(const struct rwlock_waiter *waiter, uint64_t word)
+{
+	return waiter->looks == LOOKS && word_owner(word) &&
+	       word_token(word) - waiter->first_token >= HOT_GRANTS && !is_passed_over(waiter);
+}
+
+// On the life of the owner alone, unmarked: for so short a time that nobody need wake it.
+static int nap(struct rwlock_waiter *waiter, uint32_t blocker)
+{
+	rwlock_begin_round(waiter);
+	name_heir(waiter);
+	wait_not_after(&waiter->wait, clock_now() + NAP_NS);
+	wait_not_after(&waiter->wait, waiter->began_ns + WORD_PASSED_OVER_NS); // then it is next
+	return sleep_with(waiter, blocker - 1, UINT64_MAX);
+}
+
 // ---------------------------------------------------------------------------------------------
 // The word
 
@@ -244,9 +266,14 @@ int rwlock_pass_word(struct rwlock_waiter *waiter, uint64_t word)
 		return 0;
 	if (attempt->deadline.ns == 0)
 		return -EBUSY;
+	if (waiter->looks == 0)
+		waiter->first_token = word_token(word);
 	if (poll_until == UINT64_MAX && rwlock_hold_off(waiter))
 		return -EAGAIN;
-	error = sleep_on_word(waiter, word, blocker, poll_until, until);
+	if (poll_until == UINT64_MAX && is_hot(waiter, word))
+		error = nap(waiter, blocker);
+	else
+		error = sleep_on_word(waiter, word, blocker, poll_until, until);
 	return error ? error : -EAGAIN;
 }
 
@@ -307,6 +334,7 @@ struct rwlock_waiter rwlock_waiter_of(const struct rwlock_attempt *attempt, bool
 	waiter.reads = reads;
 	waiter.began_ns = 0;
 	waiter.looks = 0;
+	waiter.first_token = 0;
 	waiter.stuck = (struct primitive_stuck){ 0, 0 };
 	return waiter;
 }
