@@ -90,12 +90,18 @@ static inline struct hold_record *hold_find(const struct lh_lease *lease, uint32
 }
 
 // Whether one of the records in a line is `word` (which has 0 for a count), with whatever count.
-// Without a branch for each: a writer looks at a line of every lease that ever read.
+// A writer looks at a line of every lease that ever read, and most say nothing of the kind: first
+// whether all of the word's bits are there at all.
 static inline bool hold_line_says(const struct hold_record *line, uint64_t word)
 {
+	uint64_t bits = 0;
 	bool says = false;
 
 #pragma GCC unroll 8
+	for (uint32_t i = 0; i < HOLDS_PER_LINE; i++)
+		bits |= atomic_load(&line[i].object);
+	if ((bits & word) != word)
+		return false;
 	for (uint32_t i = 0; i < HOLDS_PER_LINE; i++)
 		says |= (atomic_load(&line[i].object) & ~(HOLD_COUNT_MASK << HOLD_COUNT_SHIFT)) ==
 			word;

@@ -15,6 +15,10 @@
 #define PATIENCE_TRIAL_NS UINT64_C(100000) // else: as long as an idle processor may take to wake
 #define PATIENCE_LATE_NS UINT64_C(300000)  // a reward that others held up for so long came late
 #define PATIENCE_MOST_SKIPPED 256u
+// Of a wait for several, who take turns on the same processors meanwhile.
+#define PATIENCE_SEVERAL_NS UINT64_C(300000)
+#define PATIENCE_SEVERAL_LATE_NS UINT64_C(3000000)
+#define PATIENCE_SEVERAL_MOST_SKIPPED 64u
 #define PATIENCE_LATE_SKIPPED 4096u
 
 // What the calling thread's patience was worth of late.
@@ -31,10 +35,14 @@ static bool skip_next(uint32_t count)
 }
 
 bool wait_patiently(const struct lh_lease *lease, const _Atomic uint32_t *address,
-		    uint32_t expected)
+		    uint32_t expected, bool for_several)
 {
 	const uint64_t began = clock_now();
-	const uint64_t allowed = experience.interval ? PATIENCE_TRIAL_NS : PATIENCE_NS;
+	const uint64_t allowed = for_several           ? PATIENCE_SEVERAL_NS
+				 : experience.interval ? PATIENCE_TRIAL_NS
+						       : PATIENCE_NS;
+	const uint64_t late = for_several ? PATIENCE_SEVERAL_LATE_NS : PATIENCE_LATE_NS;
+	const uint32_t most = for_several ? PATIENCE_SEVERAL_MOST_SKIPPED : PATIENCE_MOST_SKIPPED;
 	uint64_t before, now = began;
 
 	if (lease && (lease->flags & LH_LEASE_INTERRUPTIBLE))
@@ -49,13 +57,12 @@ bool wait_patiently(const struct lh_lease *lease, const _Atomic uint32_t *addres
 		now = clock_now();
 		if (atomic_load_explicit(address, memory_order_acquire) != expected) {
 			experience.interval = 0;
-			if (now - before >= PATIENCE_LATE_NS)
+			if (now - before >= late)
 				skip_next(PATIENCE_LATE_SKIPPED);
 			return true;
 		}
 	} while (now - began < allowed);
-	return skip_next(experience.interval < PATIENCE_MOST_SKIPPED ? experience.interval * 2 + 1
-								     : PATIENCE_MOST_SKIPPED);
+	return skip_next(experience.interval < most ? experience.interval * 2 + 1 : most);
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -210,8 +210,8 @@ static int sleep_until_marked(struct waiter *waiter, lh_deadline deadline)
 	// Different for each, lest all look at once.
 	waiter->wait.backstop_ns = WAIT_BACKSTOP_FOLLOWER_NS +
 				   waiter->lease->index % 32 * CLOCK_NS_PER_MS;
-	wait_patiently(waiter->lease, futex_low_half(&slot->condition),
-		       (uint32_t)waiter->condition);
+	wait_patiently(waiter->lease, futex_low_half(&slot->condition), (uint32_t)waiter->condition,
+		       false);
 	for (;;) {
 		wait_round(&waiter->wait);
 		if (atomic_load(&slot->condition) != waiter->condition)

@@ -11,7 +11,6 @@
 
 #include "arena/error.h"
 #include "arena/owner.h"
-#include "arena/probe.h"
 #include "arena/sys/fence.h"
 #include "arena/sys/futex.h"
 #include "src/deadlock.h"
@@ -21,6 +20,11 @@
 // for twice as long each time, and then sleeps.
 #define LOOKS 2
 #define PAUSES_BEFORE_LOOK 64
+
+// A lock that changed hands so often between the first look and the last is let go before anybody
+// can fall asleep on its word: a mark would only cost the owner a wake. The waiter naps instead.
+#define HOT_GRANTS 4
+#define NAP_NS UINT64_C(100000)
 
 static uint32_t own_heir(const struct rwlock_waiter *waiter)
 {
@@ -202,6 +206,23 @@ static int sleep_on_word(struct rwlock_waiter *waiter, uint64_t word, uint32_t b
 	return sleep_with(waiter, blocker - 1, poll_until);
 }
 
+// Whether the lock went from writer to writer while the caller looked, for less than a millisecond.
+static bool is_hot(const struct rwlock_waiter *waiter, uint64_t word)
+{
+	return waiter->looks == LOOKS && word_owner(word) &&
+	       word_token(word) - waiter->first_token >= HOT_GRANTS && !is_passed_over(waiter);
+}
+
+// On the life of the owner alone, unmarked: for so short a time that nobody need wake it.
+static int nap(struct rwlock_waiter *waiter, uint32_t blocker)
+{
+	rwlock_begin_round(waiter);
+	name_heir(waiter);
+	wait_not_after(&waiter->wait, clock_now() + NAP_NS);
+	wait_not_after(&waiter->wait, waiter->began_ns + WORD_PASSED_OVER_NS); // then it is next
+	return sleep_with(waiter, blocker - 1, UINT64_MAX);
+}
+
 // ---------------------------------------------------------------------------------------------
 // The word
 
@@ -246,9 +267,14 @@ int rwlock_pass_word(struct rwlock_waiter *waiter, uint64_t word)
 		return 0;
 	if (attempt->deadline.ns == 0)
 		return -EBUSY;
+	if (waiter->looks == 0)
+		waiter->first_token = word_token(word);
 	if (poll_until == UINT64_MAX && rwlock_hold_off(waiter))
 		return -EAGAIN;
-	error = sleep_on_word(waiter, word, blocker, poll_until, until);
+	if (poll_until == UINT64_MAX && is_hot(waiter, word))
+		error = nap(waiter, blocker);
+	else
+		error = sleep_on_word(waiter, word, blocker, poll_until, until);
 	return error ? error : -EAGAIN;
 }
 
@@ -299,36 +325,6 @@ static int look_to_read(struct rwlock_waiter *waiter)
 		rwlock_depart(attempt->arena, attempt->object, attempt->lease->index);
 	}
 	return error;
-}
-
-struct rwlock_waiter rwlock_waiter_of(const struct rwlock_attempt *attempt, bool reads)
-{
-	struct rwlock_waiter waiter; // field by field: most calls never wait, and `wait` is large
-
-	waiter.attempt = attempt;
-	waiter.reads = reads;
-	waiter.began_ns = 0;
-	waiter.looks = 0;
-	waiter.stuck = (struct primitive_stuck){ 0, 0 };
-	return waiter;
-}
-
-// The call's result: what is refused to a lease that was lost meanwhile is refused because of that.
-int rwlock_waiter_end(const struct rwlock_waiter *waiter, int result)
-{
-	struct lh_lease *lease = waiter->attempt->lease;
-
-	if (waiter->began_ns || (waiter->attempt->heir && !result))
-		rwlock_resign(waiter, true); // a writer has done so already: it has the word
-	if (waiter->began_ns) {
-		deadlock_clear(lease);
-		if (!result)
-			probe_grant(
-				lease, waiter->attempt->granule,
-				word_token(atomic_load_explicit(&rwlock_waiter_header(waiter)->word,
-								memory_order_relaxed)));
-	}
-	return result && !lease_is_live(lease) ? -ESTALE : result;
 }
 
 int rwlock_acquire_read(const struct rwlock_attempt *attempt)

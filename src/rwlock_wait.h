@@ -16,6 +16,7 @@ struct rwlock_waiter {
 	bool reads;        // comes after those who want the lock for themselves alone
 	uint64_t began_ns; // of the wait; 0: has not slept yet
 	int looks;
+	uint64_t first_token; // of the word, when it was looked at first
 	struct primitive_stuck stuck;
 };
 

@@ -377,7 +377,7 @@ int lh_watch_changed(lh_watch_receiver *receiver, lh_deadline deadline)
 			wait.cancel = cancel;
 			waits = true;
 			if (wait_patiently(NULL, futex_low_half(&slots.header->word),
-					   (uint32_t)word))
+					   (uint32_t)word, false))
 				continue;
 		}
 		unchanged = 0;

@@ -14,7 +14,7 @@ static void patience_ends_though_nothing_changes(void **state)
 
 	(void)state;
 	for (int i = 0; i < 5000; i++)
-		assert_false(wait_patiently(NULL, &word, 7));
+		assert_false(wait_patiently(NULL, &word, 7, i % 2 == 0));
 }
 
 struct echo {
@@ -49,7 +49,7 @@ static void patience_is_tried_again_and_tells_a_change(void **state)
 	for (uint32_t i = 1; rewarded < 100; i++) {
 		atomic_store(&echo.there, i);
 		while (atomic_load(&echo.back) != i) {
-			if (wait_patiently(NULL, &echo.back, i - 1)) {
+			if (wait_patiently(NULL, &echo.back, i - 1, false)) {
 				assert_int_equal(atomic_load(&echo.back), i);
 				rewarded++;
 			}
