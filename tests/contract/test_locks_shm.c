@@ -406,9 +406,8 @@ static void a_damaged_table_is_told_or_survived(void **state)
 		arena = open_arena();
 		assert_int_equal(keys_open(arena, &keys), 0);
 		from = seed % 2 ? (uint8_t *)keys.table : (uint8_t *)keys.entries;
-		size = keys.entry_count *
-		       (seed % 2 ? KEY_BUCKETS_PER_ENTRY * sizeof(shared_u64)
-				 : sizeof(struct key_entry));
+		size = keys.entry_count * (seed % 2 ? KEY_BUCKETS_PER_ENTRY * sizeof(shared_u64)
+						    : sizeof(struct key_entry));
 		srand(seed);
 		for (size_t i = 0; i < size / 100; i++)
 			from[(size_t)rand() % size] = (uint8_t)rand();
