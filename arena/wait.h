@@ -62,7 +62,7 @@ void wait_not_after(struct wait *wait, uint64_t ns);
 // is as expected, if that was worth it of late; docs/decisions/0012. True: it has changed, look
 // again. False says nothing. Waits on no life and looks at no deadline: whoever calls it goes on to
 // a round. Not with an interruptible lease, whose signal would go unnoticed. lease may be NULL.
-// `for_several`: more than one other has to come before the word changes: for longer, and a yield
+// `for_several`: more than two others have to come before the word changes: for longer, and a yield
 // that lasts as long as their turns is not held against it.
 bool wait_patiently(const struct lh_lease *lease, const _Atomic uint32_t *address,
 		    uint32_t expected, bool for_several);

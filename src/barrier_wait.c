@@ -240,7 +240,7 @@ static int look(struct waiter *waiter)
 	if (!waiter->was_patient) {
 		waiter->was_patient = true;
 		wait_patiently(waiter->lease, futex_low_half(&barrier->object->word),
-			       (uint32_t)word, barrier->parties > 2);
+			       (uint32_t)word, barrier->parties > 3);
 		return -EAGAIN;
 	}
 	return sleep_on(waiter, word, until);
