@@ -32,8 +32,8 @@ static void with_another_lease(struct crash_scene *scene)
 	lh_lease *other;
 
 	crash_must(scene, lh_lease_acquire(scene->arena, NULL, &other), "lease");
-	atomic_store(&scene->arena->named_ns,
-		     0); // the next one asks for the name, whatever the time
+	// The next one asks for the arena's name, whatever the time.
+	atomic_store(&scene->arena->named_ns, 0);
 }
 
 static int thread_lease(struct crash_scene *scene)
